@@ -1,0 +1,67 @@
+// Access decisions as they are logged, shown and joined by id. How one is reached is in domain/access.
+import { z } from 'zod'
+import { certificateSerial, decisionId, gatewaySerial, uid } from './ids.ts'
+import { instant, line, lineOrEmpty } from './text.ts'
+import { tagExplanation } from './rules.ts'
+
+/** Reason → code that the field knows (see the table of the fabric wire). `allowed` has none. */
+export const reasons = {
+  'allowed': '000',
+  'no-certificate': '002',
+  'certificate-invalid': '001',
+  'certificate-expired': '001',
+  'certificate-wrong-purpose': '001',
+  'certificate-revoked': '063',
+  'certificate-unknown': '066',
+  'endpoint-unknown': '066',
+  'endpoint-deregistered': '063',
+  'endpoint-quarantined': '064',
+  'service-unknown': '021',
+  'address-refused': '021',
+  'name-not-resolved': '023',
+  'upstream-unreachable': '022',
+  'no-policy-matched': '061',
+  'denied-by-policy': '062',
+  'denied-by-tag': '064',
+  'tag-missing': '065',
+  'tag-unknown': '066',
+  'snapshot-missing': '067',
+  'snapshot-stale': '067',
+  'endpoint-offline': '067',
+  'deadline-passed': '061',
+  'overloaded': '022',
+} as const
+export type Reason = keyof typeof reasons
+export const reason = z.enum(Object.keys(reasons) as [Reason, ...Reason[]])
+
+/** One decision, as the gateway keeps and logs it. */
+export const decision = z.object({
+  id: decisionId,
+  at: instant,
+  gateway: gatewaySerial,
+  allowed: z.boolean(),
+  reason,
+  code: z.string(),
+  /** `decide` for a new session, `recheck` when an open one was decided again. */
+  event: z.enum(['decide', 'recheck']),
+  uid: uid.nullable(),
+  certificateSerial: certificateSerial.nullable(),
+  protocol: z.enum(['tcp', 'https']),
+  service: line(128).nullable(),
+  destination: lineOrEmpty(300),
+  policy: line(128).nullable(),
+  /** Tags that decided it: missing, unknown or denying. Names as the gateway knows them. */
+  tags: z.array(z.object({ uid: z.string().nullable(), name: z.string(), state: z.enum(['present', 'absent', 'unknown']) })),
+  /** Snapshot it was decided from: its revision, and ms since it was last known current (null: never). */
+  revision: z.string(),
+  snapshotAgeMs: z.number().int().nullable(),
+  source: z.string(),
+  validUntil: instant.nullable(),
+  /** For a cut session: the decision that had let it in. */
+  session: decisionId.nullable(),
+})
+export type Decision = z.infer<typeof decision>
+
+/** A decision joined with why the endpoint has or lacks the tags that decided it. */
+export const decisionExplanation = z.object({ decision, tags: z.array(tagExplanation) })
+export type DecisionExplanation = z.infer<typeof decisionExplanation>

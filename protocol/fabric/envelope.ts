@@ -1,0 +1,40 @@
+// The envelope of every JSON answer on the fabric wire, and its paging fields.
+import { z } from 'zod'
+
+/** 1 ok; negative refused: -1 error, -2 not authorised, -5 not found, -6 bad input. The HTTP status says it too. */
+export const retval = z.union([z.literal(1), z.literal(-1), z.literal(-2), z.literal(-5), z.literal(-6)])
+export const result = z.object({ retval, message: z.string().optional() })
+export const envelope = <D extends z.ZodType>(data: D) => z.object({ result, data })
+
+/** Default and largest page, in bytes of uncompressed JSON. */
+export const PAGE_BYTES = 2_097_152
+
+/** An opaque watermark: `<revision>.<mark>` inside, `` before anything. A reader hands back what it got. */
+export const watermark = z.string().max(64).regex(/^(|\d{1,16}\.[0-9a-f]{16})$/, 'hand back the watermark you were given')
+
+const list = z.union([z.array(z.string().max(64)).max(1000), z.string().max(64_000).transform((s) => s.split(',').filter(Boolean))]).optional()
+/** Parameters of every report table, in the query of a GET or the body of a POST. */
+export const reportQuery = z.object({
+  sn_list: list,
+  uid_list: list,
+  updated_after: watermark.optional(),
+  uid_offset: z.string().max(64).optional(),
+  fingerprint_offset: z.string().max(64).optional(),
+  tag_uid_offset: z.string().max(64).optional(),
+  unzipped_size: z.coerce.number().int().min(1024).max(PAGE_BYTES).optional(),
+})
+export type ReportQuery = z.infer<typeof reportQuery>
+
+/** One page of a report table. `updated_after` and the offset are handed back to get the next one. */
+export const page = <D extends z.ZodType>(data: D) => z.object({
+  updated_after: z.string(),
+  uid_offset: z.string().optional(),
+  fingerprint_offset: z.string().optional(),
+  tag_uid_offset: z.string().optional(),
+  is_final: z.boolean(),
+  is_zipped: z.boolean(),
+  unzipped_size: z.number().int(),
+  /** True when this page begins a whole reload: the reader drops what it holds for this table (our addition). */
+  is_snapshot: z.boolean(),
+  data,
+})

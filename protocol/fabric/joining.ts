@@ -1,0 +1,43 @@
+// How a gateway joins the fabric and how it is authorised, by the published names.
+import { z } from 'zod'
+import { certificatePem, csrPem } from '../certificates.ts'
+import { gatewaySerial } from '../ids.ts'
+import { line } from '../text.ts'
+
+const displayName = line(128)
+export const initBody = z.object({
+  /** A display name only: the EMS assigns the serial. */
+  serial_number: displayName,
+  management_ip: z.union([z.ipv4(), z.ipv6()]).optional(),
+  host_name: line(253).optional(),
+  vdom: line(64).optional(),
+  csr: csrPem,
+  join_code: z.string().max(512).optional(),
+})
+export const gatewayState = z.enum(['pending', 'authorised', 'denied'])
+export const initData = z.object({
+  result: z.object({ retval: z.number().int() }),
+  serial: gatewaySerial, state: gatewayState,
+  /** SHA-256 of the key (SPKI DER) in colon-separated hex: what both sides show and the administrator compares. */
+  fingerprint: z.string(),
+  /** Why it is in that state, in a sentence. */
+  reason: z.string(),
+  certificate: certificatePem.optional(),
+  /** Signed `authorities` document addressed to the serial. */
+  authorities: z.string().optional(),
+})
+export const approveBody = z.object({
+  expiry_period: z.number().int().min(1).max(31_536_000).optional(),
+  fortigates: z.record(gatewaySerial, z.object({
+    authenticate: z.enum(['accept', 'deny']), management_ip: line(64).optional(), host_name: line(253).optional(), is_root: z.boolean().optional(), vdom: line(64).optional(),
+  })).refine((r) => Object.keys(r).length <= 100, 'at most 100 at once'),
+})
+export const approveData = z.object({ expiry: z.object({ expiry_period: z.number().int() }).optional(), authorized: z.array(z.string()), deauthorized: z.array(z.string()) })
+export const shareMode = z.union([z.literal(0), z.literal(1), z.literal(2)])
+export const updateBody = z.object({
+  share_mode: shareMode.optional(),
+  selected_cn_list: z.array(gatewaySerial).max(100).optional(),
+  share_tag_types: z.array(z.union([z.literal(1), z.literal(2), z.literal(3), z.literal(4)])).max(4).optional(),
+  alias: displayName.optional(),
+})
+export const updateAuthBody = z.object({ devices_to_update: z.array(z.object({ id: gatewaySerial, authorized: z.boolean() })).min(1).max(100) })

@@ -1,0 +1,63 @@
+// Operations of the fabric wire, by the published paths. Gateways sign each request with the key of their certificate.
+import { z } from 'zod'
+import { type Caller, operation } from '../operation.ts'
+import { envelope, page, reportQuery, watermark } from '../fabric/envelope.ts'
+import { approveBody, approveData, initBody, initData, updateAuthBody, updateBody } from '../fabric/joining.ts'
+import { avatarData, hostTagsReply, sysinfoData, tagsData, uidTagsData, vulnData } from '../fabric/tables.ts'
+import { gatewaySerial, uid } from '../ids.ts'
+
+const surface = 'fabric' as const
+const read = <D extends z.ZodType, C extends Caller>(id: string, path: string, caller: C, summary: string, data: D) =>
+  operation({ id, method: 'GET', path, caller, surface, summary, reply: envelope(data) })
+
+export const capabilities = read('fabric-capabilities', '/api/v1/system/capabilities', 'nobody', 'What this EMS can do on the fabric.',
+  z.object({ capabilities: z.object({ silent_fortigate_auth: z.boolean(), fabric_approval_support: z.boolean(), websocket: z.boolean(), websocket_malware_notif: z.boolean() }) }))
+export const serialNumber = read('fabric-serial-number', '/api/v1/system/serial_number', 'nobody', 'The EMS serial number.', z.object({ sn: z.string() }))
+export const fabricId = read('fabric-id', '/api/v1/system/fabric_id', 'nobody', 'The fabric this EMS is the root of.', z.object({ tenant_id: z.string(), serial_number: z.string() }))
+export const version = read('fabric-version', '/api/v1/system/version', 'nobody', 'The EMS version.', z.object({ version: z.string(), major: z.string(), minor: z.string(), patch: z.string(), build: z.string() }))
+/** The published schema misspells the port as `public_public`; both are sent. */
+export const publicAddress = read('fabric-public-address', '/api/v1/settings/server/public_address', 'nobody', 'Where this EMS is reached.', z.object({ public_address: z.string(), public_port: z.number().int(), public_public: z.number().int() }))
+export const websocketPort = read('fabric-websocket-port', '/api/v1/settings/server/websocket_port', 'nobody', 'The port of the websocket.', z.object({ websocket_port: z.number().int() }))
+export const downloadAuthorities = operation({ id: 'fabric-authorities', method: 'GET', path: '/api/v1/ztna_certificates/download', caller: 'nobody', surface: 'pem', summary: 'Every valid CA of this EMS, PEM.', reply: z.string() })
+
+export const joinInit = operation({ id: 'fabric-join', method: 'POST', path: '/api/v1/fabric_device_auth/fortigate/init', caller: 'nobody', signedByBareKey: true, surface, summary: 'Ask to join the fabric; signed by the bare key of the CSR. Asking again tells the state.', body: initBody, reply: envelope(initData) })
+export const joinApprove = operation({ id: 'fabric-vouch', method: 'POST', path: '/api/v1/fabric_device_auth/fortigate', caller: 'gateway', surface, summary: 'A root gateway vouches for members.', body: approveBody, reply: envelope(approveData) })
+export const disconnect = operation({ id: 'fabric-disconnect', method: 'POST', path: '/api/v1/fabric_device_auth/disconnect', caller: 'gateway', surface, summary: 'Leave the fabric.', body: z.object({ fgt_sns: z.array(gatewaySerial).max(100) }), reply: envelope(z.object({})) })
+export const updateGateway = operation({ id: 'fabric-update', method: 'PATCH', path: '/api/v1/fabric_device_auth/{sn}/update', caller: 'administrator', surface, summary: 'What a gateway is entitled to.', params: z.object({ sn: gatewaySerial }), body: updateBody, reply: envelope(z.object({})) })
+export const updateAuth = operation({ id: 'fabric-update-auth', method: 'PATCH', path: '/api/v1/fabric_device_auth/update_auth', caller: 'administrator', surface, summary: 'Authorise or de-authorise gateways.', body: updateAuthBody, reply: envelope(z.object({})) })
+/** A gateway's certificate is renewed like an endpoint's (ours; the published interface has none). */
+export const renewGateway = operation({ id: 'fabric-renew', method: 'POST', path: '/api/v1/fabric/renew', caller: 'gateway', acceptsExpired: true, summary: 'A new certificate for the same serial.', body: z.strictObject({ csr: initBody.shape.csr }), reply: z.object({ certificate: z.string(), authorities: z.string() }) })
+
+/** Every report table is read by GET (query) and POST (body) alike. */
+const table = <D extends z.ZodType>(id: string, path: string, summary: string, data: D) => ({
+  get: operation({ id, method: 'GET', path, caller: 'gateway', surface, summary, query: reportQuery, reply: envelope(page(data)) }),
+  post: operation({ id: `${id}-post`, method: 'POST', path, caller: 'gateway', surface, summary, body: reportQuery, maxBodyBytes: 128 * 1024, reply: envelope(page(data)) }),
+})
+export const sysinfo = table('report-sysinfo', '/api/v1/report/fct/sysinfo', 'Endpoint records.', sysinfoData)
+export const uidTags = table('report-uid-tags', '/api/v1/report/fct/uid_tags', 'Tags by endpoint.', uidTagsData)
+export const tags = table('report-tags', '/api/v1/report/fct/tags', 'Addresses by tag.', tagsData)
+export const avatars = table('report-avatars', '/api/v1/report/fct/avatar', 'Avatars by fingerprint.', avatarData)
+export const vulns = table('report-vuln', '/api/v1/report/fct/vuln', 'Vulnerabilities by endpoint.', vulnData)
+export const hostTags = operation({ id: 'report-host-tags', method: 'GET', path: '/api/v1/report/host_tags', caller: 'gateway', surface, summary: 'All tags, without members.', reply: z.object({ result: envelope(z.object({})).shape.result, data: hostTagsReply }) })
+
+const since = z.object({ version: z.object({ updated_after: watermark.optional(), uid_offset: z.string().max(64).optional() }).optional(), sn_list: z.array(z.string().max(64)).max(1000).optional() }).optional()
+const statusBody = z.object({ sysinfo: since, vulns: since, avatar: since, host_tags: since, uid_tags: since, tags: since })
+const isUpdated = z.object({ is_updated: z.boolean() }).optional()
+const statusData = z.object({ sysinfo: isUpdated, vulns: isUpdated, avatar: isUpdated, host_tags: isUpdated, uid_tags: isUpdated, tags: isUpdated })
+export const status = operation({ id: 'report-status-post', method: 'POST', path: '/api/v1/report/fct/status', caller: 'gateway', surface, summary: 'Is there anything after my watermarks?', body: statusBody, reply: envelope(statusData) })
+export const statusGet = operation({
+  id: 'report-status', method: 'GET', path: '/api/v1/report/fct/status', caller: 'gateway', surface, summary: 'Is there anything after one watermark, in any table?',
+  query: z.object({ updated_after: watermark.optional() }), reply: envelope(statusData),
+})
+export const subscribe = operation({
+  id: 'report-subscribe', method: 'POST', path: '/api/v1/report/fct/subscribe', caller: 'gateway', surface, summary: 'Say which endpoints this gateway cares for.', maxBodyBytes: 256 * 1024,
+  body: z.object({
+    update: z.array(z.object({
+      sn_list: z.array(gatewaySerial).max(100).optional(),
+      uids: z.record(uid, z.object({ subscribe: z.boolean(), sysinfo_update_time: z.number().int().optional(), host_tags_update_time: z.number().int().optional() })).refine((r) => Object.keys(r).length <= 1000, 'at most 1,000 at once'),
+      is_snapshot: z.boolean().default(false),
+    })).max(10),
+  }),
+  reply: envelope(z.object({ subscribed: z.record(z.string(), z.object({ is_registered: z.boolean() })) })),
+})
+export const notify = operation({ id: 'fabric-notify', method: 'GET', path: '/api/v1/fabric/notify', caller: 'gateway', surface: 'socket', summary: 'FcmNotify (websocket).', reply: z.undefined() })

@@ -1,0 +1,81 @@
+// Tagging rules as administrators write them and as agents receive them. What a condition type means is in domain/tagging.
+import { z } from 'zod'
+import { osType } from './facts.ts'
+import { uuid } from './ids.ts'
+import { instant, line, lineOrEmpty } from './text.ts'
+
+/**
+ * One condition of a rule set. Its other members depend on `type` and are checked by the registry of
+ * condition types; a type that is not registered is refused, never ignored.
+ */
+export const condition = z.looseObject({
+  type: z.string().regex(/^[a-z][a-z0-9-]{1,40}$/),
+  /** The per-rule NOT: unknown stays unknown. */
+  negate: z.boolean().default(false),
+})
+export type Condition = z.infer<typeof condition>
+
+/** Conditions for one OS. `logic` numbers them from 1: `1 and (2 or not 3)`; absent means all of them. */
+export const osRules = z.strictObject({
+  conditions: z.array(condition).min(1).max(32),
+  logic: line(512).optional(),
+})
+export type OsRules = z.infer<typeof osRules>
+
+/** A tag name: letters, digits, space and `-_.:` so that it can be written in policies, sets and headers. */
+export const tagName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9 _.:-]{0,62}$/, 'letters, digits, space and -_.: only, 63 at most')
+
+const ruleSetFields = {
+  name: line(128),
+  enabled: z.boolean().default(true),
+  /** "Tag endpoint as": several rule sets may give the same tag; it is present when any of them holds. */
+  tag: tagName,
+  /** Said to the user whose device fails it: what to mend. */
+  message: lineOrEmpty(512).default(''),
+  comment: lineOrEmpty(512).default(''),
+  /** An OS that is absent here never gets the tag from this rule set. */
+  rules: z.partialRecord(osType, osRules).refine((r) => Object.keys(r).length > 0, 'name at least one OS'),
+}
+export const ruleSetInput = z.strictObject(ruleSetFields)
+export const ruleSet = z.object({ id: uuid, tagUid: uuid, ...ruleSetFields })
+export type RuleSetInput = z.infer<typeof ruleSetInput>
+export type RuleSet = z.infer<typeof ruleSet>
+
+/** An agent-side condition as sent to agents: answered under `key` in the `verdicts` section. */
+export const agentCondition = z.strictObject({ key: z.string(), condition })
+/** The body of the signed `rules` document. */
+export const agentRules = z.object({ revision: z.number().int().min(0), conditions: z.array(agentCondition).max(1000) })
+export type AgentRules = z.infer<typeof agentRules>
+
+/** Types of Zero Trust tags, numbered as the fabric wire does (our reading of the published order). */
+export const tagTypes = { 1: 'zero-trust', 2: 'outbreak', 3: 'classification', 4: 'fabric' } as const
+export const tagType = z.union([z.literal(1), z.literal(2), z.literal(3), z.literal(4)])
+export const tag = z.object({ uid: uuid, name: tagName, type: tagType, description: lineOrEmpty(512), createdAt: instant })
+export type Tag = z.infer<typeof tag>
+
+/** Present or unknown for one endpoint; absent tags are not listed. */
+export const tagState = z.object({
+  tagUid: uuid,
+  state: z.enum(['present', 'unknown']),
+  /** The earliest instant at which this could change without a new fact. */
+  validUntil: instant.nullable(),
+})
+export type TagState = z.infer<typeof tagState>
+
+/** Why an endpoint has a tag or has it not: for users, administrators and block pages. */
+export const conditionExplanation = z.object({
+  type: z.string(), negate: z.boolean(), value: z.enum(['true', 'false', 'unknown', 'unsupported']),
+  seen: z.string(), wanted: z.string(), section: z.string(),
+  /** Age of the fact; null when there is none. */
+  factAt: instant.nullable(), provenance: z.enum(['claimed', 'proved']).nullable(),
+  mend: z.string(),
+})
+export type ConditionExplanation = z.infer<typeof conditionExplanation>
+export const tagExplanation = z.object({
+  tagUid: uuid, tag: tagName, state: z.enum(['present', 'absent', 'unknown']), validUntil: instant.nullable(),
+  ruleSets: z.array(z.object({
+    id: uuid, name: z.string(), value: z.enum(['true', 'false', 'unknown']), logic: z.string(), message: z.string(),
+    conditions: z.array(conditionExplanation),
+  })),
+})
+export type TagExplanation = z.infer<typeof tagExplanation>

@@ -1,0 +1,30 @@
+// Two rings: `node` runs in Node 24 (pure rules, real sockets, whole flows), `workers` runs in workerd with real D1 and objects.
+import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin'
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: 'node', include: ['test/**/*.test.ts'], exclude: ['test/workers/**'],
+          testTimeout: 20_000, hookTimeout: 60_000, pool: 'forks',
+        },
+      },
+      {
+        plugins: [cloudflareTest(async () => ({
+          wrangler: { configPath: './wrangler.toml' },
+          miniflare: {
+            bindings: {
+              ADMIN_TOKEN: 'test-administrator-token-0123456789abcdef',
+              WRAPPING_KEYS: `k1:${Buffer.alloc(32, 7).toString('base64')}`,
+              PUBLIC_ORIGIN: 'https://ems.test',
+              TEST_MIGRATIONS: await readD1Migrations('./schema/migrations'),
+            },
+          },
+        }))],
+        test: { name: 'workers', include: ['test/workers/**/*.test.ts'], setupFiles: ['./test/workers/setup.ts'], testTimeout: 20_000 },
+      },
+    ],
+  },
+})
