@@ -1,0 +1,7 @@
+import { defineConfig } from 'drizzle-kit'
+
+export default defineConfig({
+  dialect: 'sqlite',
+  schema: ['./schema/authority.ts', './schema/invitation.ts', './schema/endpoint.ts', './schema/change-log.ts', './schema/rules.ts', './schema/gateway.ts'],
+  out: './schema/migrations',
+})

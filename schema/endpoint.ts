@@ -1,0 +1,88 @@
+// Endpoints, their certificates, their facts by section, and their tags.
+import { sql } from 'drizzle-orm'
+import { blob, index, integer, primaryKey, sqliteTable, text } from 'drizzle-orm/sqlite-core'
+
+export const endpoints = sqliteTable('endpoints', {
+  uid: text('uid').primaryKey(),
+  /** Advanced by the last statement of every guarded batch; it belongs to the endpoint, never to the log. */
+  version: integer('version').notNull().default(0),
+  registered: integer('registered', { mode: 'boolean' }).notNull(),
+  online: integer('online', { mode: 'boolean' }).notNull().default(false),
+  onFabric: integer('on_fabric', { mode: 'boolean' }).notNull().default(false),
+  quarantined: integer('quarantined', { mode: 'boolean' }).notNull().default(false),
+  group: text('group_name').notNull(),
+  hostName: text('host_name').notNull(),
+  os: text('os').notNull(),
+  account: text('account').notNull().default(''),
+  agentVersion: text('agent_version').notNull(),
+  protocol: text('protocol').notNull(),
+  enrolledAt: integer('enrolled_at').notNull(),
+  lastReportAt: integer('last_report_at'),
+  deregisteredAt: integer('deregistered_at'),
+  deregistration: text('deregistration'),
+  /** Last report sequence taken. */
+  sequence: integer('sequence').notNull().default(0),
+  /** Revision of the rules that `verdicts` and `tags` were computed with. */
+  rulesRevision: integer('rules_revision').notNull().default(0),
+  /** RuleVerdicts and TagState[] as JSON: computed state, so that a report evaluates only rules whose facts changed. */
+  verdicts: text('verdicts').notNull().default('{}'),
+  tags: text('tags').notNull().default('[]'),
+  /** Valid certificates as CertificateRecord[] JSON with `keyHash`: the log entry is built without a further read. */
+  certificates: text('certificates').notNull().default('[]'),
+  /** Interface addresses for the log entry: {ips, macs} JSON. */
+  addresses: text('addresses').notNull().default('{"ips":[],"macs":[]}'),
+  /** The earliest instant at which a verdict can change without a new fact. */
+  nextDue: integer('next_due'),
+}, (t) => [
+  index('endpoints_due').on(t.nextDue).where(sql`next_due IS NOT NULL`),
+  index('endpoints_rules').on(t.rulesRevision),
+  index('endpoints_registered').on(t.registered),
+])
+
+/** Every certificate ever issued to an endpoint; the CRL and the admission check read it. */
+export const certificates = sqliteTable('certificates', {
+  serial: text('serial').primaryKey(),
+  uid: text('uid').notNull(),
+  purpose: text('purpose', { enum: ['agent', 'browser'] }).notNull(),
+  osUser: text('os_user').notNull().default(''),
+  keyHash: text('key_hash').notNull(),
+  pem: text('pem').notNull(),
+  notAfter: integer('not_after').notNull(),
+  /** `fresh` until the first request signed with it, which retires the ones before; `retired` and `revoked` are refused. */
+  state: text('state', { enum: ['fresh', 'current', 'retired', 'revoked'] }).notNull(),
+  issuedAt: integer('issued_at').notNull(),
+}, (t) => [index('certificates_uid').on(t.uid)])
+
+/** One row per (endpoint, section): deflated canonical JSON, its hash, and when the EMS took it. WITHOUT ROWID: one row written, not two. */
+export const endpointSections = sqliteTable('endpoint_sections', {
+  uid: text('uid').notNull(),
+  section: text('section').notNull(),
+  hash: text('hash').notNull(),
+  at: integer('at').notNull(),
+  body: blob('body', { mode: 'buffer' }).notNull(),
+}, (t) => [primaryKey({ columns: [t.uid, t.section] })])
+
+/** Who has a tag. What an endpoint has is in its own row, so that this is read by tag only. */
+export const endpointTags = sqliteTable('endpoint_tags', {
+  tagUid: text('tag_uid').notNull(),
+  uid: text('uid').notNull(),
+  state: text('state', { enum: ['present', 'unknown'] }).notNull(),
+  validUntil: integer('valid_until'),
+  since: integer('since').notNull(),
+}, (t) => [primaryKey({ columns: [t.tagUid, t.uid] })])
+
+/** One row per distinct package of the whole fleet. */
+export const packages = sqliteTable('packages', {
+  id: integer('id').primaryKey(),
+  ecosystem: text('ecosystem').notNull(),
+  name: text('name').notNull(),
+  version: text('version').notNull(),
+}, (t) => [index('packages_name').on(t.ecosystem, t.name, t.version)])
+
+export const avatars = sqliteTable('avatars', {
+  fingerprint: text('fingerprint').primaryKey(),
+  mediaType: text('media_type').notNull(),
+  image: text('image').notNull(),
+  uid: text('uid').notNull(),
+  at: integer('at').notNull(),
+})

@@ -1,0 +1,41 @@
+// Tags, tagging rule sets, profiles, endpoint policies and the licence.
+import { integer, sqliteTable, text } from 'drizzle-orm/sqlite-core'
+
+export const tags = sqliteTable('tags', {
+  uid: text('uid').primaryKey(),
+  name: text('name').notNull().unique(),
+  type: integer('type').notNull(),
+  description: text('description').notNull().default(''),
+  createdAt: integer('created_at').notNull(),
+})
+/** `body` is the RuleSet (protocol/rules.ts) as JSON. */
+export const ruleSets = sqliteTable('rule_sets', {
+  id: text('id').primaryKey(),
+  tagUid: text('tag_uid').notNull(),
+  body: text('body').notNull(),
+  updatedAt: integer('updated_at').notNull(),
+})
+export const profiles = sqliteTable('profiles', {
+  id: text('id').primaryKey(),
+  name: text('name').notNull(),
+  settings: text('settings').notNull(),
+  updatedAt: integer('updated_at').notNull(),
+})
+export const endpointPolicies = sqliteTable('endpoint_policies', {
+  id: text('id').primaryKey(),
+  name: text('name').notNull(),
+  enabled: integer('enabled', { mode: 'boolean' }).notNull(),
+  position: integer('position').notNull(),
+  groups: text('groups').notNull(),
+  profileId: text('profile_id').notNull(),
+  updatedAt: integer('updated_at').notNull(),
+})
+/** The organisation's licence, one row (id 1), with the signed document. */
+export const licences = sqliteTable('licences', {
+  id: integer('id').primaryKey(),
+  seats: integer('seats'),
+  features: text('features').notNull(),
+  endsAt: integer('ends_at'),
+  issuedAt: integer('issued_at').notNull(),
+  document: text('document').notNull(),
+})
