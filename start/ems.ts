@@ -1,0 +1,89 @@
+// The EMS on local emulation: the real Worker, D1 and objects in workerd, over HTTPS, with data kept in a directory.
+import { randomBytes } from 'node:crypto'
+import { mkdir, mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from 'miniflare'
+import { z } from 'zod'
+import { readJson, writeJson } from '../node/key-store.ts'
+import { bundleWorker } from './bundle.ts'
+import { localTls } from './local-tls.ts'
+
+const migrations = fileURLToPath(new URL('../schema/migrations/', import.meta.url))
+const secrets = z.strictObject({ adminToken: z.string(), wrappingKeys: z.string(), port: z.number().int() })
+
+export interface LocalEms {
+  /** Origin, like https://localhost:8443. */
+  readonly address: string
+  readonly tlsCaPem: string
+  /** Certificate and key for *.sallyport.localhost, for local services that a browser opens. */
+  readonly serviceTls: { readonly certificatePem: string; readonly privateKeyPem: string }
+  readonly adminToken: string
+  /** The database and objects, for tests and benchmarks that look behind the front door. */
+  readonly miniflare: Miniflare
+  close(): Promise<void>
+}
+
+/** Starts the EMS; resolves when it answers. Without a directory its data lives and dies with it. Port 0 picks a free one (kept with the data). */
+export async function startEms(options: { directory?: string; port?: number } = {}): Promise<LocalEms> {
+  const directory = options.directory ?? await mkdtemp(join(tmpdir(), 'sallyport-ems-'))
+  await mkdir(directory, { recursive: true, mode: 0o700 })
+  const secretsFile = join(directory, 'secrets.json')
+  const kept = await readJson(secretsFile, secrets) ?? {
+    adminToken: randomBytes(32).toString('base64url'), wrappingKeys: `k1:${randomBytes(32).toString('base64')}`, port: options.port || await freePort(),
+  }
+  const port = options.port || kept.port
+  await writeJson(secretsFile, { ...kept, port })
+  const tls = await localTls(directory, Date.now())
+  const address = `https://localhost:${port}`
+  const miniflare = new Miniflare(convertV4MiniflareOptions({
+    name: 'sallyport', host: '127.0.0.1', port, httpsKey: tls.privateKeyPem, httpsCert: tls.certificatePem,
+    modules: [{ type: 'ESModule', path: 'index.js', contents: await bundleWorker() }],
+    compatibilityDate: '2026-10-01', compatibilityFlags: ['nodejs_compat'],
+    d1Databases: { DB: 'sallyport' }, d1Persist: join(directory, 'd1'),
+    durableObjects: {
+      FCM_NOTIFY: { className: 'FcmNotify', useSQLite: true },
+      ENDPOINT_CHANNEL: { className: 'EndpointChannel', useSQLite: true },
+      RE_EVALUATION: { className: 'ReEvaluation', useSQLite: true },
+    },
+    durableObjectsPersist: join(directory, 'objects'),
+    bindings: { ADMIN_TOKEN: kept.adminToken, WRAPPING_KEYS: kept.wrappingKeys, PUBLIC_ORIGIN: address },
+    log: new Log(LogLevel.ERROR),
+  }))
+  await miniflare.ready
+  await migrate(miniflare)
+  return {
+    address, tlsCaPem: tls.caPem, serviceTls: tls, adminToken: kept.adminToken, miniflare,
+    close: async () => {
+      await miniflare.dispose()
+      if (options.directory === undefined) await rm(directory, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Applies the migrations that this database has not seen, each in one transaction. */
+async function migrate(miniflare: Miniflare): Promise<void> {
+  const database = await miniflare.getD1Database('DB')
+  await database.prepare('CREATE TABLE IF NOT EXISTS d1_migrations (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, applied_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)').run()
+  const done = new Set((await database.prepare('SELECT name FROM d1_migrations').all<{ name: string }>()).results.map((row) => row.name))
+  for (const name of (await readdir(migrations)).filter((file) => file.endsWith('.sql')).sort()) {
+    if (done.has(name)) continue
+    const statements = (await readFile(join(migrations, name), 'utf8')).split('--> statement-breakpoint')
+    await database.batch([...statements.map((sql) => database.prepare(sql)), database.prepare('INSERT INTO d1_migrations (name) VALUES (?)').bind(name)])
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  const port = await new Promise<number>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      resolve(typeof address === 'object' && address !== null ? address.port : 0)
+    })
+  })
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
