@@ -41,9 +41,13 @@ const parse = (input: string | Uint8Array): x509.X509Certificate | null => {
   }
 }
 
+/** The library writes arcs above 2^53 rightly but reads them back as hex; so a purpose is compared in the form it reads. */
+const asRead = (oid: string): string => String(new x509.ExtendedKeyUsageExtension(new x509.ExtendedKeyUsageExtension([oid]).rawData).usages[0])
+const purposesAsRead = new Map((Object.keys(purposeOids) as Purpose[]).map((purpose) => [asRead(purposeOids[purpose]), purpose]))
+
 const purposeOf = (certificate: x509.X509Certificate): Purpose | null => {
   const usages: string[] = (certificate.getExtension(x509.ExtendedKeyUsageExtension)?.usages ?? []).map(String)
-  const ours = (Object.keys(purposeOids) as Purpose[]).filter((purpose) => usages.includes(purposeOids[purpose]))
+  const ours = usages.map((usage) => purposesAsRead.get(usage)).filter((purpose) => purpose !== undefined)
   return ours.length === 1 ? ours[0] ?? null : null
 }
 
