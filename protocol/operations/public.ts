@@ -14,7 +14,11 @@ export const health = operation({
 /** The agent's or gateway's first request: the EMS proves that it holds the pinned CA before it is told anything. */
 export const introduce = operation({
   id: 'introduce', method: 'POST', path: '/api/v1/introduce', caller: 'nobody', summary: 'Prove that this EMS holds its CA.',
-  body: z.strictObject({ challenge: sha256Hex }),
+  body: z.strictObject({
+    challenge: sha256Hex,
+    /** The CA that the caller has pinned: after a roll-over, the one to prove. Absent: the active one. */
+    pin: sha256Hex.optional(),
+  }),
   reply: z.object({ document: signedDocument }),
 })
 export const enrol = operation({
