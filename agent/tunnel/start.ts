@@ -1,0 +1,132 @@
+// The agent's local proxy: traffic to protected destinations goes through gateways, all other goes direct. It holds no policy of its own.
+import type { ProfileSettings } from '../../protocol/profile.ts'
+import type { Denial } from './denial.ts'
+import { compileDestinations } from './destinations.ts'
+import { createLink, type GatewayLink } from './gateway-link.ts'
+import type { TunnelIdentity } from './gateway-session.ts'
+import { createHttpProxy } from './http-proxy.ts'
+import { listen, type Listener } from './listener.ts'
+import { createOpener } from './opener.ts'
+import { createSocksProxy } from './socks-proxy.ts'
+import { systemTimers, type Timers } from './timers.ts'
+import type { TunnelLog } from './tunnel-log.ts'
+
+export interface TunnelOptions {
+  settings: () => ProfileSettings
+  /** Tells of each change of settings; returns how to stop listening. */
+  onSettings: (listener: () => void) => () => void
+  /** Read at each new connection to a gateway, so that a renewed certificate is used at once. */
+  identity: () => TunnelIdentity
+  /** Certificates of the EMS's authorities, PEM. */
+  authorities: () => string[]
+  /** The only user of this machine who is served. */
+  ownerUid: number
+  log: TunnelLog
+  now: () => number
+  onDenial: (denial: Denial) => void
+  timers?: Timers
+  /** 0 ≤ x < 1, for the jitter of reconnecting. */
+  random?: () => number
+}
+
+export interface Tunnel {
+  /** The ports of the moment: a change of settings may move them. */
+  readonly httpPort: number
+  readonly socksPort: number
+  /** Cuts every connection and frees the ports. */
+  close(): Promise<void>
+}
+
+/**
+ * Starts the proxy on 127.0.0.1.
+ * @throws the system's error when a port can't be had; on a later change of ports the old ones are kept instead
+ */
+export async function startTunnel({ settings, onSettings, identity, authorities, ownerUid, log, now, onDenial, timers = systemTimers, random = Math.random }: TunnelOptions): Promise<Tunnel> {
+  const links = new Map<string, { link: GatewayLink; address: string }>()
+  const listeners = new Set<Listener>()
+  let applied = settings()
+  let destinations = compileDestinations(applied.destinations)
+  let closed = false
+
+  function applyGateways({ gateways }: ProfileSettings): void {
+    const wanted = new Map(gateways.map((address) => [address.serial, address]))
+    for (const [serial, { link }] of links) {
+      if (wanted.has(serial)) continue
+      link.drain()
+      links.delete(serial)
+    }
+    for (const [serial, address] of wanted) {
+      const known = links.get(serial)
+      const text = JSON.stringify(address)
+      if (!known) links.set(serial, { address: text, link: createLink(address, { identity, authorities, timers, now, random, log }) })
+      else if (known.address !== text) {
+        known.link.readdress(address)
+        known.address = text
+      }
+    }
+  }
+
+  const open = createOpener({ destinations: () => destinations, link: (serial) => links.get(serial)?.link, timers, now, onDenial })
+  const serve = { http: createHttpProxy({ open, timers }), socks: createSocksProxy({ open, timers }) }
+  const start = async (kind: 'http' | 'socks', port: number): Promise<Listener> => {
+    const listener = await listen({ port, ownerUid, log, serve: serve[kind] })
+    listeners.add(listener)
+    return listener
+  }
+
+  applyGateways(applied)
+  let http = await start('http', applied.proxy.httpPort)
+  let socks: Listener
+  try {
+    socks = await start('socks', applied.proxy.socksPort)
+  } catch (error) {
+    await http.close()
+    throw error
+  }
+
+  /** The new listener stands before the old one goes; open sockets of the old one stay. */
+  async function move(kind: 'http' | 'socks', old: Listener, port: number): Promise<Listener> {
+    try {
+      const next = await start(kind, port)
+      old.stop()
+      return next
+    } catch (error) {
+      log.error({ event: 'port_unavailable', kind, port, cause: String(error) }, `The ${kind} proxy stays on port ${old.port}: the new port can't be had`)
+      return old
+    }
+  }
+
+  async function movePorts(before: ProfileSettings['proxy'], after: ProfileSettings['proxy']): Promise<void> {
+    if (closed) return
+    if (before.httpPort !== after.httpPort) http = await move('http', http, after.httpPort)
+    if (before.socksPort !== after.socksPort) socks = await move('socks', socks, after.socksPort)
+  }
+
+  // One change of ports after the other: two at once would leave a listener that nobody knows.
+  let moving = Promise.resolve()
+  const stopListening = onSettings(() => {
+    const before = applied.proxy
+    applied = settings()
+    destinations = compileDestinations(applied.destinations)
+    applyGateways(applied)
+    const after = applied.proxy
+    moving = moving.then(() => movePorts(before, after))
+  })
+  log.info({ event: 'tunnel_started', httpPort: http.port, socksPort: socks.port }, 'The local proxy is listening')
+
+  return {
+    get httpPort() {
+      return http.port
+    },
+    get socksPort() {
+      return socks.port
+    },
+    async close() {
+      closed = true
+      stopListening()
+      await moving
+      for (const { link } of links.values()) link.destroy()
+      await Promise.all([...listeners].map((listener) => listener.close()))
+    },
+  }
+}
