@@ -26,7 +26,7 @@ export async function importPrivateKey(pem: string, extractable = true): Promise
   if (der === null) throw new Error('not a PKCS #8 private key in PEM')
   const readable = await crypto.subtle.importKey('pkcs8', der, KEY_ALGORITHM, true, ['sign'])
   const jwk = await crypto.subtle.exportKey('jwk', readable) as JsonWebKey
-  const publicKey = await crypto.subtle.importKey('jwk', { kty: jwk.kty, crv: jwk.crv, x: jwk.x, y: jwk.y } as JsonWebKey, KEY_ALGORITHM, true, ['verify'])
+  const publicKey = await crypto.subtle.importKey('jwk', { kty: jwk.kty, crv: jwk.crv, x: jwk.x, y: jwk.y }, KEY_ALGORITHM, true, ['verify'])
   const privateKey = extractable ? readable : await crypto.subtle.importKey('pkcs8', der, KEY_ALGORITHM, false, ['sign'])
   return { privateKey, publicKey }
 }

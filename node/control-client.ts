@@ -132,7 +132,7 @@ function urlOf(ems: string, operation: Operation, input: unknown): string {
   const { params = {}, query = {} } = (input ?? {}) as { params?: Record<string, string>; query?: Record<string, unknown> }
   const path = operation.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(params[name] ?? ''))
   const search = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== undefined).map(([name, value]): [string, string] => [name, String(value)]))
-  return `${ems}${path}${search.size > 0 ? `?${search}` : ''}`
+  return `${ems}${path}${search.size > 0 ? `?${search.toString()}` : ''}`
 }
 
 function parseJson(text: string): unknown {

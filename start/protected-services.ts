@@ -17,7 +17,7 @@ const listen = (server: Server): Promise<number> => new Promise((resolve, reject
 export async function startProtectedServices(): Promise<ProtectedServices> {
   const http = createHttpServer((request, response) => {
     response.setHeader('content-type', 'text/plain; charset=utf-8')
-    response.end(`intranet: you are device ${request.headers['sallyport-device-id'] ?? 'unknown'}\n`)
+    response.end(`intranet: you are device ${String(request.headers['sallyport-device-id'] ?? 'unknown')}\n`)
   })
   const sockets = new Set<Socket>()
   const tcp = createServer((socket) => {

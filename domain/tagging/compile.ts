@@ -1,0 +1,59 @@
+// Rule sets made ready to run, once per revision: parsed, keyed, and indexed by OS and by the section they read.
+import type { OsType, SectionName } from '../../protocol/facts.ts'
+import type { RuleSet } from '../../protocol/rules.ts'
+import { conditionKey } from './condition-key.ts'
+import type { ConditionType } from './condition-type.ts'
+import { allOf, parseLogic, type Logic } from './logic.ts'
+import { readCondition } from './registry.ts'
+
+export interface CompiledCondition {
+  readonly type: ConditionType
+  readonly params: unknown
+  readonly negate: boolean
+  /** Under which an agent answers it; null when the EMS does. */
+  readonly key: string | null
+}
+export interface CompiledRuleSet {
+  readonly ruleSet: RuleSet
+  readonly conditions: readonly CompiledCondition[]
+  readonly logic: Logic
+  readonly logicText: string
+  readonly sections: ReadonlySet<SectionName>
+}
+export interface CompiledRules {
+  readonly revision: number
+  readonly byOs: Readonly<Record<OsType, readonly CompiledRuleSet[]>>
+  /** Tag UID → every enabled rule set that gives it, whatever its OS. */
+  readonly byTag: ReadonlyMap<string, readonly RuleSet[]>
+}
+
+/** Compiles what {@link checkRuleSet} has passed. Throws on anything else: stored rules that can't be read are a failure. */
+export function compileRules(ruleSets: readonly RuleSet[], revision: number): CompiledRules {
+  const byOs: Record<OsType, CompiledRuleSet[]> = { linux: [], windows: [], macos: [] }
+  const byTag = new Map<string, RuleSet[]>()
+  for (const ruleSet of ruleSets) {
+    if (!ruleSet.enabled) continue
+    byTag.set(ruleSet.tagUid, [...byTag.get(ruleSet.tagUid) ?? [], ruleSet])
+    for (const os of Object.keys(byOs) as OsType[]) {
+      const compiled = compileFor(ruleSet, os)
+      if (compiled !== null) byOs[os].push(compiled)
+    }
+  }
+  return { revision, byOs, byTag }
+}
+
+function compileFor(ruleSet: RuleSet, os: OsType): CompiledRuleSet | null {
+  const rules = ruleSet.rules[os]
+  if (rules === undefined) return null
+  const conditions = rules.conditions.map((condition): CompiledCondition => {
+    const read = readCondition(condition)
+    if (!read.ok) throw new Error(`rule set ${ruleSet.id}: ${read.errors.map(({ detail }) => detail).join('; ')}`)
+    return { type: read.type, params: read.params, negate: read.negate, key: read.type.side === 'agent' ? conditionKey(condition) : null }
+  })
+  const parsed = rules.logic === undefined ? { ok: true as const, logic: allOf(conditions.length) } : parseLogic(rules.logic, conditions.length)
+  if (!parsed.ok) throw new Error(`rule set ${ruleSet.id}: ${parsed.detail}`)
+  return {
+    ruleSet, conditions, logic: parsed.logic, logicText: rules.logic ?? conditions.map((_, index) => index + 1).join(' and '),
+    sections: new Set(conditions.map(({ type }) => type.section)),
+  }
+}

@@ -1,0 +1,24 @@
+// Whether a rule set can be taken: every condition by its type, every OS supported, the logic well formed. Errors name the exact place.
+import type { OsType } from '../../protocol/facts.ts'
+import type { OsRules, RuleSetInput } from '../../protocol/rules.ts'
+import { parseLogic } from './logic.ts'
+import { readCondition } from './registry.ts'
+
+export interface PlacedError { readonly pointer: string; readonly detail: string }
+
+/** An empty list: it can be taken. Pointers are RFC 6901, into the rule set. */
+export function checkRuleSet(input: RuleSetInput): PlacedError[] {
+  return Object.entries(input.rules).flatMap(([os, rules]) => (rules === undefined ? [] : checkOs(os as OsType, rules)))
+}
+
+function checkOs(os: OsType, rules: OsRules): PlacedError[] {
+  const errors = rules.conditions.flatMap((condition, index): PlacedError[] => {
+    const pointer = `/rules/${os}/conditions/${index}`
+    const read = readCondition(condition)
+    if (!read.ok) return read.errors.map(({ path, detail }) => ({ pointer: [pointer, ...path].join('/'), detail }))
+    return read.type.os.includes(os) ? [] : [{ pointer: `${pointer}/type`, detail: `${read.type.type} is not supported on ${os}` }]
+  })
+  if (rules.logic === undefined) return errors
+  const parsed = parseLogic(rules.logic, rules.conditions.length)
+  return parsed.ok ? errors : [...errors, { pointer: `/rules/${os}/logic`, detail: parsed.detail }]
+}

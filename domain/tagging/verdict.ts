@@ -1,0 +1,24 @@
+// The verdict of one condition for one endpoint: a missing fact is unknown, an unsupported system never passes.
+import type { Facts, OsType, Sections } from '../../protocol/facts.ts'
+import type { CompiledCondition } from './compile.ts'
+import type { Verdict } from './condition-type.ts'
+import { not, type Truth } from './logic.ts'
+
+/** Before its NOT. */
+export function verdictOf(condition: CompiledCondition, os: OsType, facts: Facts, now: number): Verdict {
+  const { type, params, key } = condition
+  const fact = facts[type.section]
+  const rests = { section: type.section, factAt: fact?.at ?? null, provenance: fact?.provenance ?? null }
+  if (!type.os.includes(os)) return { value: 'unsupported', seen: `not supported on ${os}`, validUntil: null, ...rests }
+  if (fact === undefined) return { value: 'unknown', seen: 'not reported yet', validUntil: null, ...rests }
+  if (type.side === 'ems') return { ...type.evaluate(params, fact, { now, facts }), ...rests }
+  const answer = (fact.value as Sections['verdicts']).answers[key ?? '']
+  if (answer === undefined) return { value: 'unknown', seen: 'the agent has not answered yet', validUntil: null, ...rests }
+  return { value: answer.value, seen: answer.seen, validUntil: null, ...rests, factAt: answer.at }
+}
+
+/** What the logic sees of it: unsupported counts as unknown, negated or not. */
+export const truthOf = ({ value }: Verdict, negate: boolean): Truth => {
+  const truth: Truth = value === 'unsupported' ? 'unknown' : value
+  return negate ? not(truth) : truth
+}
