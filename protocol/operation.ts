@@ -11,13 +11,14 @@ export interface Operation<
   Query extends Shape | undefined = Shape | undefined,
   Body extends Shape | undefined = Shape | undefined,
   Reply extends Shape = Shape,
+  By extends Caller = Caller,
 > {
   /** Unique, kebab-case; OpenAPI's operationId. */
   readonly id: string
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   /** With `{name}` for parameters. */
   readonly path: string
-  readonly caller: Caller
+  readonly caller: By
   readonly summary: string
   readonly params?: Params
   readonly query?: Query
@@ -36,15 +37,18 @@ export interface Operation<
 /** Declares one operation and keeps its exact type. */
 export function operation<
   Reply extends Shape,
+  By extends Caller,
   Params extends Shape | undefined = undefined,
   Query extends Shape | undefined = undefined,
   Body extends Shape | undefined = undefined,
->(declared: Operation<Params, Query, Body, Reply>): Operation<Params, Query, Body, Reply> {
+>(declared: Operation<Params, Query, Body, Reply, By>): Operation<Params, Query, Body, Reply, By> {
   return declared
 }
 
-type Out<S> = S extends Shape ? z.output<S> : undefined
-type In<S> = S extends Shape ? z.input<S> : undefined
+/** `undefined` where an operation declares no such part. */
+type Declared<S> = Exclude<S, undefined>
+type Out<S> = [Declared<S>] extends [never] ? undefined : Declared<S> extends Shape ? z.output<Declared<S>> : undefined
+type In<S> = [Declared<S>] extends [never] ? undefined : Declared<S> extends Shape ? z.input<Declared<S>> : undefined
 
 /** What a handler is given: parsed input of an operation. */
 export interface Parsed<Op extends Operation> {
@@ -53,7 +57,7 @@ export interface Parsed<Op extends Operation> {
   readonly body: Out<Op['body']>
 }
 type Given<Op extends Operation, K extends 'params' | 'query' | 'body'> =
-  undefined extends In<NonNullable<Op>[K]> ? { readonly [P in K]?: In<Op[K]> } : { readonly [P in K]: In<Op[K]> }
+  undefined extends In<Op[K]> ? { readonly [P in K]?: In<Op[K]> } : { readonly [P in K]: In<Op[K]> }
 /** What a client gives: unparsed input of an operation. */
 export type Call<Op extends Operation> = Given<Op, 'params'> & Given<Op, 'query'> & Given<Op, 'body'>
 export type Reply<Op extends Operation> = z.output<Op['reply']>

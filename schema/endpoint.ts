@@ -79,6 +79,8 @@ export const packages = sqliteTable('packages', {
   version: text('version').notNull(),
 }, (t) => [index('packages_name').on(t.ecosystem, t.name, t.version)])
 
+export type EndpointRow = typeof endpoints.$inferSelect
+
 export const avatars = sqliteTable('avatars', {
   fingerprint: text('fingerprint').primaryKey(),
   mediaType: text('media_type').notNull(),

@@ -30,3 +30,5 @@ export const gatewaySubscriptions = sqliteTable('gateway_subscriptions', {
   uid: text('uid').notNull(),
   serial: text('serial').notNull(),
 }, (t) => [primaryKey({ columns: [t.uid, t.serial] })])
+
+export type GatewayRow = typeof gateways.$inferSelect

@@ -1,0 +1,50 @@
+// An endpoint's whole small record in a row of the change log, and the slice of the log that a poke carries.
+import type { CertificateRecord } from '../protocol/certificates.ts'
+import type { SysinfoRecord, TableName } from '../protocol/fabric/tables.ts'
+import type { TagState } from '../protocol/rules.ts'
+import type { EndpointRow } from '../schema/endpoint.ts'
+
+/** What a gateway's decisions need; a later entry of the same UID replaces an earlier one whole. */
+export interface LogEntry {
+  readonly uid: string
+  readonly registered: boolean
+  readonly online: boolean
+  readonly onFabric: boolean
+  readonly quarantined: boolean
+  readonly certs: readonly CertificateRecord[]
+  readonly tags: readonly TagState[]
+  readonly ips: readonly string[]
+  readonly macs: readonly string[]
+}
+/** One row of the log, as followers read it. `entry` is null where it concerns somebody else. */
+export interface LogRow {
+  readonly revision: number
+  readonly mark: string
+  readonly at: number
+  readonly uid: string | null
+  readonly tables: readonly TableName[]
+  readonly entry: LogEntry | null
+}
+/** A contiguous slice of the log that ends at its head, and bodies that the Worker had at hand. */
+export interface Poke {
+  readonly tail: readonly LogRow[]
+  readonly sysinfo: Readonly<Record<string, SysinfoRecord>>
+}
+
+export const entryOf = (row: Pick<EndpointRow, 'uid' | 'registered' | 'online' | 'onFabric' | 'quarantined' | 'certificates' | 'tags' | 'addresses'>): LogEntry => {
+  const { ips, macs } = JSON.parse(row.addresses) as { ips: string[]; macs: string[] }
+  return {
+    uid: row.uid, registered: row.registered, online: row.online, onFabric: row.onFabric, quarantined: row.quarantined,
+    certs: JSON.parse(row.certificates) as CertificateRecord[], tags: JSON.parse(row.tags) as TagState[], ips, macs,
+  }
+}
+/** A row as D1 gives it. */
+export interface StoredLogRow { readonly revision: number; readonly mark: string; readonly at: number; readonly uid: string | null; readonly tables: string; readonly entry: string | null }
+export const readLogRow = (row: StoredLogRow): LogRow =>
+  ({ ...row, tables: row.tables.split(',') as TableName[], entry: row.entry === null ? null : JSON.parse(row.entry) as LogEntry })
+/** A cursor on the wire. */
+export const watermarkOf = ({ revision, mark }: { revision: number; mark: string }): string => `${revision}.${mark}`
+export const readWatermark = (text: string): { revision: number; mark: string } | null => {
+  const [revision, mark] = text.split('.')
+  return mark === undefined ? null : { revision: Number(revision), mark }
+}

@@ -1,0 +1,15 @@
+// Which gateways a change of one endpoint concerns: one table, one question, asked with the endpoint.
+import { and, eq, or, sql } from 'drizzle-orm'
+import type { DrizzleD1Database } from 'drizzle-orm/d1'
+import { gateways } from '../gateway.ts'
+
+/** Authorised gateways that see this endpoint: share mode 1 sees all, 0 its own subscriptions, 2 those of the gateways it selected. */
+export const gatewaysConcerned = (db: DrizzleD1Database, uid: string) => db.select({ serial: gateways.serial, shareTagTypes: gateways.shareTagTypes }).from(gateways).where(and(
+  eq(gateways.state, 'authorised'),
+  or(
+    eq(gateways.shareMode, 1),
+    sql`${gateways.shareMode} = 0 AND EXISTS (SELECT 1 FROM gateway_subscriptions s WHERE s.uid = ${uid} AND s.serial = ${gateways.serial})`,
+    sql`${gateways.shareMode} = 2 AND EXISTS (SELECT 1 FROM gateway_subscriptions s, json_each(${gateways.selectedSerials}) j WHERE s.uid = ${uid} AND s.serial = j.value)`,
+  ),
+))
+export interface Concerned { readonly serial: string; readonly shareTagTypes: string }

@@ -1,0 +1,60 @@
+// Endpoints as administrators see them, and what they may do with one.
+import { asc, eq, gt } from 'drizzle-orm'
+import type { CertificateRecord } from '../../protocol/certificates.ts'
+import type { SectionName } from '../../protocol/facts.ts'
+import { Fault } from '../../protocol/faults.ts'
+import { checkNow, deregisterEndpoint, explainTag, listEndpoints, readEndpoint, revokeCertificate } from '../../protocol/operations/admin.ts'
+import type { TagState } from '../../protocol/rules.ts'
+import { endpoints, type EndpointRow } from '../../schema/endpoint.ts'
+import type { Context } from '../context.ts'
+import { revokeCertificate as revoke } from '../flows/certificates.ts'
+import { deregister } from '../flows/deregister.ts'
+import { explainOneTag } from '../flows/explain.ts'
+import { loadFacts } from '../flows/facts.ts'
+import { handle, type Route } from '../http/mount.ts'
+import { pageOf } from './paging.ts'
+
+const summary = ({ uid, hostName, os, group, registered, online, account, lastReportAt, enrolledAt, tags }: EndpointRow) =>
+  ({ uid, hostName, os, group, registered, online, account, lastReportAt, enrolledAt, tags: JSON.parse(tags) as TagState[] })
+
+async function find({ db }: Context, uid: string): Promise<EndpointRow> {
+  const [row] = await db.select().from(endpoints).where(eq(endpoints.uid, uid))
+  if (row === undefined) throw new Fault('not_found', 'There is no such endpoint.')
+  return row
+}
+
+export const endpointRoutes: Route[] = [
+  handle(listEndpoints, {
+    async run({ db }, { query: { after, limit } }) {
+      const rows = await db.select().from(endpoints).where(after === undefined ? undefined : gt(endpoints.uid, after)).orderBy(asc(endpoints.uid)).limit(limit + 1)
+      return pageOf(rows, limit, ({ uid }) => uid, summary)
+    },
+  }),
+  handle(readEndpoint, {
+    async run(context, { params }) {
+      const row = await find(context, params.uid)
+      const facts = await loadFacts(context.db, params.uid)
+      const told = Object.entries(facts).map(([section, { at, value }]) => [section, { at, value: value as unknown }] as const)
+      return { ...summary(row), agentVersion: row.agentVersion, certificates: JSON.parse(row.certificates) as CertificateRecord[], facts: Object.fromEntries(told) as Partial<Record<SectionName, { at: number; value: unknown }>> }
+    },
+  }),
+  handle(deregisterEndpoint, {
+    async run(context, { params, body }) {
+      await deregister(context, params.uid, body.reason)
+      return { ok: true as const }
+    },
+  }),
+  handle(revokeCertificate, {
+    async run(context, { params }) {
+      await revoke(context, params.uid, params.serial)
+      return { ok: true as const }
+    },
+  }),
+  handle(checkNow, {
+    async run(context, { params }) {
+      await find(context, params.uid)
+      return { told: await context.env.ENDPOINT_CHANNEL.getByName(params.uid.slice(0, 1)).push(params.uid, { type: 'report-now' }) }
+    },
+  }),
+  handle(explainTag, { run: (context, { params }) => explainOneTag(context, params.uid, params.tag) }),
+]

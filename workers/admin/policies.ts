@@ -1,0 +1,51 @@
+// Endpoint policies, in order: which endpoint gets which profile.
+import { asc, eq, sql } from 'drizzle-orm'
+import { Fault } from '../../protocol/faults.ts'
+import { createPolicy, deletePolicy, listPolicies, replacePolicy } from '../../protocol/operations/admin.ts'
+import type { EndpointPolicy } from '../../protocol/profile.ts'
+import { endpointPolicies, profiles } from '../../schema/rules.ts'
+import type { Context } from '../context.ts'
+import { bumpState, states } from '../flows/documents.ts'
+import { ensureDefaults } from '../flows/first-use.ts'
+import { handle, type Route } from '../http/mount.ts'
+import { pageOf } from './paging.ts'
+
+type Row = typeof endpointPolicies.$inferSelect
+const shown = ({ id, name, enabled, position, groups, profileId }: Row): EndpointPolicy => ({ id, name, enabled, position, groups: JSON.parse(groups) as string[], profileId })
+/** Sorts as the list does: position, then id. */
+const cursorOf = ({ position, id }: Row) => `${String(position).padStart(8, '0')}/${id}`
+const order = sql`printf('%08d', ${endpointPolicies.position}) || '/' || ${endpointPolicies.id}`
+
+async function save(context: Context, id: string, input: Omit<EndpointPolicy, 'id'>): Promise<EndpointPolicy> {
+  const [profile] = await context.db.select({ id: profiles.id }).from(profiles).where(eq(profiles.id, input.profileId))
+  if (profile === undefined) throw new Fault('invalid', 'There is no such profile.', { errors: [{ pointer: '/profileId', detail: 'names no profile' }] })
+  const now = context.now()
+  const row: Row = { id, name: input.name, enabled: input.enabled, position: input.position, groups: JSON.stringify(input.groups), profileId: input.profileId, updatedAt: now }
+  await context.db.batch([context.db.insert(endpointPolicies).values(row).onConflictDoUpdate({ target: endpointPolicies.id, set: row }), bumpState(context, states.configuration, now)])
+  return shown(row)
+}
+
+export const policyRoutes: Route[] = [
+  handle(listPolicies, {
+    async run(context, { query: { after, limit } }) {
+      await ensureDefaults(context)
+      const rows = await context.db.select().from(endpointPolicies).where(after === undefined ? undefined : sql`${order} > ${after}`).orderBy(asc(endpointPolicies.position), asc(endpointPolicies.id)).limit(limit + 1)
+      return pageOf(rows, limit, cursorOf, shown)
+    },
+  }),
+  handle(createPolicy, { run: (context, { body }) => save(context, crypto.randomUUID(), body) }),
+  handle(replacePolicy, {
+    async run(context, { params, body }) {
+      const [row] = await context.db.select({ id: endpointPolicies.id }).from(endpointPolicies).where(eq(endpointPolicies.id, params.id))
+      if (row === undefined) throw new Fault('not_found', 'There is no such endpoint policy.')
+      return await save(context, params.id, body)
+    },
+  }),
+  handle(deletePolicy, {
+    async run(context, { params }) {
+      const [done] = await context.db.batch([context.db.delete(endpointPolicies).where(eq(endpointPolicies.id, params.id)), bumpState(context, states.configuration, context.now())])
+      if (done.meta.changes === 0) throw new Fault('not_found', 'There is no such endpoint policy.')
+      return { ok: true as const }
+    },
+  }),
+]

@@ -1,0 +1,11 @@
+// The routes of administrators.
+import type { Route } from '../http/mount.ts'
+import { authorityRoutes } from './authorities.ts'
+import { endpointRoutes } from './endpoints.ts'
+import { invitationRoutes } from './invitations.ts'
+import { licenceRoutes } from './licence.ts'
+import { policyRoutes } from './policies.ts'
+import { profileRoutes } from './profiles.ts'
+import { ruleSetRoutes } from './rule-sets.ts'
+
+export const routes: readonly Route[] = [...invitationRoutes, ...endpointRoutes, ...ruleSetRoutes, ...profileRoutes, ...policyRoutes, ...licenceRoutes, ...authorityRoutes]

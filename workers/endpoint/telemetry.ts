@@ -1,0 +1,136 @@
+// A report: what changed on the device becomes facts, tags and a row of the log in one guarded batch, and gateways hear of it.
+import canonicalize from 'canonicalize'
+import { eq } from 'drizzle-orm'
+import { evaluateEndpoint, type RuleVerdicts } from '../../domain/tagging/evaluate.ts'
+import { sha256Hex } from '../../identity/keys.ts'
+import { utf8 } from '../../identity/encoding.ts'
+import { sectionNames, sysinfoSections, type Fact, type Facts, type SectionName, type Sections } from '../../protocol/facts.ts'
+import { Fault } from '../../protocol/faults.ts'
+import type { TableName } from '../../protocol/fabric/tables.ts'
+import { report } from '../../protocol/operations/endpoint.ts'
+import type { Parsed } from '../../protocol/operation.ts'
+import type { TagState } from '../../protocol/rules.ts'
+import { endpoints, type EndpointRow } from '../../schema/endpoint.ts'
+import { dropTags, insertSection, putTags } from '../../schema/queries/guarded.ts'
+import { gatewaysConcerned, type Concerned } from '../../schema/queries/interest.ts'
+import { logTail } from '../../schema/queries/log-tail.ts'
+import type { Context } from '../context.ts'
+import { commitEndpoint } from '../flows/commit-endpoint.ts'
+import { rulesRevisionOf, selectStates, versionsOf } from '../flows/documents.ts'
+import { packSection, readFacts, selectSections, type StoredSection } from '../flows/facts.ts'
+import { pokeGateways } from '../flows/poke.ts'
+import { rulesOf } from '../flows/rules.ts'
+import { sysinfoRecord } from '../flows/sysinfo-record.ts'
+import { handle } from '../http/mount.ts'
+
+type Body = Parsed<typeof report>['body']
+type StateRows = Awaited<ReturnType<typeof selectStates>>
+interface Loaded { readonly states: StateRows; readonly concerned: readonly Concerned[]; readonly sections: readonly StoredSection[] }
+interface Sent { readonly section: SectionName; readonly hash: string; readonly canonical: string; readonly value: Sections[SectionName] }
+const ATTEMPTS = 5
+
+const loads = (context: Pick<Context, 'db'>, uid: string) => [selectStates(context), gatewaysConcerned(context.db, uid), selectSections(context.db, uid)] as const
+const loadedOf = (results: readonly unknown[]): Loaded => ({ states: results[0] as StateRows, concerned: results[1] as Concerned[], sections: results[2] as StoredSection[] })
+
+export const telemetryRoute = handle(report, {
+  load: (context, uid) => [...loads(context, uid)],
+  async run(context, { body }, results) {
+    let loaded = loadedOf(results)
+    let { endpoint } = context.caller
+    const sent = await readSections(body)
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const outcome = await take(context, endpoint, loaded, body, sent)
+      if (outcome !== null) return outcome
+      // Somebody else was first: what was computed is void, so load and compute anew.
+      const [rows, ...again] = await context.db.batch([context.db.select().from(endpoints).where(eq(endpoints.uid, endpoint.uid)), ...loads(context, endpoint.uid)])
+      const [row] = rows
+      if (row === undefined || !row.registered) throw new Fault('deregistered', 'The endpoint has been deregistered by an administrator.', row?.deregistration == null ? {} : { document: row.deregistration })
+      endpoint = row
+      loaded = loadedOf(again)
+    }
+    throw new Fault('busy', 'The endpoint is being changed by others; send the report again.', { retryAfterSeconds: 1 })
+  },
+})
+
+/** Canonical form and hash of each section sent; a hash that the agent gave and that is not this one is refused. */
+async function readSections(body: Body): Promise<Sent[]> {
+  const given = Object.entries(body.sections) as [SectionName, Sections[SectionName]][]
+  return await Promise.all(given.map(async ([section, value]) => {
+    const canonical = canonicalize(value) ?? ''
+    const hash = await sha256Hex(utf8(canonical))
+    if (body.hashes[section] !== hash) throw new Fault('invalid', 'A section does not have the hash that was given for it.', { errors: [{ pointer: `/hashes/${section}`, detail: 'must be the SHA-256 of the section as canonical JSON (RFC 8785)' }] })
+    return { section, hash, canonical, value }
+  }))
+}
+
+/** null: another writer was first. */
+async function take(context: Context, endpoint: EndpointRow, loaded: Loaded, body: Body, sent: readonly Sent[]) {
+  const held = new Map(loaded.sections.map(({ section, hash }) => [section, hash]))
+  for (const { section, hash } of sent) held.set(section, hash)
+  const reply = (sequence: number) => ({
+    sequence, emsTime: context.now(), documents: versionsOf(loaded.states),
+    wanted: sectionNames.filter((section) => body.hashes[section] !== undefined && held.get(section) !== body.hashes[section]),
+  })
+  const stored = new Map(loaded.sections.map(({ section, hash }) => [section, hash]))
+  const changed = sent.filter(({ section, hash }) => stored.get(section) !== hash)
+  const revision = rulesRevisionOf(loaded.states)
+  if (changed.length === 0 && endpoint.rulesRevision === revision) {
+    // The reply to a report that was taken may have been lost, and with it a poke: say it again, write nothing.
+    if (sent.length > 0 && body.sequence === endpoint.sequence) await pokeAgain(context, loaded.concerned)
+    return reply(endpoint.sequence)
+  }
+  if (changed.length > 0 && body.sequence <= endpoint.sequence) throw new Fault('stale_sequence', 'A later report has already been taken; go on from its sequence.', { sequence: endpoint.sequence })
+  const now = context.now()
+  const facts = withChanges(readFacts(loaded.sections, factSections), changed, now)
+  const { rules } = await rulesOf(context, revision)
+  const before = JSON.parse(endpoint.tags) as TagState[]
+  const evaluation = evaluateEndpoint({
+    rules, facts, now, changed: endpoint.rulesRevision === revision ? changed.map(({ section }) => section) : 'all', previous: JSON.parse(endpoint.verdicts) as RuleVerdicts,
+  })
+  const put = evaluation.tags.filter((tag) => !before.some((old) => sameTag(old, tag)))
+  const gone = before.filter((old) => !evaluation.tags.some(({ tagUid }) => tagUid === old.tagUid)).map(({ tagUid }) => tagUid)
+  const set: Partial<EndpointRow> = { ...columnsOf(facts, changed), sequence: body.sequence, lastReportAt: now, rulesRevision: revision, verdicts: JSON.stringify(evaluation.verdicts), tags: JSON.stringify(evaluation.tags), nextDue: evaluation.nextDue }
+  const tables = tablesOf(changed, put.length + gone.length > 0)
+  const committed = await commitEndpoint(context, {
+    endpoint, rulesRevision: revision, set, tables, concerned: loaded.concerned,
+    sysinfo: tables.includes('sysinfo') ? sysinfoRecord({ ...endpoint, ...set }, facts) : null,
+    also: (guard) => [
+      ...changed.map(({ section, hash, canonical }) => insertSection(context.db, guard, { section, hash, at: now, body: packSection(canonical) })),
+      ...(put.length === 0 ? [] : [putTags(context.db, guard, put, now)]), ...(gone.length === 0 ? [] : [dropTags(context.db, guard, gone)]),
+    ],
+  })
+  if (committed.ok && evaluation.nextDue !== null && (endpoint.nextDue === null || evaluation.nextDue < endpoint.nextDue)) context.waitUntil(context.env.RE_EVALUATION.getByName('one').due(evaluation.nextDue))
+  return committed.ok ? reply(body.sequence) : null
+}
+
+/** Software can be large and no rule type reads it yet: it is stored, not unpacked. */
+const factSections: ReadonlySet<string> = new Set(sectionNames.filter((section) => section !== 'software'))
+const sameTag = (a: TagState, b: TagState) => a.tagUid === b.tagUid && a.state === b.state && a.validUntil === b.validUntil
+
+function withChanges(facts: Facts, changed: readonly Sent[], now: number): Facts {
+  const next: { [S in SectionName]?: Fact } = { ...facts }
+  for (const { section, value } of changed) next[section] = { value, at: now, provenance: 'claimed' }
+  return next as Facts
+}
+
+/** Columns that repeat a fact because lists and the log entry show it. */
+function columnsOf(facts: Facts, changed: readonly Sent[]): Partial<EndpointRow> {
+  const has = (section: SectionName) => changed.some((each) => each.section === section)
+  const interfaces = facts.network?.value.interfaces ?? []
+  return {
+    ...(has('os') && facts.os !== undefined ? { os: facts.os.value.type } : {}), ...(has('user') && facts.user !== undefined ? { account: facts.user.value.account } : {}),
+    ...(has('hardware') && facts.hardware !== undefined ? { hostName: facts.hardware.value.hostName } : {}), ...(has('agent') && facts.agent !== undefined ? { agentVersion: facts.agent.value.version, protocol: facts.agent.value.protocol } : {}),
+    ...(has('network') ? { addresses: JSON.stringify({ ips: interfaces.flatMap(({ addresses }) => addresses.map(({ ip }) => ip)), macs: interfaces.flatMap(({ mac }) => mac ?? []) }) } : {}),
+  }
+}
+
+function tablesOf(changed: readonly Sent[], tagsChanged: boolean): TableName[] {
+  const names = new Set<string>(changed.map(({ section }) => section))
+  return [
+    ...(tagsChanged ? ['uid_tags' as const, 'tags' as const] : []), ...(sysinfoSections.some((section) => names.has(section)) || names.has('vulnerabilities') ? ['sysinfo' as const] : []),
+    ...(names.has('vulnerabilities') ? ['vuln' as const] : []), ...(names.has('user') ? ['avatar' as const] : []),
+  ]
+}
+
+/** Objects that have the tail already do nothing with it; one that missed its poke finds the gap. */
+const pokeAgain = async (context: Context, concerned: readonly Concerned[]): Promise<void> => { await pokeGateways(context, concerned, await logTail(context.db)) }

@@ -1,0 +1,33 @@
+// The Worker's bindings and settings, parsed once at the door.
+import { Fault } from '../protocol/faults.ts'
+import { parseWrappingKeys, type WrappingKeys } from '../identity/wrapping.ts'
+import type { EndpointChannel } from '../durable-objects/endpoint-channel.ts'
+import type { FcmNotify } from '../durable-objects/fcm-notify.ts'
+import type { ReEvaluation } from '../durable-objects/re-evaluation.ts'
+
+export interface Env {
+  readonly DB: D1Database
+  readonly FCM_NOTIFY: DurableObjectNamespace<FcmNotify>
+  readonly ENDPOINT_CHANNEL: DurableObjectNamespace<EndpointChannel>
+  readonly RE_EVALUATION: DurableObjectNamespace<ReEvaluation>
+  readonly ADMIN_TOKEN?: string
+  readonly WRAPPING_KEYS?: string
+  readonly PUBLIC_ORIGIN?: string
+}
+
+export interface Config {
+  /** null: no administrator can be authenticated until the secret is set. */
+  readonly adminToken: string | null
+  readonly wrappingKeys: WrappingKeys
+  /** Origin under which agents and gateways reach this EMS; null: the one of the request. */
+  readonly publicOrigin: string | null
+}
+
+const MIN_TOKEN_LENGTH = 32
+
+/** Reads the settings; a secret that is set but unusable is an error, never the same as none. */
+export function readConfig(env: Env): Config {
+  const adminToken = env.ADMIN_TOKEN === undefined || env.ADMIN_TOKEN === '' ? null : env.ADMIN_TOKEN
+  if (adminToken !== null && adminToken.length < MIN_TOKEN_LENGTH) throw new Fault('internal', 'The EMS is not configured rightly.', { cause: new Error(`ADMIN_TOKEN must have ${MIN_TOKEN_LENGTH} characters or more`) })
+  return { adminToken, wrappingKeys: parseWrappingKeys(env.WRAPPING_KEYS ?? ''), publicOrigin: env.PUBLIC_ORIGIN === undefined || env.PUBLIC_ORIGIN === '' ? null : new URL(env.PUBLIC_ORIGIN).origin }
+}

@@ -1,0 +1,72 @@
+// The standing documents of an endpoint: profile, rules, licence, authorities. Each says its version; newer ones are fetched or pushed.
+import { inArray, sql } from 'drizzle-orm'
+import type { BatchItem } from 'drizzle-orm/batch'
+import { licenceStateOf } from '../../domain/licensing/seat.ts'
+import { resolvePolicy } from '../../domain/policy/resolve.ts'
+import { agentRulesFor } from '../../domain/tagging/agent-rules.ts'
+import { osType } from '../../protocol/facts.ts'
+import type { DocumentVersions } from '../../protocol/documents.ts'
+import { profileSettings, type AssignedProfile, type EndpointPolicy } from '../../protocol/profile.ts'
+import { rulesState } from '../../schema/change-log.ts'
+import type { EndpointRow } from '../../schema/endpoint.ts'
+import { endpointPolicies, licences, profiles } from '../../schema/rules.ts'
+import type { Context } from '../context.ts'
+import { authorityRows, signFor } from './authority.ts'
+import { rulesOf } from './rules.ts'
+
+/** Rows of `rules_state`: what changed last, and when, by kind. */
+export const states = { rules: 1, configuration: 2, authorities: 3 } as const
+export const selectStates = ({ db }: Pick<Context, 'db'>) => db.select().from(rulesState).where(inArray(rulesState.id, Object.values(states)))
+type StateRow = typeof rulesState.$inferSelect
+const changedAt = (rows: readonly StateRow[], id: number) => rows.find((row) => row.id === id)?.changedAt ?? 1
+
+/** The oldest instants that still are the newest: an agent holding a document signed at or after them is up to date. */
+export const versionsOf = (rows: readonly StateRow[]): DocumentVersions =>
+  ({ profile: changedAt(rows, states.configuration), licence: changedAt(rows, states.configuration), rules: changedAt(rows, states.rules), authorities: changedAt(rows, states.authorities) })
+export const rulesRevisionOf = (rows: readonly StateRow[]): number => rows.find((row) => row.id === states.rules)?.revision ?? 0
+
+/** Bumps one of the states; in the same batch as the change itself. */
+export const bumpState = ({ db }: Pick<Context, 'db'>, id: number, now: number): BatchItem<'sqlite'> =>
+  db.insert(rulesState).values({ id, revision: 1, changedAt: now }).onConflictDoUpdate({ target: rulesState.id, set: { revision: rulesStateNext, changedAt: maxChangedAt(now) } })
+
+const rulesStateNext = sql`revision + 1`
+// A clock that went back must not make a change look older than what agents hold.
+const maxChangedAt = (now: number) => sql`max(changed_at + 1, ${now})`
+
+/** Signs the documents that are newer than what the agent holds. */
+export async function standingDocuments(context: Context, endpoint: EndpointRow, have: DocumentVersions): Promise<string[]> {
+  const { db } = context
+  const [stateRows, policyRows, profileRows, licenceRows] = await db.batch([selectStates(context), db.select().from(endpointPolicies), db.select().from(profiles), db.select().from(licences)])
+  const versions = versionsOf(stateRows)
+  const version = (kind: keyof DocumentVersions) => Math.max(context.now(), versions[kind])
+  const documents: Promise<string>[] = []
+  if (versions.profile > have.profile) {
+    const assigned = assignedProfile(endpoint, policyRows.map((row) => ({ ...row, groups: JSON.parse(row.groups) as string[] })), profileRows)
+    if (assigned !== null) documents.push(signFor(context, 'profile', endpoint.uid, assigned, { version: version('profile') }))
+  }
+  if (versions.rules > have.rules) {
+    const os = osType.safeParse(endpoint.os)
+    const revision = rulesRevisionOf(stateRows)
+    const { ruleSets } = await rulesOf(context, revision)
+    documents.push(signFor(context, 'rules', endpoint.uid, agentRulesFor(os.success ? os.data : 'linux', ruleSets, revision), { version: version('rules') }))
+  }
+  if (versions.licence > have.licence) {
+    const [licence] = licenceRows
+    const terms = licence === undefined ? { features: ['all'], endsAt: null } : { features: JSON.parse(licence.features) as string[], endsAt: licence.endsAt }
+    documents.push(signFor(context, 'licence', endpoint.uid, licenceStateOf(terms, context.now()), { version: version('licence') }))
+  }
+  if (versions.authorities > have.authorities) documents.push(authoritiesDocument(context, endpoint.uid, version('authorities')))
+  return await Promise.all(documents)
+}
+
+export async function authoritiesDocument(context: Context, to: string, version = context.now()): Promise<string> {
+  const rows = await authorityRows(context)
+  return await signFor(context, 'authorities', to, { certificates: rows.map(({ certificatePem }) => certificatePem) }, { version })
+}
+
+function assignedProfile(endpoint: EndpointRow, policies: readonly EndpointPolicy[], rows: readonly (typeof profiles.$inferSelect)[]): AssignedProfile | null {
+  const policy = resolvePolicy(policies, { group: endpoint.group })
+  const row = rows.find(({ id }) => id === policy?.profileId)
+  if (policy === null || row === undefined) return null
+  return { profile: { id: row.id, name: row.name }, policy: { id: policy.id, name: policy.name }, settings: profileSettings.parse(JSON.parse(row.settings)) }
+}

@@ -1,0 +1,46 @@
+// Who calls, as far as cryptography or a token tells. Whether our records admit the caller is asked with the data, in one trip.
+import { VerifiedLeaves } from '../../identity/certificate.ts'
+import { equalInConstantTime, type Bytes } from '../../identity/encoding.ts'
+import { NonceMemory } from '../../identity/replay.ts'
+import { verifyRequest, type SignedCaller } from '../../identity/request-signature.ts'
+import { Fault } from '../../protocol/faults.ts'
+import type { Operation } from '../../protocol/operation.ts'
+import type { Context } from '../context.ts'
+import { trustedAuthorities } from '../flows/authority.ts'
+
+const DAY = 86_400_000
+/** How long after its end a certificate still asks for a new one. */
+export const RENEWAL_GRACE_MS = 30 * DAY
+// Per isolate: a cache of leaves found to be ours, and the nonces seen lately.
+const leaves = new VerifiedLeaves()
+const nonces = new NonceMemory()
+
+export type Claim = { readonly kind: 'nobody' } | { readonly kind: 'administrator' } | { readonly kind: 'signed'; readonly signed: SignedCaller }
+
+/** Checks what the operation asks for; throws the Fault that says what is wrong. */
+export async function authenticate(operation: Operation, context: Context, body: Bytes): Promise<Claim> {
+  if (operation.caller === 'administrator') return administrator(context)
+  if (operation.caller === 'nobody' && operation.signedByBareKey !== true) return { kind: 'nobody' }
+  const { request } = context
+  const url = new URL(request.url)
+  // Signed is the authority that the client wrote; behind an emulator or a proxy the URL may bear another.
+  const host = request.headers.get('host')
+  if (host !== null) url.host = host
+  const verdict = await verifyRequest({
+    method: request.method, url: url.href, headers: request.headers, body, now: context.now(), cache: leaves,
+    authorities: operation.signedByBareKey === true ? [] : await trustedAuthorities(context),
+    purposes: [operation.caller === 'gateway' ? 'gateway' : 'agent'],
+    acceptsExpiredMs: operation.acceptsExpired === true ? RENEWAL_GRACE_MS : 0, bareKey: operation.signedByBareKey ?? false,
+  })
+  if (!verdict.ok) throw new Fault(verdict.code, verdict.message, verdict.code === 'clock_skew' ? { emsTime: context.now() } : {})
+  if (nonces.seen(verdict.caller.keyId, verdict.caller.nonce, context.now())) throw new Fault('replayed', 'This very request has been seen before; sign a new one.')
+  return { kind: 'signed', signed: verdict.caller }
+}
+
+function administrator({ config, request }: Context): Claim {
+  const given = /^Bearer ([!-~]{1,512})$/.exec(request.headers.get('authorization') ?? '')?.[1]
+  if (config.adminToken === null || given === undefined || !equalInConstantTime(given, config.adminToken)) {
+    throw new Fault('unauthenticated', 'Send the administrator\'s token as "Authorization: Bearer …".')
+  }
+  return { kind: 'administrator' }
+}
