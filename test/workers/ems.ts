@@ -12,7 +12,7 @@ export const ORIGIN = 'https://ems.test'
 export const TOKEN = 'test-administrator-token-0123456789abcdef'
 
 export interface Answer { readonly status: number; readonly json: Record<string, unknown>; readonly code: string }
-const worker = exports.default as unknown as { fetch(request: Request): Promise<Response> }
+const { default: worker } = exports as unknown as { default: { fetch(request: Request): Promise<Response> } }
 
 export async function send(method: string, path: string, options: { body?: unknown; headers?: Record<string, string> } = {}): Promise<Answer> {
   const { body, headers = {} } = options

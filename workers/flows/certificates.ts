@@ -24,9 +24,8 @@ export async function requireCsr(pem: string) {
   return csr
 }
 
-const insertCertificate = ({ db }: Context, guard: Guard, row: typeof certificates.$inferInsert) => db.run(sql`
-  INSERT INTO certificates (serial, uid, purpose, os_user, key_hash, pem, not_after, state, issued_at)
-  SELECT ${row.serial}, ${row.uid}, ${row.purpose}, ${row.osUser ?? ''}, ${row.keyHash}, ${row.pem}, ${row.notAfter}, ${row.state}, ${row.issuedAt} WHERE ${unchanged(guard)}`)
+const insertCertificate = ({ db }: Context, guard: Guard, row: typeof certificates.$inferInsert) => db.insert(certificates)
+  .select(sql`SELECT ${row.serial}, ${row.uid}, ${row.purpose}, ${row.osUser ?? ''}, ${row.keyHash}, ${row.pem}, ${row.notAfter}, ${row.state}, ${row.issuedAt} WHERE ${unchanged(guard)}`)
 
 /**
  * Issues a certificate for the key of a CSR. The same key asking again gets the same certificate: a lost reply harms nobody.
@@ -52,8 +51,8 @@ export async function certify(context: Context, uid: string, csrText: string, wa
 }
 const recordOf = (issued: IssuedCertificate, { purpose, osUser }: { purpose: 'agent' | 'browser'; osUser: string }): CertificateRecord => ({ serial: issued.serial, purpose, user: osUser, notAfter: issued.notAfter })
 
-const setState = ({ db }: Context, guard: Guard, serials: readonly string[], state: 'retired' | 'revoked' | 'current') => db.run(sql`
-  UPDATE certificates SET state = ${state} WHERE uid = ${guard.uid} AND serial IN (SELECT value FROM json_each(${JSON.stringify(serials)})) AND ${unchanged(guard)}`)
+const setState = ({ db }: Context, guard: Guard, serials: readonly string[], state: 'retired' | 'revoked' | 'current') => db.update(certificates).set({ state })
+  .where(sql`${certificates.uid} = ${guard.uid} AND ${certificates.serial} IN (SELECT value FROM json_each(${JSON.stringify(serials)})) AND ${unchanged(guard)}`)
 
 /** The first request signed with a fresh certificate: it becomes current and the agent's others are retired. */
 export async function firstUseOfCertificate(context: Context, endpoint: EndpointRow, serial: string): Promise<EndpointRow> {
@@ -74,4 +73,5 @@ export async function revokeCertificate(context: Context, uid: string, serial: s
 }
 
 /** Every certificate of an endpoint, for deregistration. */
-export const revokeAll = ({ db }: Context, guard: Guard) => db.run(sql`UPDATE certificates SET state = 'revoked' WHERE uid = ${guard.uid} AND state IN ('fresh', 'current') AND ${unchanged(guard)}`)
+export const revokeAll = ({ db }: Context, guard: Guard) => db.update(certificates).set({ state: 'revoked' })
+  .where(sql`${certificates.uid} = ${guard.uid} AND ${certificates.state} IN ('fresh', 'current') AND ${unchanged(guard)}`)

@@ -56,13 +56,12 @@ export async function enrolEndpoint(context: Context, body: Parsed<typeof enrol>
   const spend = sql`EXISTS (SELECT 1 FROM invitation_spends WHERE invitation_id = ${invitation.id} AND key_hash = ${csr.publicKeyHash} AND uid = ${uid})`
 
   const [spending, , , , tail, concerned] = await db.batch([
-    db.run(sql`INSERT INTO invitation_spends (invitation_id, key_hash, uid, at) SELECT id, ${csr.publicKeyHash}, ${uid}, ${now} FROM invitations
+    db.insert(invitationSpends).select(sql`SELECT id, ${csr.publicKeyHash}, ${uid}, ${now} FROM invitations
       WHERE id = ${invitation.id} AND withdrawn_at IS NULL AND expires_at > ${now} AND uses > (SELECT count(*) FROM invitation_spends WHERE invitation_id = ${invitation.id})
-      AND COALESCE((SELECT seats FROM licences WHERE id = 1), 1e12) > (SELECT count(*) FROM endpoints WHERE registered = 1) ON CONFLICT DO NOTHING`),
-    db.run(sql`INSERT INTO endpoints (uid, version, registered, group_name, host_name, os, agent_version, protocol, enrolled_at, certificates)
-      SELECT ${uid}, 1, 1, ${endpoint.group}, ${endpoint.hostName}, ${endpoint.os}, ${endpoint.agentVersion}, ${endpoint.protocol}, ${now}, ${endpoint.certificates} WHERE ${spend}`),
-    db.run(sql`INSERT INTO certificates (serial, uid, purpose, key_hash, pem, not_after, state, issued_at)
-      SELECT ${issued.serial}, ${uid}, 'agent', ${csr.publicKeyHash}, ${issued.pem}, ${issued.notAfter}, 'current', ${now} WHERE ${spend}`),
+      AND COALESCE((SELECT seats FROM licences WHERE id = 1), 1e12) > (SELECT count(*) FROM endpoints WHERE registered = 1)`).onConflictDoNothing(),
+    db.insert(endpoints).select(sql`SELECT ${uid}, 1, 1, 0, 0, 0, ${endpoint.group}, ${endpoint.hostName}, ${endpoint.os}, '', ${endpoint.agentVersion}, ${endpoint.protocol}, ${now}, NULL, NULL, NULL,
+      0, 0, '{}', '[]', ${endpoint.certificates}, ${endpoint.addresses}, NULL WHERE ${spend}`),
+    db.insert(certificates).select(sql`SELECT ${issued.serial}, ${uid}, 'agent', '', ${csr.publicKeyHash}, ${issued.pem}, ${issued.notAfter}, 'current', ${now} WHERE ${spend}`),
     insertLog(db, { mark: newMark(), at: now, uid, tables: 'sysinfo', entry: JSON.stringify(entryOf(endpoint)) }, spend),
     logTail(db), gatewaysConcerned(db, uid),
   ])
