@@ -1,0 +1,50 @@
+// What the gateway counts and times, for Prometheus. The names here are the only ones; serving them is done beside it.
+import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
+import type { Reason } from '../../protocol/decisions.ts'
+
+export interface Metrics {
+  decided(reason: Reason, event: 'decide' | 'recheck'): void
+  sessionsOpen(count: number): void
+  /** ms since the EMS last said `current`; null: never. Asked when metrics are read. */
+  readSnapshotAge(age: () => number | null): void
+  /** ms from the EMS accepting a change to the snapshot being replaced. */
+  propagated(ms: number): void
+  /** ms from the EMS accepting a change to a session being cut by it. */
+  cut(ms: number): void
+  /** EMS clock minus ours, ms. */
+  clockOffset(ms: number): void
+  readonly contentType: string
+  text(): Promise<string>
+}
+
+const buckets = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60]
+
+/** Makes the gateway's metrics, in a registry of their own. */
+export function createMetrics(): Metrics {
+  const registry = new Registry()
+  const registers = [registry]
+  collectDefaultMetrics({ register: registry })
+  const decisions = new Counter({ name: 'sallyport_decisions_total', help: 'Access decisions by reason.', labelNames: ['reason', 'event'], registers })
+  const sessions = new Gauge({ name: 'sallyport_open_sessions', help: 'Sessions that are open now.', registers })
+  const propagation = new Histogram({ name: 'sallyport_propagation_seconds', help: 'From the EMS accepting a change to this gateway applying it.', buckets, registers })
+  const cuts = new Histogram({ name: 'sallyport_cut_seconds', help: 'From the EMS accepting a change to a session being cut by it.', buckets, registers })
+  const offset = new Gauge({ name: 'sallyport_clock_offset_seconds', help: 'Clock of the EMS minus the clock of this gateway.', registers })
+  let age: () => number | null = () => null
+  const snapshotAge = new Gauge({
+    name: 'sallyport_snapshot_age_seconds', help: 'Since the EMS last said that all is told; +Inf: never.', registers,
+    collect: () => snapshotAge.set((age() ?? Infinity) / 1000),
+  })
+  return {
+    decided: (reason, event) => decisions.inc({ reason, event }),
+    sessionsOpen: (count) => sessions.set(count),
+    readSnapshotAge: (read) => {
+      age = read
+    },
+    // Clocks differ by milliseconds: a negative duration would lower the sum for ever.
+    propagated: (ms) => propagation.observe(Math.max(0, ms) / 1000),
+    cut: (ms) => cuts.observe(Math.max(0, ms) / 1000),
+    clockOffset: (ms) => offset.set(ms / 1000),
+    contentType: registry.contentType,
+    text: () => registry.metrics(),
+  }
+}

@@ -1,0 +1,63 @@
+// The policies in force, read from the administrator's file and read again when it changes. A file with a mistake changes nothing.
+import { watch } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { basename, dirname } from 'node:path'
+import { readPolicies, type PolicyError } from '../../domain/access/read-policies.ts'
+import type { Policies } from '../../domain/access/policies.ts'
+import type { Log } from '../../node/logging.ts'
+
+export interface PolicyStore {
+  current(): Policies
+  /** Calls after the policies have been replaced. @returns takes the listener away */
+  onChange(listener: () => void): () => void
+}
+
+/** One line per mistake: `file:line:column: path detail`. */
+export const describePolicyErrors = (path: string, errors: readonly PolicyError[]): string[] =>
+  errors.map((error) => `${path}:${error.line}:${error.column}: ${error.path === '' ? '' : `${error.path} `}${error.detail}`)
+
+/** Editors write in several steps. */
+const SETTLE_MS = 100
+
+/**
+ * Opens the policy file and follows it.
+ * @throws Error naming each mistake with its place, when the file can't be used at the start
+ */
+export async function openPolicyFile({ path, log }: { path: string; log: Log }): Promise<PolicyStore & { close(): void }> {
+  const first = readPolicies(await readFile(path, 'utf8'))
+  if (!first.ok) throw new Error(describePolicyErrors(path, first.errors).join('\n'))
+  let policies = first.policies
+  const listeners = new Set<() => void>()
+
+  async function reload(): Promise<void> {
+    const read = readPolicies(await readFile(path, 'utf8'))
+    if (!read.ok) {
+      log.error({ event: 'policies_refused', errors: describePolicyErrors(path, read.errors) }, 'The policy file has mistakes; the policies before stay in force')
+      return
+    }
+    policies = read.policies
+    log.info({ event: 'policies_loaded', services: policies.services.length }, 'The policies have been replaced')
+    for (const listener of listeners) listener()
+  }
+  let pending: NodeJS.Timeout | undefined
+  // The directory, not the file: an editor that writes by rename leaves a watch on the file behind.
+  const watcher = watch(dirname(path), (_event, name) => {
+    if (name !== null && name !== basename(path)) return
+    clearTimeout(pending)
+    pending = setTimeout(() => {
+      reload().catch((error: Error) => log.error({ event: 'policies_unreadable', cause: error.message }, 'The policy file can not be read; the policies before stay in force'))
+    }, SETTLE_MS)
+  })
+  watcher.on('error', (error) => log.error({ event: 'policies_unwatched', cause: error.message }, 'Changes of the policy file are no longer noticed'))
+  return {
+    current: () => policies,
+    onChange(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+    close() {
+      clearTimeout(pending)
+      watcher.close()
+    },
+  }
+}
