@@ -42,13 +42,12 @@ export async function startEms(options: { directory?: string; port?: number } = 
     name: 'sallyport', host: '127.0.0.1', port, httpsKey: tls.privateKeyPem, httpsCert: tls.certificatePem,
     modules: [{ type: 'ESModule', path: 'index.js', contents: await bundleWorker() }],
     compatibilityDate: '2026-10-01', compatibilityFlags: ['nodejs_compat'],
-    d1Databases: { DB: 'sallyport' }, d1Persist: join(directory, 'd1'),
+    d1Databases: { DB: 'sallyport' }, resourcePersistencePath: join(directory, 'data'),
     durableObjects: {
       FCM_NOTIFY: { className: 'FcmNotify', useSQLite: true },
       ENDPOINT_CHANNEL: { className: 'EndpointChannel', useSQLite: true },
       RE_EVALUATION: { className: 'ReEvaluation', useSQLite: true },
     },
-    durableObjectsPersist: join(directory, 'objects'),
     bindings: { ADMIN_TOKEN: kept.adminToken, WRAPPING_KEYS: kept.wrappingKeys, PUBLIC_ORIGIN: address },
     log: new Log(LogLevel.ERROR),
   }))
