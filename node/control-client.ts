@@ -43,7 +43,8 @@ const MAX_REPLY_BYTES = 64 * 1024 * 1024
 /** Makes a client for one EMS. Connections are kept and reused until `close`. */
 export function createControlClient(options: ControlClientOptions): ControlClient {
   const trust = tlsTrust(options.invalidCertificateAction ?? 'deny', options.tlsCa ?? [], options.log)
-  const connectTls = buildConnector({ rejectUnauthorized: trust.rejectUnauthorized, ...(trust.ca === undefined ? {} : { ca: trust.ca }) })
+  // A resumed TLS session is not checked for its name again: none is kept.
+  const connectTls = buildConnector({ maxCachedSessions: 0, rejectUnauthorized: trust.rejectUnauthorized, ...(trust.ca === undefined ? {} : { ca: trust.ca }) })
   const timeoutMs = options.timeoutMs ?? 15_000
   const agent = new Agent({
     connect: (wanted, callback) => connectTls(wanted, (error, socket) => {
@@ -56,7 +57,7 @@ export function createControlClient(options: ControlClientOptions): ControlClien
         callback(cause as Error, null)
       }
     }),
-    headersTimeout: timeoutMs, bodyTimeout: timeoutMs, connectTimeout: timeoutMs,
+    headersTimeout: timeoutMs, bodyTimeout: timeoutMs, connectTimeout: timeoutMs, maxResponseSize: MAX_REPLY_BYTES,
   })
   let offset = 0
   const emsNow = () => options.now() + offset
@@ -74,9 +75,7 @@ export function createControlClient(options: ControlClientOptions): ControlClien
     try {
       const headers = await headersFor(operation.method, url, body)
       const response = await request(url, { dispatcher: agent, method: operation.method, headers, ...(body.length > 0 ? { body } : {}) })
-      const text = await response.body.text()
-      if (text.length > MAX_REPLY_BYTES) throw new Error('the reply is too large')
-      return { status: response.statusCode, text }
+      return { status: response.statusCode, text: await response.body.text() }
     } catch (cause) {
       throw new Fault('busy', `The EMS at ${options.ems} was not reached: ${reasonOf(cause)}`, { cause })
     }
@@ -86,11 +85,12 @@ export function createControlClient(options: ControlClientOptions): ControlClien
     const url = urlOf(options.ems, operation, input)
     const given = (input as { body?: unknown } | undefined)?.body
     const body = utf8(given === undefined ? '' : JSON.stringify(given))
+    const verified = trust.watch()
     let answer = await send(operation, url, body)
     if (answer.status >= 400) {
       const fault = readFault(answer)
       // The EMS clock is believed only over TLS that verified; the answer itself is not signed.
-      if (fault.code !== 'clock_skew' || fault.extras.emsTime === undefined || !trust.verified) throw fault
+      if (fault.code !== 'clock_skew' || fault.extras.emsTime === undefined || !verified()) throw fault
       offset = fault.extras.emsTime - options.now()
       options.log.info({ event: 'clock-offset-learned', offset }, 'The clock of this device differs from the EMS clock; requests are signed by the EMS clock.')
       answer = await send(operation, url, body)

@@ -46,4 +46,4 @@ export interface AgentConditionType<P = unknown> extends Described<P> {
 export type ConditionType<P = unknown> = EmsConditionType<P> | AgentConditionType<P>
 
 /** Declares a type and lets the registry hold types of different parameters: params reach it only through its own schema. */
-export const conditionType = <P>(declared: ConditionType<P>): ConditionType => declared as ConditionType
+export const conditionType = <P>(declared: ConditionType<P>): ConditionType => declared

@@ -34,7 +34,7 @@ export function meter(database: D1Database): { database: D1Database; tally: Tall
     // drizzle reads single rows and arrays by `raw` and `first`, which tell no rows: ask by `all` and reshape.
     wrapped.raw = (async () => {
       tally.trips++
-      return ((count(await statement.all())).results as Record<string, unknown>[]).map((row) => Object.values(row))
+      return ((count(await statement.all<Record<string, unknown>>())).results).map((row) => Object.values(row))
     }) as never
     originals.set(wrapped, statement)
     return wrapped

@@ -17,7 +17,7 @@ export const authorityRoutes: Route[] = [
     async run(context) {
       const [active] = await authorityRows(context)
       await makeAuthority(context, active.slot + 1)
-      await bumpState(context, states.authorities, context.now())
+      await context.db.batch([bumpState(context, states.authorities, context.now())])
       const [next] = await authorityRows(context)
       return shown(next, true)
     },

@@ -1,7 +1,6 @@
 // Endpoints as administrators see them, and what they may do with one.
 import { asc, eq, gt } from 'drizzle-orm'
 import type { CertificateRecord } from '../../protocol/certificates.ts'
-import type { SectionName } from '../../protocol/facts.ts'
 import { Fault } from '../../protocol/faults.ts'
 import { checkNow, deregisterEndpoint, explainTag, listEndpoints, readEndpoint, revokeCertificate } from '../../protocol/operations/admin.ts'
 import type { TagState } from '../../protocol/rules.ts'
@@ -34,8 +33,8 @@ export const endpointRoutes: Route[] = [
     async run(context, { params }) {
       const row = await find(context, params.uid)
       const facts = await loadFacts(context.db, params.uid)
-      const told = Object.entries(facts).map(([section, { at, value }]) => [section, { at, value: value as unknown }] as const)
-      return { ...summary(row), agentVersion: row.agentVersion, certificates: JSON.parse(row.certificates) as CertificateRecord[], facts: Object.fromEntries(told) as Partial<Record<SectionName, { at: number; value: unknown }>> }
+      const told = Object.entries(facts).map(([section, { at, value }]) => [section, { at, value }] as const)
+      return { ...summary(row), agentVersion: row.agentVersion, certificates: JSON.parse(row.certificates) as CertificateRecord[], facts: Object.fromEntries(told) }
     },
   }),
   handle(deregisterEndpoint, {

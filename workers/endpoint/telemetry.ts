@@ -90,7 +90,8 @@ async function take(context: Context, endpoint: EndpointRow, loaded: Loaded, bod
   const put = evaluation.tags.filter((tag) => !before.some((old) => sameTag(old, tag)))
   const gone = before.filter((old) => !evaluation.tags.some(({ tagUid }) => tagUid === old.tagUid)).map(({ tagUid }) => tagUid)
   const set: Partial<EndpointRow> = { ...columnsOf(facts, changed), sequence: body.sequence, lastReportAt: now, rulesRevision: revision, verdicts: JSON.stringify(evaluation.verdicts), tags: JSON.stringify(evaluation.tags), nextDue: evaluation.nextDue }
-  const tables = tablesOf(changed, put.length + gone.length > 0)
+  // With the first report its tags become known, even if it has none.
+  const tables = tablesOf(changed, put.length + gone.length > 0 || endpoint.lastReportAt === null)
   const committed = await commitEndpoint(context, {
     endpoint, rulesRevision: revision, set, tables, concerned: loaded.concerned,
     sysinfo: tables.includes('sysinfo') ? sysinfoRecord({ ...endpoint, ...set }, facts) : null,

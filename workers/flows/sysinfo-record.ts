@@ -5,7 +5,7 @@ import type { SysinfoRecord } from '../../protocol/fabric/tables.ts'
 import type { EndpointRow } from '../../schema/endpoint.ts'
 
 const seconds = (ms: number) => Math.floor(ms / 1000)
-const valueOf = <S extends keyof Sections>(facts: Facts, section: S) => facts[section]?.value as Sections[S] | undefined
+const valueOf = <S extends keyof Sections>(facts: Facts, section: S) => facts[section]?.value
 const onOff = (state: 'on' | 'off' | 'unknown' | undefined) => (state === 'on' ? 'enabled' : state === 'off' ? 'disabled' : '')
 
 /** Maps one endpoint. What is not known is empty, never guessed. */

@@ -28,4 +28,4 @@ export function renderFault(thrown: unknown, operation: Pick<Operation, 'id' | '
   return Response.json(problem, { status: fault.status, headers: { ...headers, 'content-type': 'application/problem+json' } })
 }
 
-const describe = (cause: unknown): string | null => (cause instanceof Error ? `${cause.name}: ${cause.message}${cause.cause === undefined ? '' : ` (${describe(cause.cause) ?? ''})`}` : cause === undefined ? null : String(cause))
+const describe = (cause: unknown): string | null => (cause instanceof Error ? `${cause.name}: ${cause.message}${cause.cause === undefined ? '' : ` (${describe(cause.cause) ?? ''})`}` : typeof cause === 'string' ? cause : null)
