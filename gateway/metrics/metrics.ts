@@ -31,9 +31,12 @@ export function createMetrics(): Metrics {
   const offset = new Gauge({ name: 'sallyport_clock_offset_seconds', help: 'Clock of the EMS minus the clock of this gateway.', registers })
   let age: () => number | null = () => null
   const snapshotAge = new Gauge({
-    name: 'sallyport_snapshot_age_seconds', help: 'Since the EMS last said that all is told; +Inf: never.', registers,
-    collect: () => snapshotAge.set((age() ?? Infinity) / 1000),
+    name: 'sallyport_snapshot_age_seconds', help: 'Since the EMS last said that all is told; +Inf: never.', registers: [],
+    collect(this: Gauge) {
+      this.set((age() ?? Infinity) / 1000)
+    },
   })
+  registry.registerMetric(snapshotAge)
   return {
     decided: (reason, event) => decisions.inc({ reason, event }),
     sessionsOpen: (count) => sessions.set(count),
