@@ -43,9 +43,9 @@ const MAX_REPLY_BYTES = 64 * 1024 * 1024
 /** Makes a client for one EMS. Connections are kept and reused until `close`. */
 export function createControlClient(options: ControlClientOptions): ControlClient {
   const trust = tlsTrust(options.invalidCertificateAction ?? 'deny', options.tlsCa ?? [], options.log)
-  // A resumed TLS session is not checked for its name again: none is kept.
-  const connectTls = buildConnector({ maxCachedSessions: 0, rejectUnauthorized: trust.rejectUnauthorized, ...(trust.ca === undefined ? {} : { ca: trust.ca }) })
   const timeoutMs = options.timeoutMs ?? 15_000
+  // A resumed TLS session is not checked for its name again: none is kept.
+  const connectTls = buildConnector({ timeout: timeoutMs, maxCachedSessions: 0, rejectUnauthorized: trust.rejectUnauthorized, ...(trust.ca === undefined ? {} : { ca: trust.ca }) })
   const agent = new Agent({
     connect: (wanted, callback) => connectTls(wanted, (error, socket) => {
       if (error !== null || socket === null) return callback(error ?? new Error('not connected'), null)
@@ -57,7 +57,7 @@ export function createControlClient(options: ControlClientOptions): ControlClien
         callback(cause as Error, null)
       }
     }),
-    headersTimeout: timeoutMs, bodyTimeout: timeoutMs, connectTimeout: timeoutMs, maxResponseSize: MAX_REPLY_BYTES,
+    headersTimeout: timeoutMs, bodyTimeout: timeoutMs, maxResponseSize: MAX_REPLY_BYTES,
   })
   let offset = 0
   const emsNow = () => options.now() + offset
