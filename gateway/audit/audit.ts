@@ -133,18 +133,28 @@ export async function openAudit({ directory, log, now, fileBytes = 64 << 20, kee
     }).then(() => {
       rotating = null
       output = open()
-      for (const line of waiting.splice(0)) write(line)
+      for (const line of waiting.splice(0)) take(line)
     })
+  }
+
+  function take(line: string): void {
+    if (rotating === null) write(line)
+    else if (waiting.length < RECENT) waiting.push(line)
+    else lost += 1
+  }
+
+  /** Waits until no rotation is under way: what waited for one may begin the next. */
+  async function settle(): Promise<void> {
+    if (rotating === null) return
+    await rotating
+    await settle()
   }
 
   return {
     record(decision) {
       recent.set(decision.id, decision)
       if (recent.size > RECENT) recent.delete(recent.keys().next().value ?? '')
-      const line = `${JSON.stringify(decision)}\n`
-      if (rotating === null) write(line)
-      else if (waiting.length < RECENT) waiting.push(line)
-      else lost += 1
+      take(`${JSON.stringify(decision)}\n`)
     },
     async find(id) {
       const known = recent.get(id)
@@ -156,7 +166,7 @@ export async function openAudit({ directory, log, now, fileBytes = 64 << 20, kee
       return null
     },
     async close() {
-      await rotating
+      await settle()
       await flush(output)
     },
   }

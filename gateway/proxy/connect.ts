@@ -1,0 +1,60 @@
+// CONNECT as it is spoken: streams of HTTP/2 (RFC 9113 §8.5) and sockets of HTTP/1.1 (RFC 9110 §9.3.6). It decides nothing.
+import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2'
+import { STATUS_CODES } from 'node:http'
+import type { TLSSocket } from 'node:tls'
+import type { Timers } from './timers.ts'
+import type { Carrier } from './tunnel.ts'
+
+/** How long a cut stream may take to hand over its reason. */
+const FAREWELL_MS = 1_000
+
+/** A CONNECT on an HTTP/2 stream. A cut tells its reason in the trailer `sallyport-denial` (JSON, percent-encoded), then resets. */
+export function streamCarrier(request: Http2ServerRequest, response: Http2ServerResponse, timers: Timers): Carrier {
+  const { stream } = request
+  const reset = () => {
+    if (!stream.destroyed) stream.destroy(new Error('the session was cut'))
+  }
+  return {
+    client: stream, head: new Uint8Array(0),
+    refuse({ status, headers, body }) {
+      if (stream.destroyed || stream.headersSent) return
+      stream.respond({ ':status': status, ...headers })
+      stream.end(body)
+      // What the client still sends is not wanted, but must be drunk for the stream to end.
+      stream.resume()
+    },
+    accept() {
+      stream.respond({ ':status': constants.HTTP_STATUS_OK }, { waitForTrailers: true })
+    },
+    cut(denial) {
+      // Bytes that wait for the client's window would go out ahead of the trailer: they must not go out at all.
+      if (stream.writableLength > 0 || stream.destroyed) return reset()
+      response.addTrailers({ 'sallyport-denial': encodeURIComponent(denial) })
+      const stop = timers.after(FAREWELL_MS, reset)
+      stream.once('close', stop)
+      stream.end()
+    },
+  }
+}
+
+/** A CONNECT that has taken over an HTTP/1.1 connection. It has no place for a reason once it is open: a cut ends the connection. */
+export function socketCarrier(socket: TLSSocket, head: Uint8Array): Carrier {
+  socket.setTimeout(0)
+  // Node's TLS server closes both ways on the client's end; a tunnel must let the answer finish.
+  socket.allowHalfOpen = true
+  return {
+    client: socket, head,
+    refuse({ status, headers, body }) {
+      const lines = Object.entries({ ...headers, connection: 'close' }).map(([name, value]) => `${name}: ${value}\r\n`)
+      socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n${body}`)
+      socket.resume()
+      socket.once('finish', () => socket.destroySoon())
+    },
+    accept() {
+      socket.write('HTTP/1.1 200 Connection established\r\n\r\n')
+    },
+    cut() {
+      socket.destroy()
+    },
+  }
+}

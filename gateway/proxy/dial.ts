@@ -1,0 +1,41 @@
+// Opens a TCP connection to one of the addresses that were checked, and to no other.
+import { connect, type Socket } from 'node:net'
+import type { Timers } from './timers.ts'
+
+export type Dialled = { readonly ok: true; readonly socket: Socket } | { readonly ok: false; readonly detail: string }
+
+const MAX_ADDRESSES = 4
+
+function dialOne(address: string, port: number, limitMs: number, timers: Timers, signal: AbortSignal): Promise<Dialled> {
+  const { promise, resolve } = Promise.withResolvers<Dialled>()
+  const socket = connect({ host: address, port, allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 })
+  const give = (outcome: Dialled) => {
+    stop()
+    signal.removeEventListener('abort', abort)
+    resolve(outcome)
+  }
+  const fail = (detail: string) => {
+    socket.destroy()
+    give({ ok: false, detail })
+  }
+  const abort = () => fail('the client went away')
+  const stop = timers.after(limitMs, () => fail(`no connection within ${limitMs} ms`))
+  // Stays: an 'error' without a listener would end the gateway.
+  socket.on('error', (error) => fail(error.message))
+  socket.once('connect', () => give({ ok: true, socket }))
+  if (signal.aborted) abort()
+  else signal.addEventListener('abort', abort, { once: true })
+  return promise
+}
+
+/** Tries the addresses in their order; the last failure is told. */
+export async function dial({ addresses, port, limitMs, timers, signal }: {
+  addresses: readonly string[]; port: number; limitMs: number; timers: Timers; signal: AbortSignal
+}): Promise<Dialled> {
+  let outcome: Dialled = { ok: false, detail: 'there is no address' }
+  for (const address of addresses.slice(0, MAX_ADDRESSES)) {
+    outcome = await dialOne(address, port, limitMs, timers, signal)
+    if (outcome.ok || signal.aborted) return outcome
+  }
+  return outcome
+}

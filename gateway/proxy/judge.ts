@@ -1,0 +1,52 @@
+// Takes decisions for the proxy: asks about unknown devices, decides, and takes each decision down. It touches no socket.
+import type { Presented } from '../../domain/access/decide.ts'
+import { decide, type AccessRequest, type Verdict } from '../../domain/access/decide.ts'
+import { reasons, type Decision, type Reason } from '../../protocol/decisions.ts'
+import type { Audit } from '../audit/audit.ts'
+import { newDecisionId } from '../audit/decision-id.ts'
+import type { Metrics } from '../metrics/metrics.ts'
+import type { World } from '../world.ts'
+import type { PolicyStore } from './policy-store.ts'
+
+/** What is asked, by whom and from where. `host` and `port` as the client named them. */
+export interface Question { readonly protocol: 'tcp' | 'https'; readonly host: string; readonly port: number; readonly certificate: Presented; readonly source: string }
+
+interface JudgeOptions { readonly world: World; readonly policies: PolicyStore; readonly serial: string; readonly audit: Audit; readonly metrics: Metrics; readonly now: () => number }
+
+const worthAsking = new Set<Reason>(['endpoint-unknown', 'certificate-unknown', 'snapshot-missing'])
+const printable = (text: string): string => text.replaceAll(/[^\x21-\x7e]/g, '?').slice(0, 290)
+
+/** The judge of one gateway. */
+export function createJudge({ world, policies, serial, audit, metrics, now }: JudgeOptions) {
+  const assess = (question: Question, event: AccessRequest['event'], asked: boolean): Verdict =>
+    decide({ snapshot: world.snapshot(), policies: policies.current(), request: { ...question, event, asked }, now: now() })
+
+  return {
+    /** Decides for a new session; asks the EMS first when the device or its certificate is not known here. */
+    async assess(question: Question): Promise<Verdict> {
+      const first = assess(question, 'decide', false)
+      if (first.uid === null || !worthAsking.has(first.reason)) return first
+      await world.lookup(first.uid)
+      return assess(question, 'decide', true)
+    },
+    /** Decides again at once: before a session opens (the world may have moved while it was dialled), or while it is open. */
+    again: (question: Question, event: AccessRequest['event']): Verdict => assess(question, event, true),
+    /** Takes a decision down: log, counters. `reason` overrides an allowing verdict that came to nothing. */
+    record(question: Question, verdict: Verdict, { event = 'decide', reason, session = null }: { event?: Decision['event']; reason?: Reason; session?: string | null } = {}): Decision {
+      const { currentAt, revision } = world.snapshot()
+      const at = now()
+      const told = reason ?? verdict.reason
+      const decision: Decision = {
+        id: newDecisionId(serial), at, gateway: serial, allowed: told === 'allowed', reason: told, code: reasons[told], event,
+        uid: verdict.uid, certificateSerial: question.certificate.status === 'proved' ? question.certificate.serial : null,
+        protocol: question.protocol, service: verdict.service?.name ?? null, destination: `${printable(question.host)}:${question.port}`,
+        policy: verdict.policy, tags: verdict.tags.map((tag) => ({ ...tag })), revision, snapshotAgeMs: currentAt === null ? null : Math.max(0, Math.round(at - currentAt)),
+        source: question.source, validUntil: verdict.validUntil, session,
+      }
+      audit.record(decision)
+      metrics.decided(told, event)
+      return decision
+    },
+  }
+}
+export type Judge = ReturnType<typeof createJudge>

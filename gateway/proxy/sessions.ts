@@ -1,0 +1,105 @@
+// The open sessions, by device: decided again when their device changed or their time is over, and cut before the next byte.
+import type { Decision } from '../../protocol/decisions.ts'
+import type { Log } from '../../node/logging.ts'
+import type { Metrics } from '../metrics/metrics.ts'
+import type { ChangeCause, Changed } from '../world.ts'
+import { Deadlines } from './deadlines.ts'
+import type { Judge, Question } from './judge.ts'
+import type { Timers } from './timers.ts'
+
+interface Session {
+  readonly uid: string
+  readonly question: Question
+  readonly admitted: Decision
+  /** Ends it at once, without another byte, and tells the client why. */
+  readonly cut: (decision: Decision) => void
+  validUntil: number | null
+}
+
+/** Far timers are set in steps: a clock that jumps, or one beyond Node's 24.8 days, must not be slept through. */
+const LONGEST_SLEEP = 30_000
+
+interface SessionsOptions { readonly judge: Judge; readonly metrics: Metrics; readonly log: Log; readonly timers: Timers; readonly now: () => number; readonly limit: number }
+
+/** The table of one gateway. */
+export function createSessions({ judge, metrics, log, timers, now, limit }: SessionsOptions) {
+  const byUid = new Map<string, Set<Session>>()
+  let deadlines = new Deadlines<Session>()
+  let count = 0
+  let wake: { readonly at: number; readonly stop: () => void } | null = null
+
+  const isOpen = (session: Session) => byUid.get(session.uid)?.has(session) ?? false
+
+  function remove(session: Session): void {
+    const those = byUid.get(session.uid)
+    if (!those?.delete(session)) return
+    if (those.size === 0) byUid.delete(session.uid)
+    count -= 1
+    metrics.sessionsOpen(count)
+    // Ended sessions stay in the heap until they are due: on a busy gateway most of it would be theirs.
+    if (deadlines.size > 1024 && deadlines.size > 4 * count) rebuild()
+  }
+
+  function rebuild(): void {
+    deadlines = new Deadlines()
+    for (const those of byUid.values()) for (const session of those) if (session.validUntil !== null) deadlines.add(session.validUntil, session)
+  }
+
+  function sleep(): void {
+    const next = deadlines.next
+    if (next === null || (wake !== null && wake.at <= next)) return
+    wake?.stop()
+    const delay = Math.min(Math.max(next - now(), 0), LONGEST_SLEEP)
+    wake = { at: next, stop: timers.after(delay, () => {
+      wake = null
+      for (const { at, of } of deadlines.takeDue(now())) if (isOpen(of) && of.validUntil === at) recheck(of, {})
+      sleep()
+    }) }
+  }
+
+  function recheck(session: Session, cause: ChangeCause): void {
+    const verdict = judge.again(session.question, 'recheck')
+    if (verdict.allowed) {
+      if (verdict.validUntil === session.validUntil) return
+      session.validUntil = verdict.validUntil
+      if (verdict.validUntil !== null) deadlines.add(verdict.validUntil, session)
+      sleep()
+      return
+    }
+    remove(session)
+    const decision = judge.record(session.question, verdict, { event: 'recheck', session: session.admitted.id })
+    session.cut(decision)
+    if (cause.at !== undefined) metrics.cut(now() - cause.at)
+    log.info({ event: 'session_cut', decision: decision.id, session: session.admitted.id, uid: session.uid, reason: decision.reason, destination: decision.destination }, 'An open session was cut')
+  }
+
+  return {
+    get full() {
+      return count >= limit
+    },
+    get count() {
+      return count
+    },
+    /** Takes a session in; must be called in the same tick as the decision that let it in. @returns to be called when it has ended */
+    open(question: Question, admitted: Decision, cut: (decision: Decision) => void): () => void {
+      const session: Session = { uid: admitted.uid ?? '', question, admitted, cut, validUntil: admitted.validUntil }
+      const those = byUid.get(session.uid) ?? new Set<Session>()
+      byUid.set(session.uid, those.add(session))
+      count += 1
+      metrics.sessionsOpen(count)
+      if (session.validUntil !== null) deadlines.add(session.validUntil, session)
+      sleep()
+      return () => remove(session)
+    },
+    /** Decides again what a change concerns, and nothing else. */
+    recheck(changed: Changed, cause: ChangeCause): void {
+      const uids = changed === 'all' ? byUid.keys() : changed
+      for (const uid of uids) for (const session of byUid.get(uid) ?? []) recheck(session, cause)
+    },
+    close(): void {
+      wake?.stop()
+      wake = null
+    },
+  }
+}
+export type Sessions = ReturnType<typeof createSessions>
