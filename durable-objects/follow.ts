@@ -15,8 +15,6 @@ export function stepFrom(cursor: Cursor | null, tail: readonly LogRow[]): Step {
   if (cursor === null) return { kind: 'gap' }
   const at = tail.findIndex(({ revision }) => revision === cursor.revision)
   if (at >= 0) return tail[at]?.mark === cursor.mark ? { kind: 'apply', rows: tail.slice(at + 1) } : { kind: 'restored' }
-  const [oldest, newest] = [tail[0], tail.at(-1)]
-  if (oldest === undefined || newest === undefined) return { kind: 'gap' }
-  // A poke that was overtaken by a later one brings nothing new; a head behind the cursor is a restored database, which the log itself must confirm.
+  // Not in the slice: more came between than it holds, or it was overtaken by a later one, or the database was restored. The log itself says which.
   return { kind: 'gap' }
 }

@@ -8,6 +8,8 @@ import type { EndpointRow } from '../schema/endpoint.ts'
 export interface LogEntry {
   readonly uid: string
   readonly registered: boolean
+  /** False until the first report: its tags are not absent, they are not known. */
+  readonly reported: boolean
   readonly online: boolean
   readonly onFabric: boolean
   readonly quarantined: boolean
@@ -31,20 +33,20 @@ export interface Poke {
   readonly sysinfo: Readonly<Record<string, SysinfoRecord>>
 }
 
-export const entryOf = (row: Pick<EndpointRow, 'uid' | 'registered' | 'online' | 'onFabric' | 'quarantined' | 'certificates' | 'tags' | 'addresses'>): LogEntry => {
+export const entryOf = (row: Pick<EndpointRow, 'uid' | 'registered' | 'online' | 'onFabric' | 'quarantined' | 'certificates' | 'tags' | 'addresses' | 'lastReportAt'>): LogEntry => {
   const { ips, macs } = JSON.parse(row.addresses) as { ips: string[]; macs: string[] }
   return {
-    uid: row.uid, registered: row.registered, online: row.online, onFabric: row.onFabric, quarantined: row.quarantined,
+    uid: row.uid, registered: row.registered, reported: row.lastReportAt !== null, online: row.online, onFabric: row.onFabric, quarantined: row.quarantined,
     certs: JSON.parse(row.certificates) as CertificateRecord[], tags: JSON.parse(row.tags) as TagState[], ips, macs,
   }
 }
 /** A row as D1 gives it. */
 export interface StoredLogRow { readonly revision: number; readonly mark: string; readonly at: number; readonly uid: string | null; readonly tables: string; readonly entry: string | null }
 export const readLogRow = (row: StoredLogRow): LogRow =>
-  ({ ...row, tables: row.tables.split(',') as TableName[], entry: row.entry === null ? null : JSON.parse(row.entry) as LogEntry })
-/** A cursor on the wire. */
+  ({ ...row, tables: row.tables.split(',').filter((name) => name !== '') as TableName[], entry: row.entry === null ? null : JSON.parse(row.entry) as LogEntry })
+/** A cursor on the wire; a log that is empty has no row to name, and nothing continues from it. */
 export const watermarkOf = ({ revision, mark }: { revision: number; mark: string }): string => `${revision}.${mark}`
 export const readWatermark = (text: string): { revision: number; mark: string } | null => {
   const [revision, mark] = text.split('.')
-  return mark === undefined ? null : { revision: Number(revision), mark }
+  return mark === undefined || revision === '0' ? null : { revision: Number(revision), mark }
 }

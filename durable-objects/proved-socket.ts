@@ -11,6 +11,9 @@ export interface Attachment {
   readonly key: string
   /** The challenge that is open; null once it was answered. */
   readonly challenge: string | null
+  readonly openedAt: number
+  /** The protocol that it said hello with; nothing is told before. */
+  readonly protocol?: string
 }
 
 /** Accepts the upgrade with hibernation and returns the challenge to send. */
@@ -19,7 +22,7 @@ export function acceptChallenged(context: DurableObjectState, request: Request, 
   const [client, socket] = [pair[0], pair[1]]
   const name = request.headers.get('x-uid') ?? request.headers.get('x-gateway') ?? ''
   const challenge = newChallenge()
-  const attachment: Attachment = { name, serial: request.headers.get('x-serial') ?? '', key: request.headers.get('x-key') ?? '', challenge }
+  const attachment: Attachment = { name, serial: request.headers.get('x-serial') ?? '', key: request.headers.get('x-key') ?? '', challenge, openedAt: Date.now() }
   context.acceptWebSocket(socket, [name])
   socket.serializeAttachment(attachment)
   return { response: new Response(null, { status: 101, webSocket: client, headers: { 'sec-websocket-protocol': subprotocol } }), socket, challenge }

@@ -19,7 +19,10 @@ export const toGateway = z.discriminatedUnion('type', [
    * ignores `data` and pulls. `data` has the shape of the report page's data.
    */
   z.object({ type: z.literal('changed'), table: tableName, after: watermark, updated_after: watermark, at: instant, data: z.unknown().optional() }),
-  /** All up to here is told; only this restarts the staleness clock. */
+  /**
+   * All up to here is told; only this restarts the staleness clock. A gateway that has applied what it was told holds
+   * every table at this watermark: the next notice continues from it.
+   */
   z.object({ type: z.literal('current'), revision: watermark, at: instant }),
   /** What the gateway holds can't be continued: load that table whole. */
   z.object({ type: z.literal('reload'), table: tableName }),
