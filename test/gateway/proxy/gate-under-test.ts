@@ -96,7 +96,7 @@ export async function cleanUp(): Promise<void> {
 }
 export const later = <T extends () => unknown>(action: T): void => void cleanUps.push(action)
 
-export async function startGate(yaml: string, more: Partial<Pick<ProxyOptions, 'timers' | 'now' | 'resolve' | 'limits' | 'alsoRefused'>> = {}) {
+export async function startGate(yaml: string, more: Partial<Pick<ProxyOptions, 'timers' | 'now' | 'resolve' | 'limits' | 'alsoRefused'>> & { authorities?: () => string[] | undefined } = {}) {
   const now = more.now ?? Date.now
   const authority = await createAuthority({ name: 'Test CA', now: now() })
   const own = await issue(authority, GATEWAY, 'gateway', now())
@@ -135,12 +135,12 @@ export async function startGate(yaml: string, more: Partial<Pick<ProxyOptions, '
   const audit = await openAudit({ directory, log: silentLog(), now })
   const metrics = createMetrics()
   const proxy = await startProxy({
-    world, audit, metrics, serial: GATEWAY, identity: { certPem: own.cert, keyPem: own.key }, authorities: () => [authority.certificatePem], log: silentLog(), now, timers: systemTimers,
+    world, audit, metrics, serial: GATEWAY, identity: { certPem: own.cert, keyPem: own.key }, log: silentLog(), now, timers: systemTimers,
     policies: { current: () => policies, onChange: (listener) => {
       policyListeners.add(listener)
       return () => policyListeners.delete(listener)
     } },
-    listen: { host: '127.0.0.1', port: 0 }, ...more,
+    listen: { host: '127.0.0.1', port: 0 }, ...more, authorities: () => more.authorities?.() ?? [authority.certificatePem],
   })
   later(async () => {
     await proxy.close()
