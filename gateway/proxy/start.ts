@@ -52,7 +52,7 @@ export interface Proxy {
 
 const HEADER_BYTES = 16_384
 /** Node reads these for HTTP/1.1 on a secure HTTP/2 server; its types do not say so. Bodies have no limit in time but that of silence. */
-const http1Limits = { maxHeaderSize: HEADER_BYTES, headersTimeout: 15_000, keepAliveTimeout: 60_000, requestTimeout: 0 }
+const http1Limits = { maxHeaderSize: HEADER_BYTES, headersTimeout: 15_000, connectionsCheckingInterval: 5_000, keepAliveTimeout: 60_000, requestTimeout: 0 }
 const UNPROVED_LIMIT = 30_000
 const QUIET_CLIENT_LIMIT = 300_000
 const source = (socket: Socket): string => `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`
