@@ -1,0 +1,116 @@
+// The gateway's command line, parsed once. Files are opened by those who need them.
+import { hostname } from 'node:os'
+import { environment, readArguments, UsageError } from '../node/config.ts'
+import { JOIN_CODE_PREFIX, readInvitation } from '../protocol/invitation.ts'
+import { sha256Hex } from '../protocol/text.ts'
+
+export const usage = `The gateway: lets devices through to protected services by what the EMS knows of them.
+
+  gateway run --state DIR --policies FILE [--listen HOST:PORT] [--metrics-port PORT] [--join-code CODE | --join-code-file FILE | --ems ORIGIN --ems-pin SHA256] [--name NAME] [--tls-ca FILE]
+      Joins the fabric (the first time) and serves. SIGTERM and SIGINT end it.
+  gateway check FILE [--state DIR] [--json]
+      Says of each mistake in a policy file where it stands; with the state directory, also which tags the EMS does not know.
+  gateway schema
+      Prints the JSON schema of the policy file, for editors.
+  gateway status --state DIR [--json]
+      What the state directory says: serial, certificate, how old the snapshot is.
+
+Examples:
+  gateway run --state /var/lib/sallyport-gateway --policies /etc/sallyport/policies.yaml --join-code sj1.eyJ…
+  gateway run --state ./state --policies ./policies.yaml --ems https://ems.example.com --ems-pin 3f5a…   (an administrator compares the fingerprint that is shown)
+  gateway check /etc/sallyport/policies.yaml
+
+The state directory may come from SALLYPORT_STATE, a TLS root from SALLYPORT_TLS_CA, the level of the log from SALLYPORT_LOG_LEVEL.
+A code on the command line is seen by everybody on this machine while the program runs; --join-code-file is not.
+Exit code: 0 done, 1 failed, 2 wrong usage.
+`
+
+/** Where the EMS is and how it is known, on joining. */
+export interface JoinTarget { readonly ems: string; readonly pin: string; readonly code: string | null }
+
+export type Command =
+  | { readonly verb: 'help' | 'schema' }
+  | {
+    readonly verb: 'run'
+    readonly stateDirectory: string
+    readonly policiesFile: string
+    readonly listen: { readonly host: string; readonly port: number }
+    readonly metricsPort: number
+    readonly joinCode: string | null
+    readonly joinCodeFile: string | null
+    readonly pinned: { readonly ems: string; readonly pin: string } | null
+    readonly displayName: string
+    readonly tlsCaFile: string | null
+    readonly logLevel: string
+  }
+  | { readonly verb: 'check'; readonly file: string; readonly stateDirectory: string | null; readonly json: boolean }
+  | { readonly verb: 'status'; readonly stateDirectory: string; readonly json: boolean }
+
+const text = { type: 'string' } as const
+const options = {
+  'state': text, 'policies': text, 'listen': text, 'metrics-port': text, 'join-code': text, 'join-code-file': text, 'ems': text, 'ems-pin': text, 'name': text, 'tls-ca': text,
+  'json': { type: 'boolean' }, 'help': { type: 'boolean', short: 'h' },
+} as const
+
+function readPort(value: string): number {
+  const port = Number(value)
+  if (!/^\d{1,5}$/.test(value) || port > 65_535) throw new UsageError(`${value} is not a port.`)
+  return port
+}
+
+function readListen(value: string): { host: string; port: number } {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d+)$/.exec(value)
+  if (match === null) throw new UsageError('--listen takes HOST:PORT, like 0.0.0.0:8443 or [::]:8443.')
+  return { host: match[1] ?? match[2] ?? '', port: readPort(match[3] ?? '') }
+}
+
+/** Reads a join code. Throws `UsageError` when it is none. */
+export function readJoinCode(code: string): JoinTarget {
+  const read = readInvitation(JOIN_CODE_PREFIX, code.trim())
+  if (read === null) throw new UsageError('The join code is damaged or not one for gateways; it begins with sj1.')
+  return read
+}
+
+function readPinned(ems: string | undefined, pin: string | undefined): { ems: string; pin: string } | null {
+  if (ems === undefined && pin === undefined) return null
+  if (ems === undefined || pin === undefined) throw new UsageError('--ems and --ems-pin stand together: without the pin anybody could pose as the EMS.')
+  if (!URL.canParse(ems) || new URL(ems).origin !== ems || !ems.startsWith('https://')) throw new UsageError('--ems takes an origin like https://ems.example.com.')
+  const plain = pin.replaceAll(':', '').toLowerCase()
+  if (!sha256Hex.safeParse(plain).success) throw new UsageError('--ems-pin takes the SHA-256 of the EMS CA: 64 hex digits.')
+  return { ems, pin: plain }
+}
+
+/** Parses the arguments after the program's name. Throws `UsageError`. */
+export function readCommand(argv: string[]): Command {
+  const { values, positionals: [verb, ...rest] } = readArguments(argv, options)
+  if (values.help === true || verb === 'help') return { verb: 'help' }
+  const stateDirectory = values.state ?? environment.stateDirectory
+  const json = values.json ?? false
+  if (rest.length > (verb === 'check' ? 1 : 0)) throw new UsageError(`${rest.at(-1) ?? ''} is one argument too many.`)
+  switch (verb) {
+    case 'run': {
+      if (stateDirectory === undefined || values.policies === undefined) throw new UsageError('run needs --state DIR and --policies FILE.')
+      const pinned = readPinned(values.ems, values['ems-pin'])
+      if ([values['join-code'], values['join-code-file'], pinned ?? undefined].filter((each) => each !== undefined).length > 1) throw new UsageError('Give one of --join-code, --join-code-file, or --ems with --ems-pin.')
+      return {
+        verb, stateDirectory, policiesFile: values.policies, pinned,
+        listen: readListen(values.listen ?? '0.0.0.0:8443'), metricsPort: readPort(values['metrics-port'] ?? '9464'),
+        joinCode: values['join-code'] ?? null, joinCodeFile: values['join-code-file'] ?? null,
+        displayName: values.name ?? hostname(), tlsCaFile: values['tls-ca'] ?? environment.tlsCa ?? null, logLevel: environment.logLevel ?? 'info',
+      }
+    }
+    case 'check': {
+      const [file] = rest
+      if (file === undefined) throw new UsageError('check needs the policy file.')
+      return { verb, file, stateDirectory: values.state ?? null, json }
+    }
+    case 'status': {
+      if (stateDirectory === undefined) throw new UsageError('status needs --state DIR.')
+      return { verb, stateDirectory, json }
+    }
+    case 'schema':
+      return { verb }
+    default:
+      throw new UsageError(verb === undefined ? 'Say what to do: run, check, schema or status.' : `${verb} is no command; there are run, check, schema and status.`)
+  }
+}

@@ -1,0 +1,88 @@
+// Joining the fabric: the EMS proves itself by the pin, this gateway shows its key's fingerprint, and asks until an administrator (or a join code) has decided.
+import { join } from 'node:path'
+import { trustAuthority } from '../../identity/certificate.ts'
+import { openDocument } from '../../identity/document.ts'
+import { exportPublicKey, keyFingerprint } from '../../identity/keys.ts'
+import { createCsr } from '../../identity/request.ts'
+import { jitteredBackoff } from '../../node/backoff.ts'
+import { createControlClient, type ControlClient } from '../../node/control-client.ts'
+import { introduceEms } from '../../node/introduce.ts'
+import { keyInFile, removePrivateFile } from '../../node/key-store.ts'
+import type { Log } from '../../node/logging.ts'
+import { Fault, type FaultCode } from '../../protocol/faults.ts'
+import { joinInit } from '../../protocol/operations/fabric.ts'
+import type { Timers } from '../proxy/timers.ts'
+import { beginMembership, requireOwnCertificate, type Membership } from './membership.ts'
+import { pause } from './pause.ts'
+
+export interface JoinRequest {
+  readonly directory: string
+  /** Origin of the EMS and SHA-256 (hex) of its CA: who must answer. */
+  readonly ems: string
+  readonly pin: string
+  /** A pre-authorising code; null: an administrator compares the fingerprint. */
+  readonly code: string | null
+  readonly displayName: string
+  readonly tlsCa: readonly string[]
+  readonly timers: Timers
+  /** ms. */
+  readonly now: () => number
+  readonly log: Log
+  /** Told when the state or its reason changes, with what an administrator compares. */
+  readonly onPending: (pending: { fingerprint: string; reason: string }) => void
+}
+
+const WORTH_REPEATING: ReadonlySet<FaultCode> = new Set(['busy', 'too_many', 'ca_locked', 'replayed', 'conflict'])
+
+/** Joins and keeps the membership on disk. Throws the `Fault` that ended it: EMS not the pinned one, code refused, denied by an administrator. */
+export async function joinFabric(request: JoinRequest): Promise<Membership> {
+  const keyFile = join(request.directory, 'joining.key')
+  const keys = await keyInFile(keyFile)
+  const spkiDer = await exportPublicKey(keys.publicKey)
+  const fingerprint = await keyFingerprint(spkiDer)
+  const csr = await createCsr(keys, request.displayName)
+  const client = createControlClient({ ems: request.ems, identity: () => ({ privateKey: keys.privateKey, spkiDer }), tlsCa: request.tlsCa, now: request.now, log: request.log })
+  let told = ''
+  try {
+    for (let attempt = 0; ; attempt++) {
+      const asked = await ask({ ...request, client, csr, keys }).catch((cause: unknown) => {
+        if (!(cause instanceof Fault) || !WORTH_REPEATING.has(cause.code)) throw cause
+        return { reason: cause.message, waitMs: (cause.extras.retryAfterSeconds ?? 0) * 1000 }
+      })
+      if ('membership' in asked) {
+        await removePrivateFile(keyFile)
+        return asked.membership
+      }
+      if (asked.reason !== told) {
+        told = asked.reason
+        request.log.info({ event: 'joining', fingerprint, reason: asked.reason }, 'Not authorised yet. An administrator compares this fingerprint and authorises the gateway.')
+        request.onPending({ fingerprint, reason: asked.reason })
+      }
+      await pause(request.timers, Math.max(asked.waitMs, jitteredBackoff(attempt, { firstMs: 1_000, limitMs: 15_000 })))
+    }
+  } finally {
+    await client.close()
+  }
+}
+
+type Asked = { readonly membership: Membership } | { readonly reason: string; readonly waitMs: number }
+
+async function ask({ client, csr, keys, ...request }: JoinRequest & { client: ControlClient; csr: string; keys: CryptoKeyPair & { pem: string } }): Promise<Asked> {
+  // Before anything is told: who answers must hold the pinned CA.
+  const introduced = await introduceEms(client, { ems: request.ems, pin: request.pin })
+  const { data } = await client.call(joinInit, {
+    body: { serial_number: request.displayName, host_name: request.displayName, csr, ...(request.code === null ? {} : { join_code: request.code }) },
+  })
+  if (data.state === 'denied') throw new Fault('not_authorised', `The EMS refused this gateway: ${data.reason}`)
+  if (data.state === 'pending' || data.certificate === undefined) return { reason: data.reason, waitMs: 0 }
+  const authorities = await Promise.all(introduced.certificates.map(trustAuthority))
+  await requireOwnCertificate(data.certificate, { serial: data.serial, keys, authorities, now: client.emsNow() })
+  const list = data.authorities === undefined ? null : await openDocument(data.authorities, { kind: 'authorities', to: data.serial, authorities, now: client.emsNow() })
+  if (list?.ok === false) throw new Fault('bad_certificate', `The EMS sent a list of CAs that does not verify (${list.reason}).`)
+  return {
+    membership: await beginMembership(request.directory, {
+      ems: request.ems, serial: data.serial, certificate: data.certificate, privateKey: keys.pem,
+      authorities: list?.payload.body.certificates ?? introduced.certificates, authoritiesVersion: list?.payload.version ?? 0,
+    }),
+  }
+}

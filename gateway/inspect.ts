@@ -1,0 +1,42 @@
+// What can be said of a gateway without running it: its policies, its membership, the age of its snapshot.
+import { readFile } from 'node:fs/promises'
+import { lintPolicies } from '../domain/access/policies.ts'
+import { readPolicies } from '../domain/access/read-policies.ts'
+import { readCertificate } from '../identity/certificate.ts'
+import { loadSnapshot, readCurrency } from './fabric/snapshot-file.ts'
+import { readMembership } from './fabric/membership.ts'
+import { describePolicyErrors } from './proxy/policy-store.ts'
+
+export interface PolicyCheck { readonly ok: boolean; readonly errors: readonly string[]; readonly warnings: readonly string[]; readonly services: number }
+
+/** Checks a policy file; with a state directory, also its tags against those that the EMS has told. */
+export async function checkPolicies(file: string, stateDirectory: string | null, now: number): Promise<PolicyCheck> {
+  const read = readPolicies(await readFile(file, 'utf8'))
+  if (!read.ok) return { ok: false, errors: describePolicyErrors(file, read.errors), warnings: [], services: 0 }
+  const membership = stateDirectory === null ? null : await readMembership(stateDirectory)
+  const loaded = stateDirectory === null || membership === null ? null : await loadSnapshot(stateDirectory, membership.serial, now)
+  return { ok: true, errors: [], warnings: loaded?.ok === true ? lintPolicies(read.policies, loaded.state.snapshot.tagsByName) : [], services: read.policies.services.length }
+}
+
+export interface GatewayStatus {
+  readonly joined: boolean
+  readonly serial: string | null
+  readonly ems: string | null
+  /** ms; when the certificate ends. */
+  readonly certificateUntil: number | null
+  readonly endpoints: number | null
+  readonly revision: string | null
+  /** ms since the EMS last said that this is all, as far as the disk knows; null: never. */
+  readonly snapshotAge: number | null
+}
+
+/** Reads the state directory of a gateway, running or not. */
+export async function readStatus(directory: string, now: number): Promise<GatewayStatus> {
+  const [membership, currency] = await Promise.all([readMembership(directory), readCurrency(directory)])
+  return {
+    joined: membership !== null, serial: membership?.serial ?? null, ems: membership?.ems ?? null,
+    certificateUntil: membership === null ? null : readCertificate(membership.certificate)?.notAfter ?? null,
+    endpoints: currency?.endpoints ?? null, revision: currency?.revision ?? null,
+    snapshotAge: currency === null || currency.currentAt === null ? null : now - currency.currentAt,
+  }
+}

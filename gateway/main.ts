@@ -1,0 +1,81 @@
+// The gateway's command: run, check, schema, status. What runs is in start.ts.
+import { readFile } from 'node:fs/promises'
+import { policyFileSchema } from '../domain/access/policy-file.ts'
+import { UsageError } from '../node/config.ts'
+import { runUntilSignal } from '../node/life-cycle.ts'
+import { createLog } from '../node/logging.ts'
+import { readCommand, usage, type Command } from './config.ts'
+import { checkPolicies, readStatus } from './inspect.ts'
+import { startGateway } from './start.ts'
+
+export { startGateway } from './start.ts'
+
+const print = (text: string) => process.stdout.write(`${text}\n`)
+const tell = (text: string) => process.stderr.write(`${text}\n`)
+const now = () => Date.now()
+
+type Run = Extract<Command, { verb: 'run' }>
+
+async function run(command: Run): Promise<number> {
+  const log = createLog({ name: 'gateway', level: command.logLevel })
+  const { stateDirectory, policiesFile, listen, metricsPort, displayName, pinned } = command
+  const joinCode = command.joinCodeFile === null ? command.joinCode : await readFile(command.joinCodeFile, 'utf8')
+  const tlsCa = command.tlsCaFile === null ? [] : [await readFile(command.tlsCaFile, 'utf8')]
+  return await runUntilSignal(() => startGateway({
+    stateDirectory, policiesFile, listen, metricsPort, displayName, joinCode, pinned, tlsCa, now, log,
+    onEvent(event) {
+      if (event.event === 'pending') tell(`Not authorised yet: ${event.reason}\nCompare this fingerprint and authorise the gateway:\n  ${event.fingerprint}`)
+    },
+  }), log)
+}
+
+async function check({ file, stateDirectory, json }: Extract<Command, { verb: 'check' }>): Promise<number> {
+  const found = await checkPolicies(file, stateDirectory, now())
+  if (json) print(JSON.stringify(found))
+  else {
+    for (const sentence of [...found.errors, ...found.warnings.map((warning) => `warning: ${warning}`)]) tell(sentence)
+    if (found.ok) tell(`${file}: ${found.services} services, no mistakes.`)
+  }
+  return found.ok ? 0 : 1
+}
+
+async function status({ stateDirectory, json }: Extract<Command, { verb: 'status' }>): Promise<number> {
+  const found = await readStatus(stateDirectory, now())
+  const seconds = (ms: number | null) => (ms === null ? 'never' : `${Math.round(ms / 1000)} s ago`)
+  if (json) print(JSON.stringify(found))
+  else if (!found.joined) print('This gateway has not joined a fabric yet.')
+  else {
+    print([
+      `serial       ${found.serial ?? ''}`, `EMS          ${found.ems ?? ''}`, `certificate  until ${found.certificateUntil === null ? 'unknown' : new Date(found.certificateUntil).toISOString()}`,
+      `snapshot     ${found.endpoints ?? 0} endpoints, current ${seconds(found.snapshotAge)}`,
+    ].join('\n'))
+  }
+  return 0
+}
+
+/** Runs one command. @returns the exit code: 0 done, 1 failed, 2 wrong usage */
+export async function main(argv: string[]): Promise<number> {
+  try {
+    const command = readCommand(argv)
+    switch (command.verb) {
+      case 'help':
+        print(usage)
+        return 0
+      case 'schema':
+        print(JSON.stringify(policyFileSchema(), null, 2))
+        return 0
+      case 'run':
+        return await run(command)
+      case 'check':
+        return await check(command)
+      case 'status':
+        return await status(command)
+    }
+  } catch (cause) {
+    tell(cause instanceof Error ? cause.message : String(cause))
+    if (cause instanceof UsageError) tell('gateway --help says how it is used.')
+    return cause instanceof UsageError ? 2 : 1
+  }
+}
+
+if (import.meta.main) process.exitCode = await main(process.argv.slice(2))
