@@ -145,9 +145,9 @@ export class FcmNotify extends DurableObject<Env> {
     if (record === undefined || row === undefined || !visible) return this.#send(socket, [{ type: 'found', uid, sysinfo: null, tags: null }])
     this.#send(socket, [{ type: 'found', uid, sysinfo: gatedSysinfo(record, protocol), tags: tells('uid_tags', protocol) ? uidTagsOf(entryOf(row), row.lastReportAt ?? 0, view) : null }])
     if (settings.shareMode === 0 && !this.#follower.store.inScope(uid)) {
-      const others = await subscribe(this.#follower.db, serial, [uid], [])
+      const { concerned } = await subscribe(this.#follower.db, serial, [uid], [])
       await this.#follower.rescope(serial)
-      await Promise.all(others.filter((other) => other !== serial).map((other) => this.env.FCM_NOTIFY.getByName(other).rescope(other)))
+      await Promise.all(concerned.filter((other) => other !== serial).map((other) => this.env.FCM_NOTIFY.getByName(other).rescope(other)))
     }
   }
 

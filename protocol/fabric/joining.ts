@@ -39,5 +39,7 @@ export const updateBody = z.object({
   selected_cn_list: z.array(gatewaySerial).max(100).optional(),
   share_tag_types: z.array(z.union([z.literal(1), z.literal(2), z.literal(3), z.literal(4)])).max(4).optional(),
   alias: displayName.optional(),
+  /** A root gateway may vouch for members (our addition). */
+  is_root: z.boolean().optional(),
 })
 export const updateAuthBody = z.object({ devices_to_update: z.array(z.object({ id: gatewaySerial, authorized: z.boolean() })).min(1).max(100) })
