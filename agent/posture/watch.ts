@@ -1,0 +1,40 @@
+// Notices that a watched file or process changed, well within a second. It says that something changed, not what it means.
+import type { WatchTargets } from '../../domain/tagging/device.ts'
+import { watchFile, type FileWatch } from './watch-file.ts'
+import { createProcessWatch } from './linux/watch-processes.ts'
+
+export interface Watch {
+  /** Replaces what is watched. */
+  retarget(targets: WatchTargets): void
+  close(): void
+}
+
+export interface WatchOptions {
+  readonly root: string
+  /** Told at most once per turn of the event loop for each thing that changed. */
+  readonly onChange: (what: { kind: 'file' | 'process'; name: string }) => void
+  /** Whether processes can be seen on this system (procfs). */
+  readonly processes: boolean
+}
+
+/** Starts with nothing to watch. */
+export function createWatch({ root, onChange, processes }: WatchOptions): Watch {
+  const files = new Map<string, FileWatch>()
+  const seen = processes ? createProcessWatch({ root, onChange: (name) => onChange({ kind: 'process', name }) }) : null
+  return {
+    retarget(targets) {
+      for (const [path, watch] of files) {
+        if (targets.files.includes(path)) continue
+        watch.close()
+        files.delete(path)
+      }
+      for (const path of targets.files) if (!files.has(path)) files.set(path, watchFile(path, () => onChange({ kind: 'file', name: path })))
+      seen?.retarget(targets.processes)
+    },
+    close() {
+      for (const watch of files.values()) watch.close()
+      files.clear()
+      seen?.close()
+    },
+  }
+}
