@@ -14,4 +14,4 @@ export interface Probe<S extends SectionName = SectionName> {
 }
 
 /** Declares a probe; the list of probes holds sections of different shapes. */
-export const probe = <S extends SectionName>(declared: Probe<S>): Probe => declared as Probe<never> as Probe
+export const probe = <S extends SectionName>(declared: Probe<S>): Probe => declared
