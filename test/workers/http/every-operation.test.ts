@@ -8,7 +8,7 @@ import { enrolled, send, signatureOf, TOKEN, type Endpoint } from '../ems.ts'
 const { DB } = env as unknown as { DB: D1Database }
 const operations = routes.map(({ operation }) => operation)
 const uid = 'f'.repeat(32)
-const filled = (path: string, value?: string) => path.replaceAll(/\{(\w+)\}/g, (_, name: string) => value ?? (name === 'uid' ? uid : name === 'serial' ? 'A'.repeat(40) : '00000000-0000-4000-8000-000000000009'))
+const filled = (path: string, value?: string) => path.replaceAll(/\{(\w+)\}/g, (_, name: string) => value ?? (name === 'uid' ? uid : name === 'sn' || path.includes('/gateways/') ? 'SPGW0123456789AB' : name === 'serial' ? 'A'.repeat(40) : '00000000-0000-4000-8000-000000000009'))
 const refusalOf = (json: Record<string, unknown>) => problem.safeParse(json.problem ?? json)
 const tables = ['endpoints', 'certificates', 'invitations', 'rule_sets', 'profiles', 'endpoint_policies', 'avatars', 'change_log', 'endpoint_sections']
 const counts = async () => (await DB.batch<{ n: number }>(tables.map((table) => DB.prepare(`SELECT count(*) AS n FROM ${table}`)))).map(({ results }) => results[0]?.n)
@@ -40,7 +40,8 @@ describe('every operation', () => {
     expect(await counts()).toEqual(before)
   })
 
-  it.each(operations.filter(({ body }) => body !== undefined))('$id refuses what is no body of its own', async (operation) => {
+  // A gateway's wrong bodies are sent by the fabric's own suites, which have a gateway (fabric-update too: it takes unknown members, as the published form does).
+  it.each(operations.filter(({ id, body, caller, signedByBareKey }) => body !== undefined && id !== 'fabric-update' && caller !== 'gateway' && signedByBareKey !== true))('$id refuses what is no body of its own', async (operation) => {
     const path = filled(operation.path)
     const before = await counts()
     const wrong: [string, number][] = [
