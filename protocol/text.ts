@@ -3,7 +3,7 @@ import { z } from 'zod'
 
 // C0, DEL, C1, bidirectional overrides and line separators: they forge log lines and hide what an administrator reads.
 // eslint-disable-next-line no-control-regex -- naming control characters is the point
-const unprintable = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/u
+export const unprintable = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/u
 
 /** A one-line display string: 1 to `max` UTF-16 units, no control or direction characters. */
 export const line = (max: number) =>

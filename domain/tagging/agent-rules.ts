@@ -1,11 +1,16 @@
 // The part of the rules that agents answer, and how an agent answers it.
 import type { OsType, Sections } from '../../protocol/facts.ts'
-import type { AgentRules, RuleSet } from '../../protocol/rules.ts'
+import type { AgentRules, Condition, RuleSet } from '../../protocol/rules.ts'
+import { unprintable } from '../../protocol/text.ts'
 import { conditionKey } from './condition-key.ts'
+import type { Observation } from './condition-type.ts'
 import type { Device, WatchTargets } from './device.ts'
 import { readCondition } from './registry.ts'
 
-/** Every agent-side condition of enabled rule sets for one OS, each once. */
+/** As many as an agent takes (protocol/rules.ts): one more and it would refuse the whole document. */
+const MOST_CONDITIONS = 1000
+
+/** Every agent-side condition of enabled rule sets for one OS, each once. What is above the limit is never asked, so it stays unknown and passes nothing. */
 export function agentRulesFor(os: OsType, ruleSets: readonly RuleSet[], revision: number): AgentRules {
   const conditions = new Map<string, AgentRules['conditions'][number]>()
   for (const ruleSet of ruleSets) {
@@ -16,22 +21,36 @@ export function agentRulesFor(os: OsType, ruleSets: readonly RuleSet[], revision
       conditions.set(key, { key, condition: { ...condition, negate: false } })
     }
   }
-  return { revision, conditions: [...conditions.values()].sort((a, b) => (a.key < b.key ? -1 : 1)) }
+  return { revision, conditions: [...conditions.values()].sort((a, b) => (a.key < b.key ? -1 : 1)).slice(0, MOST_CONDITIONS) }
 }
 
-/** Answers conditions on the device. An answer's time moves only when the answer changed. A type this agent does not know is unknown. */
+/** Answers conditions on the device. An answer's time moves only when the answer changed. What this agent does not know or can not look at is unknown. */
 export async function answerConditions(rules: AgentRules, device: Device, previous: Sections['verdicts']['answers'], now: number): Promise<Sections['verdicts']> {
+  // One look at the processes answers every condition of the round.
+  let processes: ReturnType<Device['processes']> | null = null
+  const looked: Device = { fileFacts: (path) => device.fileFacts(path), processes: () => (processes ??= device.processes()) }
   const answers = await Promise.all(rules.conditions.map(async ({ key, condition }) => {
-    const read = readCondition(condition)
-    const { value, seen } = read.ok && read.type.side === 'agent'
-      ? await read.type.observe(read.params, device)
-      : { value: 'unknown' as const, seen: `this agent does not know ${condition.type}` }
+    const { value, seen } = await observe(condition, looked)
     const before = previous[key]
-    const bounded = seen.slice(0, 512)
-    return [key, before?.value === value && before.seen === bounded ? before : { value, seen: bounded, at: now }] as const
+    const told = seenLine(seen)
+    return [key, before?.value === value && before.seen === told ? before : { value, seen: told, at: now }] as const
   }))
   return { answers: Object.fromEntries(answers) }
 }
+
+/** One condition, before its NOT. A look that fails takes back the last answer: a `true` must not outlive the look that would renew it. */
+async function observe(condition: Condition, device: Device): Promise<Observation> {
+  const read = readCondition(condition)
+  if (!read.ok || read.type.side !== 'agent') return { value: 'unknown', seen: `this agent does not know ${condition.type}` }
+  try {
+    return await read.type.observe(read.params, device)
+  } catch (cause) {
+    return { value: 'unknown', seen: `can not be looked at: ${cause instanceof Error ? cause.message : String(cause)}` }
+  }
+}
+
+/** Replaced, not refused: any user may run a program from a path with control characters, and it must not stop the report of all answers. */
+const seenLine = (text: string): string => text.toWellFormed().replaceAll(new RegExp(unprintable, 'gu'), '\uFFFD').slice(0, 512).toWellFormed()
 
 /** What must be watched so that an answer changes when the device does. */
 export function watchTargets(rules: AgentRules): WatchTargets {

@@ -27,8 +27,8 @@ interface Described<P> {
   readonly os: readonly OsType[]
   /** For people: what would satisfy it. */
   wanted(params: P): string
-  /** For people: what to do about it. */
-  mend(params: P): string
+  /** For people: what to do on the device so that it holds; with `negate`, so that it holds no longer. */
+  mend(params: P, negate: boolean): string
 }
 /** Answered by the EMS from reported facts of one section. */
 export interface EmsConditionType<P = unknown> extends Described<P> {

@@ -1,10 +1,12 @@
 // Why an endpoint has a tag or has it not: each rule set, each condition, what was seen and what was wanted.
 import type { Facts, OsType } from '../../protocol/facts.ts'
-import type { ConditionExplanation, TagExplanation } from '../../protocol/rules.ts'
+import type { ConditionExplanation, RuleSet, TagExplanation } from '../../protocol/rules.ts'
 import type { CompiledRules, CompiledRuleSet } from './compile.ts'
-import { earliest, evaluateRuleSet, osOf } from './evaluate.ts'
-import { any } from './logic.ts'
+import { evaluateRuleSet, osOf } from './evaluate.ts'
+import { any, type Timed } from './logic.ts'
 import { verdictOf } from './verdict.ts'
+
+type RuleSetExplanation = TagExplanation['ruleSets'][number]
 
 /** Explains one tag from the facts as they are now. Null when no enabled rule set gives it. */
 export function explainTag(given: { tagUid: string; rules: CompiledRules; facts: Facts; now: number }): TagExplanation | null {
@@ -12,26 +14,37 @@ export function explainTag(given: { tagUid: string; rules: CompiledRules; facts:
   const giving = rules.byTag.get(tagUid)
   if (giving === undefined) return null
   const os = osOf(facts)
-  const compiled = os === null ? [] : rules.byOs[os].filter(({ ruleSet }) => ruleSet.tagUid === tagUid)
-  const worked = compiled.map((each) => ({ each, ...evaluateRuleSet(each, os ?? 'linux', facts, now) }))
-  const value = any(worked.map((each) => each.value))
+  const compiled = new Map((os === null ? [] : rules.byOs[os]).map((each) => [each.ruleSet.id, each]))
+  const worked = giving.map((ruleSet): Timed & { readonly explained: RuleSetExplanation } => {
+    const own = compiled.get(ruleSet.id)
+    if (os === null || own === undefined) return notForThisSystem(ruleSet, os, facts)
+    const verdict = evaluateRuleSet(own, os, facts, now)
+    return { ...verdict, explained: { ...named(ruleSet), value: verdict.value, logic: own.logicText, conditions: explainConditions(own, os, facts, now) } }
+  })
+  const { value, validUntil } = any(worked)
   return {
-    tagUid, tag: giving[0]?.tag ?? '',
-    state: value === 'true' ? 'present' : value === 'unknown' ? 'unknown' : 'absent',
-    validUntil: earliest(worked.map(({ validUntil }) => validUntil)),
-    ruleSets: worked.map(({ each, value: ruleValue }) => ({
-      id: each.ruleSet.id, name: each.ruleSet.name, value: ruleValue, logic: each.logicText, message: each.ruleSet.message,
-      conditions: explainConditions(each, os ?? 'linux', facts, now),
-    })),
+    tagUid, tag: giving[0]?.tag ?? '', state: value === 'true' ? 'present' : value === 'unknown' ? 'unknown' : 'absent', validUntil,
+    ruleSets: worked.map(({ explained }) => explained),
   }
+}
+
+const named = ({ id, name, message }: RuleSet) => ({ id, name, message })
+
+/** A rule set that names other systems only, or a device whose system is not known: said as the one condition that decides. */
+function notForThisSystem(ruleSet: RuleSet, os: OsType | null, facts: Facts): Timed & { readonly explained: RuleSetExplanation } {
+  const value = os === null ? 'unknown' : 'false'
+  const wanted = Object.keys(ruleSet.rules).join(' or ')
+  const condition: ConditionExplanation = {
+    type: 'os', negate: false, value, seen: os ?? 'not reported yet', wanted, section: 'os',
+    factAt: facts.os?.at ?? null, provenance: facts.os?.provenance ?? null,
+    mend: os === null ? 'Let the agent report its system.' : `This rule is for ${wanted} only.`,
+  }
+  return { value, validUntil: null, explained: { ...named(ruleSet), value, logic: '1', conditions: [condition] } }
 }
 
 const explainConditions = ({ conditions }: CompiledRuleSet, os: OsType, facts: Facts, now: number): ConditionExplanation[] => conditions.map((condition) => {
   const { type, params, negate } = condition
   const { value, seen, section, factAt, provenance } = verdictOf(condition, os, facts, now)
   const wanted = type.wanted(params)
-  return {
-    type: type.type, negate, value, seen, wanted: negate ? `not: ${wanted}` : wanted, section, factAt, provenance,
-    mend: negate ? `Make sure that this does not hold: ${wanted}.` : type.mend(params),
-  }
+  return { type: type.type, negate, value, seen, wanted: negate ? `not: ${wanted}` : wanted, section, factAt, provenance, mend: type.mend(params, negate) }
 })

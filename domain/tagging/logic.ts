@@ -1,4 +1,5 @@
-// The and/or logic of a rule set: `1 and (2 or not 3)`, conditions numbered from 1. Three values to the end (Kleene).
+// The and/or logic of a rule set: `1 and (2 or not 3)`, conditions numbered from 1. Three values to the end (Kleene),
+// each with the instant until which it stands. It does not know what a condition means.
 
 export type Truth = 'true' | 'false' | 'unknown'
 export type Logic =
@@ -6,12 +7,28 @@ export type Logic =
   | { readonly op: 'not'; readonly of: Logic }
   | { readonly op: 'and' | 'or'; readonly of: readonly Logic[] }
 
-export const not = (value: Truth): Truth => (value === 'unknown' ? 'unknown' : value === 'true' ? 'false' : 'true')
-export const all = (values: readonly Truth[]): Truth => (values.includes('false') ? 'false' : values.includes('unknown') ? 'unknown' : 'true')
-export const any = (values: readonly Truth[]): Truth => (values.includes('true') ? 'true' : values.includes('unknown') ? 'unknown' : 'false')
+/** A value, and the earliest instant (ms) at which it could change without a new fact; null: never. */
+export interface Timed { readonly value: Truth; readonly validUntil: number | null }
+
+export const not = ({ value, validUntil }: Timed): Timed => ({ value: value === 'unknown' ? 'unknown' : value === 'true' ? 'false' : 'true', validUntil })
+export const all = (values: readonly Timed[]): Timed => combine(values, 'false', 'true')
+export const any = (values: readonly Timed[]): Timed => combine(values, 'true', 'false')
+
+/** One `decisive` value settles it, whatever the others are: it stands as long as the longest of those. Otherwise the first to change may change it. */
+function combine(values: readonly Timed[], decisive: Truth, otherwise: Truth): Timed {
+  const settling = values.filter(({ value }) => value === decisive)
+  if (settling.length > 0) return { value: decisive, validUntil: latest(settling) }
+  return { value: values.some(({ value }) => value === 'unknown') ? 'unknown' : otherwise, validUntil: earliest(values) }
+}
+
+/** The first instant at which one of them could change; null: none ever. */
+export const earliest = (values: readonly Timed[]): number | null =>
+  values.reduce<number | null>((least, { validUntil }) => (validUntil === null ? least : Math.min(least ?? validUntil, validUntil)), null)
+const latest = (values: readonly Timed[]): number | null =>
+  values.reduce<number | null>((most, { validUntil }) => (validUntil === null || most === null ? null : Math.max(most, validUntil)), 0)
 
 /** Works out a tree; `value` gives condition `index` (from 0). */
-export function workOut(logic: Logic, value: (index: number) => Truth): Truth {
+export function workOut(logic: Logic, value: (index: number) => Timed): Timed {
   switch (logic.op) {
     case 'condition': return value(logic.index)
     case 'not': return not(workOut(logic.of, value))

@@ -2,7 +2,7 @@
 import type { Facts, OsType, Sections } from '../../protocol/facts.ts'
 import type { CompiledCondition } from './compile.ts'
 import type { Verdict } from './condition-type.ts'
-import { not, type Truth } from './logic.ts'
+import { not, type Timed } from './logic.ts'
 
 /** Before its NOT. */
 export function verdictOf(condition: CompiledCondition, os: OsType, facts: Facts, now: number): Verdict {
@@ -18,7 +18,7 @@ export function verdictOf(condition: CompiledCondition, os: OsType, facts: Facts
 }
 
 /** What the logic sees of it: unsupported counts as unknown, negated or not. */
-export const truthOf = ({ value }: Verdict, negate: boolean): Truth => {
-  const truth: Truth = value === 'unsupported' ? 'unknown' : value
+export const truthOf = ({ value, validUntil }: Verdict, negate: boolean): Timed => {
+  const truth: Timed = { value: value === 'unsupported' ? 'unknown' : value, validUntil }
   return negate ? not(truth) : truth
 }

@@ -1,4 +1,4 @@
-// A process runs, by its name and where given by the path of its program. Asked on the device.
+// A process runs, by its name and where given by the path of its program. Asked on the device. It reports no PID and no list of processes.
 import { z } from 'zod'
 import { line } from '../../../protocol/text.ts'
 import { conditionType } from '../condition-type.ts'
@@ -9,14 +9,15 @@ export const runningProcess = conditionType<z.infer<typeof schema>>({
   type: 'running-process', schema, os: ['linux', 'windows', 'macos'], side: 'agent', section: 'verdicts',
   async observe({ name, path }, device) {
     const named = (await device.processes()).filter((process) => process.name === name)
-    if (named.length === 0) return { value: 'false', seen: `${name} is not running` }
-    const found = path === undefined ? named[0] : named.find((process) => process.path === path)
-    if (found !== undefined) return { value: 'true', seen: `${name} is running${found.path === '' ? '' : ` (${found.path})`}` }
+    if (named.length === 0) return { value: 'false', seen: 'not running' }
+    if (path === undefined || named.some((process) => process.path === path)) return { value: 'true', seen: 'running' }
     // A path that the agent may not see is unknown, not wrong.
-    const hidden = named.some((process) => process.path === '')
-    return { value: hidden ? 'unknown' : 'false', seen: hidden ? `${name} is running, from where can not be seen` : `${name} is running from ${named[0]?.path ?? ''}` }
+    if (named.some((process) => process.path === '')) return { value: 'unknown', seen: 'running, from where can not be seen' }
+    // In order and each once: the order of a process list must not make this another answer.
+    const paths = [...new Set(named.map((process) => process.path))].sort()
+    return { value: 'false', seen: `running from ${paths.slice(0, 3).map((each) => `"${each}"`).join(', ')}` }
   },
   watch: ({ name }) => ({ files: [], processes: [name] }),
-  wanted: ({ name, path }) => `${name} is running${path === undefined ? '' : ` from ${path}`}`,
-  mend: ({ name, path }) => `Start ${path ?? name}.`,
+  wanted: ({ name, path }) => `process "${name}" runs${path === undefined ? '' : ` from "${path}"`}`,
+  mend: ({ name, path }, negate) => (negate ? `Stop "${path ?? name}".` : `Start "${path ?? name}".`),
 })

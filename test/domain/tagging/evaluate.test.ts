@@ -1,0 +1,131 @@
+// From facts to tags: incremental equals from scratch over any history and any passing of time; unknown never passes.
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { compileRules } from '../../../domain/tagging/compile.ts'
+import { evaluateEndpoint, type RuleVerdicts } from '../../../domain/tagging/evaluate.ts'
+import type { Facts, SectionName } from '../../../protocol/facts.ts'
+import type { Condition, RuleSet } from '../../../protocol/rules.ts'
+import { agent, answers, atLeast, evaluate, managed, marker, negated, network, now, office, os, ruleSet, scan, sshd, uuid, vulnerable } from './endpoint-facts.ts'
+
+const questions = [atLeast('12'), marker, sshd, office, managed, vulnerable('high'), vulnerable('high', 60), vulnerable('low', 180)]
+const anyCondition = fc.tuple(fc.constantFrom(...questions), fc.boolean()).map(([condition, negate]): Condition => ({ ...condition, negate }))
+/** An expression over `count` conditions, with brackets and `not` as they come. */
+const anyLogic = (count: number): fc.Arbitrary<string> => fc.letrec<{ logic: string; leaf: string }>((tie) => ({
+  leaf: fc.integer({ min: 1, max: count }).map(String),
+  logic: fc.oneof({ maxDepth: 3 }, tie('leaf'), tie('logic').map((inner) => `not (${inner})`), fc.tuple(tie('logic'), fc.constantFrom('and', 'or'), tie('logic')).map(([left, word, right]) => `(${left} ${word} ${right})`)),
+})).logic
+const rulesOver = (condition: fc.Arbitrary<Condition>): fc.Arbitrary<RuleSet[]> => fc.array(
+  fc.array(condition, { minLength: 1, maxLength: 4 }).chain((conditions) => fc.record({
+    conditions: fc.constant(conditions), logic: fc.option(anyLogic(conditions.length), { nil: undefined }), tag: fc.nat(2), enabled: fc.boolean(), also: fc.boolean(),
+  })), { minLength: 1, maxLength: 6 })
+  .map((each) => each.map(({ conditions, logic, tag, enabled, also }, n) => ruleSet(n, { conditions, logic }, { tagUid: uuid(1000 + tag), enabled, ...(also ? { rules: { linux: { conditions, logic }, windows: { conditions } } } : {}) })))
+const anyRules = rulesOver(anyCondition)
+
+const answer = fc.constantFrom('true' as const, 'false' as const, 'unknown' as const, 'unsupported' as const)
+const valueOf = (at: number) => ({
+  os: fc.constantFrom(os('12.8'), os('11.2'), os('odd'), os('12.8', 'windows')),
+  network: fc.constantFrom(network('10.0.0.1'), network('192.168.0.1'), network()),
+  agent: fc.constant(agent()),
+  verdicts: fc.tuple(answer, answer).map(([file, process]) => answers([[marker, file], [sshd, process]])),
+  vulnerabilities: fc.tuple(fc.subarray(['low' as const, 'high' as const, 'unrated' as const]), fc.integer({ min: -1000, max: 200 })).map(([found, age]) => scan(found, at - age * 1000, at)),
+})
+const reported = ['os', 'network', 'agent', 'verdicts', 'vulnerabilities'] as const satisfies readonly SectionName[]
+const anyFacts: fc.Arbitrary<Facts> = fc.record(valueOf(now), { requiredKeys: [] })
+const withOs: fc.Arbitrary<Facts> = fc.record(valueOf(now), { requiredKeys: ['os'] })
+/** Some sections reported anew, some withdrawn, and the time that then passes. */
+const anyHistory = fc.array(fc.record({ set: anyFacts, gone: fc.subarray([...reported], { maxLength: 1 }), wait: fc.integer({ min: 0, max: 120_000 }), toDue: fc.boolean() }), { minLength: 1, maxLength: 6 })
+
+const states = (rules: readonly RuleSet[], facts: Facts, at = now) => new Map(evaluate(rules, facts, at).tags.map(({ tagUid, state }) => [tagUid, state]))
+const tagsOf = (rules: readonly RuleSet[]) => [...new Set(rules.map(({ tagUid }) => tagUid))]
+
+describe('evaluation', () => {
+  it('incrementally gives what it gives from scratch, over any history and any passing of time', () => {
+    fc.assert(fc.property(anyRules, anyHistory, (rules, history) => {
+      const compiled = compileRules(rules, 1)
+      let previous: RuleVerdicts = {}
+      let facts: Facts = {}
+      let at = now
+      const step = (changed: readonly SectionName[] | 'all') => {
+        const incremental = evaluateEndpoint({ rules: compiled, facts, changed, previous, now: at })
+        const scratch = evaluateEndpoint({ rules: compiled, facts, changed: 'all', previous: {}, now: at })
+        expect({ ...incremental, evaluated: [], changedRuleSets: [] }).toEqual({ ...scratch, evaluated: [], changedRuleSets: [] })
+        previous = incremental.verdicts
+        return incremental.nextDue
+      }
+      step('all')
+      for (const { set, gone, wait, toDue } of history) {
+        const before = facts
+        facts = { ...facts, ...set }
+        for (const section of gone) facts = { ...facts, [section]: undefined }
+        const due = step(reported.filter((section) => facts[section] !== before[section]))
+        at = toDue && due !== null ? due : at + wait
+        step([])
+      }
+    }), { numRuns: 300 })
+  })
+  it('tells an instant before which no tag changes by itself, and until which each tag stands', () => {
+    fc.assert(fc.property(anyRules, withOs, fc.nat(300_000), (rules, facts, later) => {
+      const first = evaluate(rules, facts)
+      const then = states(rules, facts, now + later)
+      if (first.nextDue === null || now + later < first.nextDue) expect(then).toEqual(states(rules, facts))
+      for (const { tagUid, state, validUntil } of first.tags) if (validUntil === null || now + later < validUntil) expect(then.get(tagUid)).toBe(state)
+    }), { numRuns: 300 })
+  })
+  it('never tells an instant that has passed', () => {
+    fc.assert(fc.property(anyRules, anyFacts, (rules, facts) => {
+      const { nextDue, tags } = evaluate(rules, facts)
+      for (const instant of [nextDue, ...tags.map(({ validUntil }) => validUntil)]) if (instant !== null) expect(instant).toBeGreaterThan(now)
+    }))
+  })
+  it('works out only the rule sets that read what changed, or that are due', () => {
+    const rules = [ruleSet(1, { conditions: [atLeast('12')] }), ruleSet(2, { conditions: [marker] }), ruleSet(3, { conditions: [office] }), ruleSet(4, { conditions: [negated(vulnerable('high', 60))] })]
+    const compiled = compileRules(rules, 1)
+    const facts = { os: os(), vulnerabilities: scan([], now) }
+    const first = evaluateEndpoint({ rules: compiled, facts, changed: 'all', previous: {}, now })
+    const again = (changed: readonly SectionName[], at = now, more: Facts = {}) => evaluateEndpoint({ rules: compiled, facts: { ...facts, ...more }, changed, previous: first.verdicts, now: at })
+    expect(first.evaluated).toEqual(rules.map(({ id }) => id))
+    expect(again([]).evaluated).toEqual([])
+    expect(again(['software', 'user']).evaluated).toEqual([])
+    expect(again([], now + 60_000)).toMatchObject({ evaluated: [uuid(4)], changedRuleSets: [uuid(4)] })
+    expect(again(['network'], now, { network: network('10.0.0.1') })).toMatchObject({ evaluated: [uuid(3)], changedRuleSets: [uuid(3)] })
+    // The system chooses the rules themselves: nothing that was worked out for another one stands.
+    expect(again(['os']).evaluated).toEqual(rules.map(({ id }) => id))
+  })
+  it('takes a tag when any of its rule sets holds, and counts no disabled one', () => {
+    const one = (conditions: Condition[], n: number, enabled = true) => ruleSet(n, { conditions }, { tagUid: uuid(1000), enabled })
+    const state = (...rules: RuleSet[]) => evaluate(rules, { os: os('12.8') }).tags[0]?.state ?? 'absent'
+    expect(state(one([atLeast('13')], 1), one([atLeast('12')], 2))).toBe('present')
+    expect(state(one([atLeast('13')], 1), one([marker], 2))).toBe('unknown')
+    expect(state(one([atLeast('13')], 1), one([atLeast('12')], 2, false))).toBe('absent')
+  })
+  it('keeps a tag valid while another of its rule sets still gives it', () => {
+    const rules = [ruleSet(1, { conditions: [atLeast('12')] }, { tagUid: uuid(1000) }), ruleSet(2, { conditions: [negated(vulnerable('high', 60))] }, { tagUid: uuid(1000) })]
+    expect(evaluate(rules, { os: os(), vulnerabilities: scan([], now) })).toMatchObject({ tags: [{ state: 'present', validUntil: null }], nextDue: now + 60_000 })
+  })
+})
+
+describe('what is not known', () => {
+  it('decides nothing: whatever the logic and the negations, unknown conditions make an unknown tag', () => {
+    const unseen = rulesOver(fc.tuple(fc.constantFrom(marker, sshd, office, managed, vulnerable('high', 60)), fc.boolean()).map(([condition, negate]): Condition => ({ ...condition, negate })))
+    fc.assert(fc.property(unseen, answer.filter((value) => value === 'unknown' || value === 'unsupported'), (rules, value) => {
+      for (const facts of [{ os: os() }, { os: os(), verdicts: answers([[marker, value], [sshd, value]]) }]) {
+        const found = states(rules, facts)
+        for (const { tagUid } of rules.filter(({ enabled }) => enabled)) expect(found.get(tagUid)).toBe('unknown')
+      }
+    }))
+  })
+  it('never becomes certain when a fact is removed: a tag stays what it was or becomes unknown', () => {
+    fc.assert(fc.property(anyRules, anyFacts, fc.constantFrom(...reported), (rules, facts, gone) => {
+      const before = states(rules, facts)
+      const after = states(rules, { ...facts, [gone]: undefined })
+      for (const tagUid of tagsOf(rules)) expect([before.get(tagUid), 'unknown']).toContain(after.get(tagUid))
+    }), { numRuns: 300 })
+  })
+  it('covers every tag while the system itself is not known: absent would pass a policy that forbids the tag', () => {
+    const rules = [ruleSet(1, { conditions: [vulnerable('high')] }), ruleSet(2, { conditions: [atLeast('12')] }), ruleSet(3, { conditions: [managed] }, { enabled: false })]
+    const unknown = evaluate(rules, { vulnerabilities: scan(['high']), agent: agent() })
+    expect(unknown.tags).toEqual([1001, 1002].map((tag) => ({ tagUid: uuid(tag), state: 'unknown', validUntil: null })))
+    const known = evaluateEndpoint({ rules: compileRules(rules, 1), facts: { os: os('11'), vulnerabilities: scan([]) }, changed: ['os', 'vulnerabilities'], previous: unknown.verdicts, now })
+    expect(known).toMatchObject({ tags: [], changedRuleSets: [uuid(1), uuid(2)] })
+  })
+})
