@@ -26,7 +26,7 @@ const JITTER_SHARE = 0.05
 
 /** ms at which a certificate is due: two thirds of its life. @param chance 0 to 1, for the jitter */
 export const renewalDue = ({ notBefore, notAfter }: { notBefore: number; notAfter: number }, chance: number): number =>
-  notBefore + (notAfter - notBefore) * (2 / 3 - JITTER_SHARE * chance)
+  Math.round(notBefore + (notAfter - notBefore) * (2 / 3 - JITTER_SHARE * chance))
 
 /** Renews once, now. Throws the `Fault` of the EMS. */
 export async function renewNow({ directory, membership, client, log }: Omit<Options, 'timers'>): Promise<void> {

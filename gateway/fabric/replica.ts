@@ -62,7 +62,10 @@ export function createReplica(initial: ReplicaState = emptyState): Replica {
   function commit(write: (draft: Draft) => void, cause: ChangeCause = {}): void {
     const { snapshot } = state
     const endpoints = new Map<string, EndpointRecord | null>()
-    const early = new Map(state.early)
+    const { early: earlier } = state
+    /** Copied when first touched: whoever keeps it on disk knows by identity what did not change. */
+    let early: Map<string, TagFacts> | null = null
+    const ownEarly = () => (early ??= new Map(earlier))
     const held = { ...state.held }
     const heard = { ...noticed }
     let tagNames: ReadonlyMap<string, string> | undefined
@@ -71,8 +74,8 @@ export function createReplica(initial: ReplicaState = emptyState): Replica {
     let told: { revision: string; currentAt: number } | undefined
     const known = (uid: string) => (endpoints.has(uid) ? endpoints.get(uid) ?? undefined : whole ? undefined : endpointByUid(snapshot, uid))
     const system = (uid: string, facts: SystemFacts | null, before: EndpointRecord | undefined) => {
-      const waiting = early.get(uid)
-      early.delete(uid)
+      const waiting = (early ?? earlier).get(uid)
+      if (waiting !== undefined) ownEarly().delete(uid)
       endpoints.set(uid, facts === null ? null : { ...untoldTags, ...before, ...waiting, ...facts })
     }
     const draft: Draft = {
@@ -80,8 +83,8 @@ export function createReplica(initial: ReplicaState = emptyState): Replica {
       tags(uid, facts) {
         const record = known(uid)
         if (record !== undefined) endpoints.set(uid, { ...record, ...facts ?? untoldTags })
-        else if (facts === null) early.delete(uid)
-        else early.set(uid, facts)
+        else if (facts !== null) ownEarly().set(uid, facts)
+        else if ((early ?? earlier).has(uid)) ownEarly().delete(uid)
       },
       wholeSystem(facts) {
         endpoints.clear()
@@ -90,9 +93,9 @@ export function createReplica(initial: ReplicaState = emptyState): Replica {
       },
       wholeTags(facts) {
         all = true
-        early.clear()
+        early = new Map()
         for (const { uid } of allEndpoints(snapshot)) draft.tags(uid, facts.get(uid) ?? null)
-        for (const [uid, each] of facts) if (known(uid) === undefined) early.set(uid, each)
+        for (const [uid, each] of facts) if (known(uid) === undefined) ownEarly().set(uid, each)
       },
       wholeTagNames(names) {
         if (names.size === snapshot.tagNames.size && sameNames(snapshot.tagNames, names)) return
@@ -116,8 +119,8 @@ export function createReplica(initial: ReplicaState = emptyState): Replica {
     }
     write(draft)
     noticed = heard
-    const next = nextSnapshot(snapshot, { endpoints, whole, tagNames, ...told })
-    replace({ snapshot: next, early, held }, all ? 'all' : new Set(endpoints.keys()), cause)
+    const next = nextSnapshot(snapshot, { ...(whole || endpoints.size > 0 ? { endpoints, whole } : {}), tagNames, ...told })
+    replace({ snapshot: next, early: early ?? earlier, held }, all ? 'all' : new Set(endpoints.keys()), cause)
   }
 
   return {
