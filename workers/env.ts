@@ -29,5 +29,11 @@ const MIN_TOKEN_LENGTH = 32
 export function readConfig(env: Env): Config {
   const adminToken = env.ADMIN_TOKEN === undefined || env.ADMIN_TOKEN === '' ? null : env.ADMIN_TOKEN
   if (adminToken !== null && adminToken.length < MIN_TOKEN_LENGTH) throw new Fault('internal', 'The EMS is not configured rightly.', { cause: new Error(`ADMIN_TOKEN must have ${MIN_TOKEN_LENGTH} characters or more`) })
-  return { adminToken, wrappingKeys: parseWrappingKeys(env.WRAPPING_KEYS ?? ''), publicOrigin: env.PUBLIC_ORIGIN === undefined || env.PUBLIC_ORIGIN === '' ? null : new URL(env.PUBLIC_ORIGIN).origin }
+  return { adminToken, wrappingKeys: parseWrappingKeys(env.WRAPPING_KEYS ?? ''), publicOrigin: env.PUBLIC_ORIGIN === undefined || env.PUBLIC_ORIGIN === '' ? null : httpsOrigin(env.PUBLIC_ORIGIN) }
+}
+
+function httpsOrigin(text: string): string {
+  const url = URL.parse(text)
+  if (url?.protocol !== 'https:') throw new Fault('internal', 'The EMS is not configured rightly.', { cause: new Error('PUBLIC_ORIGIN must be an https origin, like https://ems.example.com') })
+  return url.origin
 }

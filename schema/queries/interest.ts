@@ -12,4 +12,5 @@ export const gatewaysConcerned = (db: DrizzleD1Database, uid: string) => db.sele
     sql`${gateways.shareMode} = 2 AND EXISTS (SELECT 1 FROM gateway_subscriptions s, json_each(${gateways.selectedSerials}) j WHERE s.uid = ${uid} AND s.serial = j.value)`,
   ),
 ))
+export const authorisedGateways = (db: DrizzleD1Database) => db.select({ serial: gateways.serial, shareTagTypes: gateways.shareTagTypes }).from(gateways).where(eq(gateways.state, 'authorised'))
 export interface Concerned { readonly serial: string; readonly shareTagTypes: string }

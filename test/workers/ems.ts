@@ -2,7 +2,7 @@
 import { exports } from 'cloudflare:workers'
 import canonicalize from 'canonicalize'
 import { utf8, fromPem, copyBytes, type Bytes } from '../../identity/encoding.ts'
-import { generateKey, sha256Hex } from '../../identity/keys.ts'
+import { exportPublicKey, generateKey, sha256Hex } from '../../identity/keys.ts'
 import { createCsr } from '../../identity/request.ts'
 import { signRequest } from '../../identity/request-signature.ts'
 import type { Sections } from '../../protocol/facts.ts'
@@ -40,6 +40,22 @@ export async function enrolled(options: object = {}): Promise<Endpoint> {
   if (answer.status !== 200) throw new Error(`enrolment failed: ${JSON.stringify(answer.json)}`)
   return { uid: String(answer.json.uid), keys, certificate: der(answer.json.certificate) }
 }
+export interface Gateway { readonly serial: string; readonly keys: CryptoKeyPair; readonly certificate: Bytes }
+/** A gateway that joined by a code. */
+export async function joinedByCode(): Promise<Gateway> {
+  const keys = await generateKey()
+  const { json } = await admin('POST', '/join-codes', { name: 'gate' })
+  const path = '/api/v1/fabric_device_auth/fortigate/init'
+  const text = JSON.stringify({ serial_number: 'gate', csr: await createCsr(keys, 'gate'), join_code: json.text })
+  const answer = await send('POST', path, { body: text, headers: await signedText({ keys }, 'POST', path, text) })
+  const data = answer.json.data as { serial?: string; certificate?: string } | null
+  if (data?.certificate === undefined) throw new Error(`joining failed: ${JSON.stringify(answer.json)}`)
+  return { serial: String(data.serial), keys, certificate: der(data.certificate) }
+}
+/** Signature headers for a body as text; without a certificate by the bare key. */
+export const signedText = async ({ keys, certificate }: { keys: CryptoKeyPair; certificate?: Bytes }, method: string, path: string, text: string) => signRequest({
+  method, url: `${ORIGIN}${path}`, body: utf8(text), privateKey: keys.privateKey, now: Date.now(), ...(certificate === undefined ? { spkiDer: await exportPublicKey(keys.publicKey) } : { certificateDer: certificate }),
+})
 /** A request signed by an endpoint; `changes` tamper with what was signed. */
 export async function signed(endpoint: Endpoint, method: string, path: string, body?: unknown, changes: { now?: number } = {}): Promise<Answer> {
   return await send(method, path, { body, headers: await signatureOf(endpoint, method, path, body, changes) })

@@ -5,6 +5,7 @@ import { Fault } from '../../protocol/faults.ts'
 import { listAuthorities, rewrapKeys, rollAuthority } from '../../protocol/operations/admin.ts'
 import { authorities } from '../../schema/authority.ts'
 import { authorityRows, forgetAuthorities, makeAuthority } from '../flows/authority.ts'
+import { announceToAgents } from '../flows/announce.ts'
 import { bumpState, states } from '../flows/documents.ts'
 import { handle, type Route } from '../http/mount.ts'
 
@@ -18,6 +19,7 @@ export const authorityRoutes: Route[] = [
       const [active] = await authorityRows(context)
       await makeAuthority(context, active.slot + 1)
       await context.db.batch([bumpState(context, states.authorities, context.now())])
+      announceToAgents(context)
       const [next] = await authorityRows(context)
       return shown(next, true)
     },

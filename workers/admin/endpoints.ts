@@ -2,13 +2,14 @@
 import { asc, eq, gt } from 'drizzle-orm'
 import type { CertificateRecord } from '../../protocol/certificates.ts'
 import { Fault } from '../../protocol/faults.ts'
-import { checkNow, deregisterEndpoint, explainTag, listEndpoints, readEndpoint, revokeCertificate } from '../../protocol/operations/admin.ts'
+import { checkNow, deregisterEndpoint, explainDecision, explainTag, listEndpoints, readEndpoint, revokeCertificate } from '../../protocol/operations/admin.ts'
 import type { TagState } from '../../protocol/rules.ts'
 import { endpoints, type EndpointRow } from '../../schema/endpoint.ts'
 import type { Context } from '../context.ts'
 import { revokeCertificate as revoke } from '../flows/certificates.ts'
 import { deregister } from '../flows/deregister.ts'
 import { explainOneTag } from '../flows/explain.ts'
+import { explainOneDecision } from '../flows/explain-decision.ts'
 import { loadFacts } from '../flows/facts.ts'
 import { handle, type Route } from '../http/mount.ts'
 import { pageOf } from './paging.ts'
@@ -55,5 +56,11 @@ export const endpointRoutes: Route[] = [
       return { told: await context.env.ENDPOINT_CHANNEL.getByName(params.uid.slice(0, 1)).push(params.uid, { type: 'report-now' }) }
     },
   }),
-  handle(explainTag, { run: (context, { params }) => explainOneTag(context, params.uid, params.tag) }),
+  handle(explainTag, {
+    async run(context, { params }) {
+      await find(context, params.uid)
+      return await explainOneTag(context, params.uid, params.tag)
+    },
+  }),
+  handle(explainDecision, { run: (context, { params }) => explainOneDecision(context, params.id) }),
 ]

@@ -6,6 +6,7 @@ import { endpoints } from '../../schema/endpoint.ts'
 import { licences } from '../../schema/rules.ts'
 import type { Context } from '../context.ts'
 import { signFor } from '../flows/authority.ts'
+import { announceToAgents } from '../flows/announce.ts'
 import { bumpState, states } from '../flows/documents.ts'
 import { ensureDefaults } from '../flows/first-use.ts'
 import { handle, type Route } from '../http/mount.ts'
@@ -31,6 +32,7 @@ export const licenceRoutes: Route[] = [
       const now = context.now()
       const row = { seats: body.seats, features: JSON.stringify(body.features), endsAt: body.endsAt, issuedAt: now, document: await signFor(context, 'licence', '*', licenceStateOf(body, now)) }
       await context.db.batch([context.db.update(licences).set(row).where(eq(licences.id, 1)), bumpState(context, states.configuration, now)])
+      announceToAgents(context)
       return await read(context)
     },
   }),

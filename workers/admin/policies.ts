@@ -5,6 +5,7 @@ import { createPolicy, deletePolicy, listPolicies, replacePolicy } from '../../p
 import type { EndpointPolicy } from '../../protocol/profile.ts'
 import { endpointPolicies, profiles } from '../../schema/rules.ts'
 import type { Context } from '../context.ts'
+import { announceToAgents } from '../flows/announce.ts'
 import { bumpState, states } from '../flows/documents.ts'
 import { ensureDefaults } from '../flows/first-use.ts'
 import { handle, type Route } from '../http/mount.ts'
@@ -22,6 +23,7 @@ async function save(context: Context, id: string, input: Omit<EndpointPolicy, 'i
   const now = context.now()
   const row: Row = { id, name: input.name, enabled: input.enabled, position: input.position, groups: JSON.stringify(input.groups), profileId: input.profileId, updatedAt: now }
   await context.db.batch([context.db.insert(endpointPolicies).values(row).onConflictDoUpdate({ target: endpointPolicies.id, set: row }), bumpState(context, states.configuration, now)])
+  announceToAgents(context)
   return shown(row)
 }
 
@@ -45,6 +47,7 @@ export const policyRoutes: Route[] = [
     async run(context, { params }) {
       const [done] = await context.db.batch([context.db.delete(endpointPolicies).where(eq(endpointPolicies.id, params.id)), bumpState(context, states.configuration, context.now())])
       if (done.meta.changes === 0) throw new Fault('not_found', 'There is no such endpoint policy.')
+      announceToAgents(context)
       return { ok: true as const }
     },
   }),

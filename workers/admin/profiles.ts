@@ -5,6 +5,7 @@ import { createProfile, deleteProfile, listProfiles, replaceProfile } from '../.
 import { profileSettings, type Profile } from '../../protocol/profile.ts'
 import { endpointPolicies, profiles } from '../../schema/rules.ts'
 import type { Context } from '../context.ts'
+import { announceToAgents } from '../flows/announce.ts'
 import { bumpState, states } from '../flows/documents.ts'
 import { ensureDefaults } from '../flows/first-use.ts'
 import { handle, type Route } from '../http/mount.ts'
@@ -16,6 +17,7 @@ async function save(context: Context, id: string, input: { name: string; setting
   const now = context.now()
   const row = { id, name: input.name, settings: JSON.stringify(input.settings), updatedAt: now }
   await context.db.batch([context.db.insert(profiles).values(row).onConflictDoUpdate({ target: profiles.id, set: row }), bumpState(context, states.configuration, now)])
+  announceToAgents(context)
   return shown(row)
 }
 

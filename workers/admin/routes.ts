@@ -2,10 +2,11 @@
 import type { Route } from '../http/mount.ts'
 import { authorityRoutes } from './authorities.ts'
 import { endpointRoutes } from './endpoints.ts'
+import { gatewayRoutes } from './gateways.ts'
 import { invitationRoutes } from './invitations.ts'
 import { licenceRoutes } from './licence.ts'
 import { policyRoutes } from './policies.ts'
 import { profileRoutes } from './profiles.ts'
 import { ruleSetRoutes } from './rule-sets.ts'
 
-export const routes: readonly Route[] = [...invitationRoutes, ...endpointRoutes, ...ruleSetRoutes, ...profileRoutes, ...policyRoutes, ...licenceRoutes, ...authorityRoutes]
+export const routes: readonly Route[] = [...invitationRoutes, ...endpointRoutes, ...ruleSetRoutes, ...profileRoutes, ...policyRoutes, ...licenceRoutes, ...gatewayRoutes, ...authorityRoutes]

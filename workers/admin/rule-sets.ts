@@ -1,36 +1,46 @@
 // Tagging rule sets and the tags they give. A change bumps the rules' revision in the same batch; every endpoint is then evaluated anew.
-import { asc, eq, gt } from 'drizzle-orm'
+import { asc, eq, gt, sql } from 'drizzle-orm'
 import { checkRuleSet } from '../../domain/tagging/rule-set.ts'
 import { Fault } from '../../protocol/faults.ts'
 import { createRuleSet, deleteRuleSet, listRuleSets, listTags, replaceRuleSet } from '../../protocol/operations/admin.ts'
 import type { RuleSet, RuleSetInput, Tag } from '../../protocol/rules.ts'
 import { ruleSets, tags } from '../../schema/rules.ts'
 import type { Context } from '../context.ts'
+import { announceToAgents, announceToGateways, tagsChanged } from '../flows/announce.ts'
 import { bumpState, states } from '../flows/documents.ts'
 import { handle, type Route } from '../http/mount.ts'
 import { pageOf } from './paging.ts'
 
 const ZERO_TRUST = 1
+const ATTEMPTS = 3
 
 async function save(context: Context, id: string, input: RuleSetInput): Promise<RuleSet> {
   const errors = checkRuleSet(input)
   if (errors.length > 0) throw new Fault('invalid', 'The rule set can not be taken.', { errors })
   const { db } = context
-  const now = context.now()
-  await db.insert(tags).values({ uid: crypto.randomUUID(), name: input.tag, type: ZERO_TRUST, createdAt: now }).onConflictDoNothing()
-  const [tag] = await db.select().from(tags).where(eq(tags.name, input.tag))
-  if (tag === undefined) throw new Error('the tag that was made can not be read back')
-  const ruleSet: RuleSet = { id, tagUid: tag.uid, ...input }
-  const row = { id, tagUid: tag.uid, body: JSON.stringify(ruleSet), updatedAt: now }
-  await db.batch([db.insert(ruleSets).values(row).onConflictDoUpdate({ target: ruleSets.id, set: row }), bumpState(context, states.rules, now)])
-  await announce(context)
-  return ruleSet
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const now = context.now()
+    await db.insert(tags).values({ uid: crypto.randomUUID(), name: input.tag, type: ZERO_TRUST, createdAt: now }).onConflictDoNothing()
+    const [tag] = await db.select().from(tags).where(eq(tags.name, input.tag))
+    if (tag === undefined) continue
+    const ruleSet: RuleSet = { id, tagUid: tag.uid, ...input }
+    // Guarded: somebody else may remove the last rule set of that tag, and the tag with it, before this is written.
+    const [saved] = await db.batch([
+      db.insert(ruleSets).select(sql`SELECT ${id}, ${tag.uid}, ${JSON.stringify(ruleSet)}, ${now} WHERE EXISTS (SELECT 1 FROM tags WHERE uid = ${tag.uid})`)
+        .onConflictDoUpdate({ target: ruleSets.id, set: { tagUid: sql`excluded.tag_uid`, body: sql`excluded.body`, updatedAt: sql`excluded.updated_at` } }),
+      dropUnusedTags(context), bumpState(context, states.rules, now), tagsChanged(context),
+    ])
+    if (saved.meta.changes === 0) continue
+    await announce(context)
+    return ruleSet
+  }
+  throw new Fault('busy', 'The tag is being changed by others; try again.', { retryAfterSeconds: 1 })
 }
 
-/** Agents fetch what they answer, the EMS evaluates anew; both go on by themselves when this hint is lost. */
-async function announce({ env, waitUntil }: Context): Promise<void> {
-  await env.RE_EVALUATION.getByName('one').start()
-  waitUntil(Promise.all('0123456789abcdef'.split('').map((shard) => env.ENDPOINT_CHANNEL.getByName(shard).broadcast({ type: 'report-now' }))))
+/** Agents fetch what they answer, the EMS evaluates anew, gateways learn the tags; all go on by themselves when this is lost. */
+async function announce(context: Context): Promise<void> {
+  announceToAgents(context)
+  await Promise.all([context.env.RE_EVALUATION.getByName('one').start(), announceToGateways(context)])
 }
 
 async function find({ db }: Context, id: string) {
@@ -49,17 +59,14 @@ export const ruleSetRoutes: Route[] = [
   handle(createRuleSet, { run: (context, { body }) => save(context, crypto.randomUUID(), body) }),
   handle(replaceRuleSet, {
     async run(context, { params, body }) {
-      const before = await find(context, params.id)
-      const after = await save(context, params.id, body)
-      if (before.tagUid !== after.tagUid) await dropUnusedTag(context, before.tagUid)
-      return after
+      await find(context, params.id)
+      return await save(context, params.id, body)
     },
   }),
   handle(deleteRuleSet, {
     async run(context, { params }) {
-      const { tagUid } = await find(context, params.id)
-      await context.db.batch([context.db.delete(ruleSets).where(eq(ruleSets.id, params.id)), bumpState(context, states.rules, context.now())])
-      await dropUnusedTag(context, tagUid)
+      await find(context, params.id)
+      await context.db.batch([context.db.delete(ruleSets).where(eq(ruleSets.id, params.id)), dropUnusedTags(context), bumpState(context, states.rules, context.now()), tagsChanged(context)])
       await announce(context)
       return { ok: true as const }
     },
@@ -73,7 +80,4 @@ export const ruleSetRoutes: Route[] = [
 ]
 
 /** A tag that no rule set gives any more is gone with the last one. */
-async function dropUnusedTag({ db }: Context, uid: string): Promise<void> {
-  const [left] = await db.select({ id: ruleSets.id }).from(ruleSets).where(eq(ruleSets.tagUid, uid)).limit(1)
-  if (left === undefined) await db.delete(tags).where(eq(tags.uid, uid))
-}
+const dropUnusedTags = ({ db }: Context) => db.delete(tags).where(sql`${tags.type} = ${ZERO_TRUST} AND NOT EXISTS (SELECT 1 FROM rule_sets r WHERE r.tag_uid = ${tags.uid})`)

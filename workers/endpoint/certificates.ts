@@ -7,11 +7,11 @@ import { handle, type Route } from '../http/mount.ts'
 export const certificateRoutes: Route[] = [
   handle(renew, {
     async run(context, { body }) {
-      const certificate = await certify(context, context.caller.uid, body.csr, { purpose: 'agent', osUser: '' })
+      const certificate = await certify(context, context.caller.uid, body.csr, { purpose: 'agent', osUser: '' }, context.caller.signed.serial)
       return { certificate, authorities: await authoritiesDocument(context, context.caller.uid) }
     },
   }),
   handle(browserCertificate, {
-    run: async (context, { body }) => ({ certificate: await certify(context, context.caller.uid, body.csr, { purpose: 'browser', osUser: body.user }) }),
+    run: async (context, { body }) => ({ certificate: await certify(context, context.caller.uid, body.csr, { purpose: 'browser', osUser: body.user }, context.caller.signed.serial) }),
   }),
 ]

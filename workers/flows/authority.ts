@@ -20,8 +20,8 @@ const BELIEVED_MS = 10_000
 let known: Known | null = null
 const opened = new Map<string, { authority: Authority; signer: Signer }>()
 
-async function readAll(context: Context): Promise<Known> {
-  if (known !== null && context.now() - known.at < BELIEVED_MS && known.rows.length > 0) return known
+async function readAll(context: Context, believedMs = BELIEVED_MS): Promise<Known> {
+  if (known !== null && context.now() - known.at < believedMs && known.rows.length > 0) return known
   const rows = (await context.db.select().from(authorities).orderBy(desc(authorities.slot))).filter(({ notAfter }) => notAfter > context.now())
   known = { rows, trusted: await Promise.all(rows.map(({ certificatePem }) => trustAuthority(certificatePem))), at: context.now() }
   return known
@@ -32,8 +32,8 @@ export const forgetAuthorities = (): void => {
   opened.clear()
 }
 
-/** Every CA that is believed now; empty before the first was made. */
-export const trustedAuthorities = async (context: Context): Promise<readonly TrustedAuthority[]> => (await readAll(context)).trusted
+/** Every CA that is believed now; empty before the first was made. `believedMs`: how old what this isolate read may be. */
+export const trustedAuthorities = async (context: Context, believedMs = BELIEVED_MS): Promise<readonly TrustedAuthority[]> => (await readAll(context, believedMs)).trusted
 
 /** The rows, the active first; the first CA is made when there is none. */
 export async function authorityRows(context: Context): Promise<readonly [AuthorityRow, ...AuthorityRow[]]> {
@@ -83,10 +83,16 @@ async function open(context: Context, row: AuthorityRow): Promise<{ authority: A
 /** The CA that issues now. */
 export const activeAuthority = async (context: Context): Promise<Authority> => (await open(context, (await authorityRows(context))[0])).authority
 
-/** Signs a document, version = now, by the signer of the active CA or of the one with this pin. */
+/**
+ * Kinds that a device which was away during a roll-over must be able to believe: the list of CAs, and that it is no longer managed.
+ * They are signed under the oldest CA that is still trusted, for every device knows that one; a new signer is introduced by it.
+ */
+const signedByOldest: ReadonlySet<DocumentKind> = new Set<DocumentKind>(['authorities', 'deregistration'])
+
+/** Signs a document, version = now, by the signer of the active CA (see {@link signedByOldest}), or of the one with this pin. */
 export async function signFor<K extends DocumentKind>(context: Context, kind: K, to: string, body: DocumentPayload<K>['body'], options: { pin?: string; version?: number } = {}): Promise<string> {
   const rows = await authorityRows(context)
-  const row = options.pin === undefined ? rows[0] : rows.find(({ pin }) => pin === options.pin)
+  const row = options.pin === undefined ? rows.at(signedByOldest.has(kind) ? -1 : 0) : rows.find(({ pin }) => pin === options.pin)
   if (row === undefined) throw new Fault('not_found', 'This EMS has no CA with that pin.')
   return await signDocument({ kind, to, version: options.version ?? context.now(), body }, (await open(context, row)).signer)
 }

@@ -7,8 +7,10 @@ import { rulesState } from '../../schema/change-log.ts'
 import { endpoints, type EndpointRow } from '../../schema/endpoint.ts'
 import type { Guard } from '../../schema/queries/guarded.ts'
 import { gatewaysConcerned } from '../../schema/queries/interest.ts'
+import { logTail } from '../../schema/queries/log-tail.ts'
 import type { Context } from '../context.ts'
 import { commitEndpoint } from './commit-endpoint.ts'
+import { pokeGateways } from './poke.ts'
 import { readFacts, selectSections } from './facts.ts'
 import { sysinfoRecord } from './sysinfo-record.ts'
 
@@ -22,10 +24,11 @@ export interface EndpointChange {
 }
 
 /**
- * @param decide from the row as it is now to the change, or null: nothing to do
+ * @param decide from the row as it is now to the change; null: nothing to do; `tell-again`: it was done before, but the reply may
+ *   have been lost, and with it a poke
  * @returns the row after it
  */
-export async function changeEndpoint(context: Context, uid: string, decide: (endpoint: EndpointRow) => EndpointChange | null): Promise<EndpointRow> {
+export async function changeEndpoint(context: Context, uid: string, decide: (endpoint: EndpointRow) => EndpointChange | 'tell-again' | null): Promise<EndpointRow> {
   const { db } = context
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const [rows, states, concerned, sections] = await db.batch([
@@ -35,6 +38,10 @@ export async function changeEndpoint(context: Context, uid: string, decide: (end
     if (endpoint === undefined) throw new Fault('not_found', 'There is no such endpoint.')
     const change = decide(endpoint)
     if (change === null) return endpoint
+    if (change === 'tell-again') {
+      await pokeGateways(context, concerned, await logTail(db))
+      return endpoint
+    }
     const small = new Set(['os', 'user', 'network', 'hardware', 'security', 'agent', 'vulnerabilities'])
     const committed = await commitEndpoint(context, {
       ...change, endpoint, rulesRevision: states[0]?.revision ?? 0, concerned, sysinfo: sysinfoRecord({ ...endpoint, ...change.set }, readFacts(sections, small)),

@@ -40,6 +40,8 @@ export async function standingDocuments(context: Context, endpoint: EndpointRow,
   const versions = versionsOf(stateRows)
   const version = (kind: keyof DocumentVersions) => Math.max(context.now(), versions[kind])
   const documents: Promise<string>[] = []
+  // First: the others may be signed under a CA that only this list introduces.
+  if (versions.authorities > have.authorities) documents.push(authoritiesDocument(context, endpoint.uid, version('authorities')))
   if (versions.profile > have.profile) {
     const assigned = assignedProfile(endpoint, policyRows.map((row) => ({ ...row, groups: JSON.parse(row.groups) as string[] })), profileRows)
     if (assigned !== null) documents.push(signFor(context, 'profile', endpoint.uid, assigned, { version: version('profile') }))
@@ -55,7 +57,6 @@ export async function standingDocuments(context: Context, endpoint: EndpointRow,
     const terms = licence === undefined ? { features: ['all'], endsAt: null } : { features: JSON.parse(licence.features) as string[], endsAt: licence.endsAt }
     documents.push(signFor(context, 'licence', endpoint.uid, licenceStateOf(terms, context.now()), { version: version('licence') }))
   }
-  if (versions.authorities > have.authorities) documents.push(authoritiesDocument(context, endpoint.uid, version('authorities')))
   return await Promise.all(documents)
 }
 

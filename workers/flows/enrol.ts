@@ -79,5 +79,8 @@ async function again(context: Context, spent: { uid: string; at: number } | unde
   const [row] = await context.db.select({ endpoint: endpoints, pem: certificates.pem, state: certificates.state }).from(endpoints).innerJoin(certificates, eq(certificates.uid, endpoints.uid))
     .where(and(eq(endpoints.uid, spent.uid), eq(certificates.keyHash, keyHash)))
   if (row === undefined || !row.endpoint.registered || row.state !== 'current') throw refused()
+  // With the reply a poke may have been lost.
+  const [tail, concerned] = await context.db.batch([logTail(context.db), gatewaysConcerned(context.db, spent.uid)])
+  await pokeGateways(context, concerned, tail)
   return { endpoint: row.endpoint, certificate: row.pem }
 }

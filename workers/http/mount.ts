@@ -50,9 +50,10 @@ async function admit(operation: Operation, context: Context, claim: Claim, load:
     const [rows, ...loaded] = await context.db.batch([gatewayAdmission(context.db, signed), ...load(signed.commonName)])
     return { caller: { kind: 'gateway', serial: signed.commonName, signed, gateway: admitGateway(rows) }, loaded }
   }
-  const [rows, ...loaded] = await context.db.batch([endpointAdmission(context.db, signed), ...load(signed.commonName)])
-  const { endpoint, fresh } = admitEndpoint(operation, rows, signed)
-  const admitted = fresh ? await firstUseOfCertificate(context, endpoint, signed.serial) : endpoint
+  const [rows, ...loaded] = await context.db.batch([endpointAdmission(context.db, operation, signed), ...load(signed.commonName)])
+  const { endpoint, fresh } = admitEndpoint(rows, signed)
+  // One that ended before it was ever used is not used now: it only asks for another (renewal).
+  const admitted = fresh && (signed.certificate?.notAfter ?? 0) > context.now() ? await firstUseOfCertificate(context, endpoint.uid, signed.serial) : endpoint
   return { caller: { kind: 'endpoint', uid: signed.commonName, signed, endpoint: admitted }, loaded }
 }
 

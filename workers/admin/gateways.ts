@@ -1,0 +1,23 @@
+// Gateways as administrators see them: authorised by their fingerprint or ahead by a code, and cut off.
+import { newSecret, secretHash } from '../../identity/keys.ts'
+import { JOIN_CODE_PREFIX, writeInvitation } from '../../protocol/invitation.ts'
+import { authoriseGateway, createJoinCode, deauthoriseGateway, listGateways } from '../../protocol/operations/admin.ts'
+import { joinCodes } from '../../schema/invitation.ts'
+import { authorityRows } from '../flows/authority.ts'
+import { authoriseGateway as authorise, deauthoriseGateway as deauthorise, listGateways as list } from '../flows/gateways.ts'
+import { handle, type Route } from '../http/mount.ts'
+import { requireTls } from './invitations.ts'
+
+export const gatewayRoutes: Route[] = [
+  handle(listGateways, { run: (context, { query }) => list(context, query) }),
+  handle(authoriseGateway, { run: (context, { params, body }) => authorise(context, params.serial, body.fingerprint) }),
+  handle(deauthoriseGateway, { run: (context, { params, body }) => deauthorise(context, params.serial, body.reason) }),
+  handle(createJoinCode, {
+    async run(context, { body }) {
+      const [[active], code, now] = [await authorityRows(context), newSecret(), context.now()]
+      const row = { id: crypto.randomUUID(), codeHash: await secretHash(code), name: body.name, createdAt: now, expiresAt: now + body.expiresInSeconds * 1000 }
+      await context.db.insert(joinCodes).values(row)
+      return { id: row.id, expiresAt: row.expiresAt, text: writeInvitation(JOIN_CODE_PREFIX, { ems: requireTls(context), pin: active.pin, code }) }
+    },
+  }),
+]

@@ -1,0 +1,23 @@
+// Tells agents and gateways that what an administrator set has changed. Hints: whoever misses one learns it by its next report, or from the log.
+import { insertMarker } from '../../schema/queries/follow-log.ts'
+import { authorisedGateways } from '../../schema/queries/interest.ts'
+import { logTail } from '../../schema/queries/log-tail.ts'
+import type { Context } from '../context.ts'
+import { newMark } from './commit-endpoint.ts'
+import { pokeGateways } from './poke.ts'
+
+const SHARDS = Array.from('0123456789abcdef')
+
+/** Asks every connected agent to report: the reply tells which of its documents are older than ours. */
+export function announceToAgents({ env, waitUntil }: Context): void {
+  waitUntil(Promise.all(SHARDS.map((shard) => env.ENDPOINT_CHANNEL.getByName(shard).broadcast({ type: 'report-now' }))))
+}
+
+/** The row of the log that says that tags themselves changed; in the same batch as the change. */
+export const tagsChanged = ({ db, now }: Context) => insertMarker(db, { mark: newMark(), at: now(), tables: 'host_tags' })
+
+/** Tells every authorised gateway what the log says now. */
+export async function announceToGateways(context: Context): Promise<void> {
+  const [gateways, tail] = await context.db.batch([authorisedGateways(context.db), logTail(context.db)])
+  await pokeGateways(context, gateways, tail)
+}
