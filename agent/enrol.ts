@@ -1,37 +1,69 @@
-// Enrolment: the EMS proves itself by the invitation's pin, then the invitation is spent. The key is on disk before anything is sent, so a lost reply is asked for again.
+// Enrolment: an invitation becomes a UID, a certificate and the first documents. The EMS proves itself by the invitation's pin before it is told anything.
+import { createHash } from 'node:crypto'
 import { hostname } from 'node:os'
+import { join } from 'node:path'
 import { createCsr } from '../identity/request.ts'
+import { trustAuthority } from '../identity/certificate.ts'
 import { createControlClient } from '../node/control-client.ts'
 import { introduceEms } from '../node/introduce.ts'
-import { keyInFile, readJson, writeJson } from '../node/key-store.ts'
+import { keyInFile, removePrivateFile } from '../node/key-store.ts'
 import type { Log } from '../node/logging.ts'
 import { Fault } from '../protocol/faults.ts'
 import { PROTOCOL } from '../protocol/ids.ts'
 import { INVITATION_PREFIX, readInvitation } from '../protocol/invitation.ts'
 import { enrol } from '../protocol/operations/public.ts'
+import { readIdentity, stateFiles, writeIdentity, type AgentIdentity } from './certificates/identity-store.ts'
+import { checkIssued } from './certificates/renew.ts'
 import { osTypeHere } from './posture/portable.ts'
 import { asLine } from './posture/read.ts'
-import { enrolment, filesIn, type Enrolment } from './state.ts'
+import { openDocumentStore } from './profile/document-store.ts'
 import { AGENT_VERSION } from './version.ts'
 
-/** Spends an invitation. Throws a Fault that says what to do when it is refused. */
-export async function enrolDevice(options: { invitation: string; directory: string; tlsCa: readonly string[]; ownerUid: number; now: () => number; log: Log }): Promise<Enrolment> {
-  const files = filesIn(options.directory)
-  const kept = await readJson(files.enrolment, enrolment)
-  if (kept !== null) throw new Fault('conflict', `This device is already enrolled with ${kept.ems} as ${kept.uid}; its administrator deregisters it there.`)
-  const invitation = readInvitation(INVITATION_PREFIX, options.invitation.trim())
-  if (invitation === null) throw new Fault('invalid', 'That is not an invitation: it begins with "sp1." and must be copied whole.')
-  const client = createControlClient({ ems: invitation.ems, tlsCa: options.tlsCa, now: options.now, log: options.log })
+export interface EnrolOptions {
+  readonly invitation: string
+  readonly stateDirectory: string
+  readonly tlsCa: readonly string[]
+  readonly ownerUid: number
+  readonly now: () => number
+  readonly log: Log
+}
+
+/**
+ * Enrols this machine. Throws a `Fault`: `invalid` for a damaged invitation, `conflict` when it is enrolled already,
+ * `bad_certificate` when whoever answers does not hold the pinned CA, and what the EMS refuses.
+ * The key is on disk before it is used: repeating after a lost reply gives the same UID.
+ */
+export async function enrolAgent({ invitation, stateDirectory, tlsCa, ownerUid, now, log }: EnrolOptions): Promise<AgentIdentity> {
+  const read = readInvitation(INVITATION_PREFIX, invitation.trim())
+  if (read === null) throw new Fault('invalid', 'This is not an invitation, or it was damaged when it was copied.')
+  const already = await readIdentity(stateDirectory)
+  if (already !== null) throw new Fault('conflict', `This machine is enrolled already, as ${already.uid} at ${already.ems}.`)
+  const files = stateFiles(stateDirectory)
+  // One key per invitation: an EMS that refused must not recognise the key at the next.
+  const keyFile = join(stateDirectory, `enrolling-${createHash('sha256').update(read.code).digest('hex').slice(0, 16)}.key`)
+  const client = createControlClient({ ems: read.ems, tlsCa, now, log })
   try {
-    await introduceEms(client, invitation)
-    const keys = await keyInFile(files.key)
-    const given = await client.call(enrol, {
-      body: { invitation: invitation.code, csr: await createCsr(keys, 'agent'), hostName: asLine(hostname(), 253) || 'unnamed', os: osTypeHere(), agentVersion: AGENT_VERSION, protocol: PROTOCOL },
+    const introduced = await introduceEms(client, { ems: read.ems, pin: read.pin })
+    const keys = await keyInFile(keyFile)
+    const reply = await client.call(enrol, {
+      body: { invitation: read.code, csr: await createCsr(keys, 'agent'), hostName: asLine(hostname(), 253) || 'localhost', os: osTypeHere(), agentVersion: AGENT_VERSION, protocol: PROTOCOL },
     })
-    const made: Enrolment = { ems: invitation.ems, pin: invitation.pin, uid: given.uid, certificate: given.certificate, tlsCa: [...options.tlsCa], ownerUid: options.ownerUid }
-    await writeJson(files.documents, { licence: given.licence, rules: given.rules, authorities: given.authorities, ...(given.profile === null ? {} : { profile: given.profile }) })
-    await writeJson(files.enrolment, made)
-    return made
+    // TLS may end at a stranger whom the machine trusts: by the EMS's own instant only documents are dated, all else is verified.
+    const emsNow = () => reply.emsTime
+    const authorities = await Promise.all(introduced.certificates.map((pem) => trustAuthority(pem)))
+    await checkIssued(reply.certificate, { uid: reply.uid, publicKey: keys.publicKey, authorities, now: emsNow() })
+    await removePrivateFile(files.documents)
+    const documents = await openDocumentStore({ file: files.documents, uid: reply.uid, authorities: introduced.certificates, now: emsNow })
+    for (const document of [reply.authorities, reply.licence, reply.rules, ...(reply.profile === null ? [] : [reply.profile])]) {
+      const taken = await documents.take(document)
+      if (!taken.ok) throw new Fault('bad_certificate', `The EMS sent a document that is not acceptable (${taken.reason}).`)
+    }
+    const identity = await writeIdentity(stateDirectory, {
+      uid: reply.uid, ems: read.ems, pin: read.pin, enrolledAt: emsNow(), ownerUid, tlsCa: [...tlsCa], certificatePem: reply.certificate, privateKeyPem: keys.pem,
+    })
+    for (const spent of [keyFile, files.letGo, files.telemetry]) await removePrivateFile(spent)
+    log.info({ event: 'enrolled', uid: identity.uid, ems: identity.ems }, 'This machine is enrolled.')
+    return identity
   } finally {
     await client.close()
   }

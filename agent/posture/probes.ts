@@ -4,10 +4,11 @@ import { linuxHardware } from './linux/hardware.ts'
 import { linuxNetwork } from './linux/network.ts'
 import { linuxOs } from './linux/os.ts'
 import { linuxSecurity } from './linux/security.ts'
-import { linuxSoftware } from './linux/software.ts'
+import { linuxSoftware, type RunCommand } from './linux/software.ts'
 import { linuxVulnerabilities } from './linux/vulnerabilities.ts'
 import { osTypeHere, portableHardware, portableNetwork, portableOs } from './portable.ts'
 import { probe, type Probe } from './probe.ts'
+import { readCommand } from './read.ts'
 import { collectUser, type Picture } from './user.ts'
 
 export interface ProbeOptions {
@@ -17,11 +18,14 @@ export interface ProbeOptions {
   readonly maySet: () => ProfileSettings['userMaySet']
   readonly upload: (picture: Picture) => Promise<boolean>
   readonly now: () => number
+  /** Ends commands that still run when the agent stops. */
+  readonly signal: AbortSignal
 }
 
 /** The probes of the system this runs on; `verdicts` and `agent` are not probed, they follow from the documents. */
 export function probesHere(options: ProbeOptions): readonly Probe[] {
   const { root } = options
+  const run: RunCommand = (file, args, timeoutMs) => readCommand(file, args, timeoutMs, options.signal)
   const user = probe({ section: 'user', cadence: 'inventory', collect: () => collectUser(options) })
   if (osTypeHere() !== 'linux') {
     return [
@@ -34,8 +38,8 @@ export function probesHere(options: ProbeOptions): readonly Probe[] {
     probe({ section: 'os', cadence: 'inventory', collect: () => linuxOs(root) }), user,
     probe({ section: 'network', cadence: 'network', collect: () => linuxNetwork(root) }),
     probe({ section: 'hardware', cadence: 'inventory', collect: () => linuxHardware(root) }),
-    probe({ section: 'security', cadence: 'security', collect: () => linuxSecurity(root) }),
-    probe({ section: 'software', cadence: 'inventory', slow: true, collect: () => linuxSoftware() }),
-    probe({ section: 'vulnerabilities', cadence: 'inventory', slow: true, collect: linuxVulnerabilities(root, options.now) }),
+    probe({ section: 'security', cadence: 'security', collect: () => linuxSecurity(root, run) }),
+    probe({ section: 'software', cadence: 'inventory', slow: true, collect: () => linuxSoftware(run) }),
+    probe({ section: 'vulnerabilities', cadence: 'inventory', slow: true, collect: linuxVulnerabilities(root, options.now, run) }),
   ]
 }

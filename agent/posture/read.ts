@@ -20,10 +20,10 @@ export const readTarget = (path: string): Promise<string | null> => readlink(pat
 const COMMAND_ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8' }
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024
 
-/** Standard output of a command; null when it is not installed, fails, says too much or takes too long. */
-export async function readCommand(file: string, args: readonly string[], timeoutMs = 20_000): Promise<string | null> {
+/** Standard output of a command; null when it is not installed, fails, says too much, takes too long or is called off. */
+export async function readCommand(file: string, args: readonly string[], timeoutMs = 20_000, signal?: AbortSignal): Promise<string | null> {
   return await new Promise((resolve) => {
-    execFile(file, args, { env: COMMAND_ENVIRONMENT, timeout: timeoutMs, maxBuffer: MAX_OUTPUT_BYTES, encoding: 'utf8', killSignal: 'SIGKILL' }, (error, stdout) => resolve(error === null ? stdout : null))
+    execFile(file, args, { env: COMMAND_ENVIRONMENT, timeout: timeoutMs, maxBuffer: MAX_OUTPUT_BYTES, encoding: 'utf8', killSignal: 'SIGKILL', ...(signal === undefined ? {} : { signal }) }, (error, stdout) => resolve(error === null ? stdout : null))
   })
 }
 

@@ -2,8 +2,9 @@
 import { readFile, stat } from 'node:fs/promises'
 import { createHash } from 'node:crypto'
 import { userInfo } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { z } from 'zod'
+import { UsageError } from '../../node/config.ts'
 import { readJson, writeJson } from '../../node/key-store.ts'
 import { sections, socialId, type Sections } from '../../protocol/facts.ts'
 import type { ProfileSettings } from '../../protocol/profile.ts'
@@ -24,6 +25,25 @@ export const readUserSaid = async (stateDirectory: string): Promise<UserSaid> =>
 export async function saveUserSaid(stateDirectory: string, said: UserSaid): Promise<void> {
   const merged = Object.entries({ ...await readUserSaid(stateDirectory), ...said }).filter(([, value]) => value !== '' && value !== undefined)
   await writeJson(userFile(stateDirectory), userSaid.parse(Object.fromEntries(merged)))
+}
+
+/** Names that `agent set` takes; `avatar` is the path of a picture, `social` may be given for several services. */
+export const settings = ['fullName', 'email', 'phone', 'avatar', 'social'] as const
+
+/** Reads `NAME=VALUE`. @throws UsageError with what is wrong, in a sentence */
+export function readSetting(text: string): UserSaid {
+  const at = text.indexOf('=')
+  const [name, value] = [settings.find((each) => each === text.slice(0, at)), text.slice(at + 1)]
+  if (at < 0 || name === undefined) throw new UsageError(`"${text}" is not NAME=VALUE; names are ${settings.join(', ')}.`)
+  const said = name === 'avatar' ? { avatarFile: value === '' ? '' : resolve(value) } : name === 'social' ? { socialIds: value.split(',').filter(Boolean).map(readSocialId) } : { [name]: value }
+  const checked = value === '' ? null : userSaid.safeParse(said)
+  if (checked?.success === false) throw new UsageError(`${name}: ${checked.error.issues[0]?.message ?? 'is not acceptable'}.`)
+  return said
+}
+
+const readSocialId = (text: string) => {
+  const [service = '', ...rest] = text.split(':')
+  return { service, accountId: rest.join(':') }
 }
 
 /** Account and full name (the first GECOS field) by user id, from passwd(5). */

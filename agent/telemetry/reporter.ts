@@ -1,65 +1,183 @@
-// Reports what changed, and only that: one report at a time, a sequence that a lost reply repeats, and what the EMS asks for again.
-import { Fault } from '../../protocol/faults.ts'
-import type { DocumentVersions } from '../../protocol/documents.ts'
-import type { SectionName, Sections } from '../../protocol/facts.ts'
-import { report } from '../../protocol/operations/endpoint.ts'
-import type { ControlClient } from '../../node/control-client.ts'
+// Tells the EMS which sections changed, each by its hash, and gives what the EMS asks for. One report at a time; a lost reply is repeated under the same sequence.
+import { createHash } from 'node:crypto'
+import canonicalize from 'canonicalize'
+import { jitteredBackoff } from '../../node/backoff.ts'
 import type { Log } from '../../node/logging.ts'
-import type { Reported } from '../state.ts'
-import { collect, type Collected, type Probes } from './collect.ts'
+import type { DocumentVersions } from '../../protocol/documents.ts'
+import { sections, type SectionName, type Sections } from '../../protocol/facts.ts'
+import { Fault } from '../../protocol/faults.ts'
+import type { Call, Reply } from '../../protocol/operation.ts'
+import type { report } from '../../protocol/operations/endpoint.ts'
+import type { TelemetryState } from './telemetry-state.ts'
 
-export interface ReportSent { readonly sequence: number; readonly sections: readonly SectionName[]; readonly changedAt: number; readonly sentAt: number }
+/** A report on its way; times are ms, `changedAt` null when nothing changed. */
+export interface ReportSent { readonly event: 'report-sent'; readonly sequence: number; readonly sections: SectionName[]; readonly changedAt: number | null; readonly sentAt: number }
+/** What to do about a fault: send again at once, after a wait, or never more. */
+export type FaultAnswer = 'again' | 'later' | 'stop'
+
+export interface ReporterOptions {
+  readonly send: (body: Call<typeof report>['body']) => Promise<Reply<typeof report>>
+  readonly state: TelemetryState
+  /** ms, EMS clock */
+  readonly now: () => number
+  readonly log: Log
+  readonly onSent: (sent: ReportSent) => void
+  /** Versions of the standing documents, with each reply. */
+  readonly onVersions: (versions: DocumentVersions) => void
+  /** Faults that telemetry itself has no answer to. */
+  readonly onFault: (fault: Fault) => Promise<FaultAnswer>
+  /** What is no fault is a defect of the agent. */
+  readonly onDefect: (cause: unknown) => void
+}
+
 export interface Reporter {
-  /** Looks at these sections and reports those that changed. `changedAt`: when the change was noticed, ms. */
-  check(names: readonly SectionName[], changedAt: number): Promise<void>
-  /** The same for probes that take long: they look beside the queue, so that they hold up no other report. */
-  checkSlowly(names: readonly SectionName[], changedAt: number): Promise<void>
+  /** Holds a section's value and reports it when it changed; null: not known any more. */
+  hold<S extends SectionName>(section: S, value: Sections[S] | null, changedAt?: number): void
+  /** Reports now, even if nothing changed: to be told what is wanted and which documents are newer. */
+  flush(): void
+  /** ms of the last report that the EMS took; null before the first. */
+  lastTaken(): number | null
+  close(): Promise<void>
 }
 
-/** @param keep writes down what was acknowledged, before the next report begins */
-export function createReporter(options: {
-  probes: Probes; client: ControlClient; reported: Reported; keep: (reported: Reported) => Promise<void>
-  onSent?: (sent: ReportSent) => void; onDocuments: (versions: DocumentVersions) => void; now: () => number; log: Log
-}): Reporter {
-  const { client, log, reported } = options
-  let running: Promise<void> = Promise.resolve()
+interface Held { readonly value: unknown; readonly hash: string; readonly changedAt: number }
 
-  async function once(names: readonly SectionName[], changedAt: number, ahead?: Collected): Promise<void> {
-    const collected = ahead ?? await collect(options.probes, names, log)
-    const changed = (Object.keys(collected) as SectionName[]).filter((name) => collected[name]?.hash !== reported.hashes[name])
-    if (changed.length > 0) await send(pick(collected, changed), changed, changedAt)
+/** SHA-256 of the canonical JSON (RFC 8785) of a section, hex. */
+export const sectionHash = (value: unknown): string => createHash('sha256').update(canonicalize(value) ?? '').digest('hex')
+
+export function createReporter(options: ReporterOptions): Reporter {
+  const { state, now, log } = options
+  const held = new Map<SectionName, Held>()
+  /** Hashes that the EMS holds, as far as it told. */
+  const theirs = new Map<SectionName, string>()
+  /** Hashes that the EMS would not take: not sent again until they change. */
+  const refused = new Map<SectionName, string>()
+  let asked = false
+  /** Nothing is sent before the first flush: what is found at start goes together. */
+  let opened = false
+  let due = false
+  let forced = false
+  let oneByOne = false
+  let attempt = 0
+  let takenAt: number | null = null
+  let closed = false
+  let working: Promise<void> | null = null
+  let wake: (() => void) | null = null
+
+  async function reportOnce(): Promise<void> {
+    const unsent = [...held].filter(([name, { hash }]) => theirs.get(name) !== hash && refused.get(name) !== hash)
+    // The first report sends only hashes: after a restart the EMS usually holds everything.
+    const sent = !asked ? [] : oneByOne ? unsent.slice(0, 1) : unsent
+    if (sent.length === 0 && asked && !forced) return
+    forced = false
+    const told = new Map([...held].filter(([name, { hash }]) => refused.get(name) !== hash).map(([name, { hash }]) => [name, hash]))
+    const names = sent.map(([name]) => name)
+    const sequence = state.sequence() + (sent.length > 0 ? 1 : 0)
+    const changedAt = sent.length > 0 ? Math.min(...sent.map(([, each]) => each.changedAt)) : null
+    options.onSent({ event: 'report-sent', sequence, sections: names, changedAt, sentAt: now() })
+    let reply
+    try {
+      reply = await options.send({
+        sequence, ...(changedAt === null ? {} : { changedAt: Math.max(0, Math.round(changedAt)) }),
+        sections: Object.fromEntries(sent.map(([name, { value }]) => [name, value])), hashes: Object.fromEntries(told),
+      })
+    } catch (cause) {
+      forced = true
+      if (cause instanceof Fault && ['invalid', 'malformed', 'too_large'].includes(cause.code) && sent.length > 0) return refuse(sent, cause)
+      throw cause
+    }
+    asked = true
+    takenAt = now()
+    for (const [name, hash] of told) theirs.set(name, hash)
+    for (const name of reply.wanted) theirs.delete(name)
+    if (reply.sequence !== state.sequence()) await state.keep({ sequence: reply.sequence })
+    options.onVersions(reply.documents)
+    if (reply.wanted.some((name) => names.includes(name))) throw new Fault('busy', 'The EMS asks again for what it was just sent.')
+    due ||= unsent.length > sent.length || reply.wanted.some((name) => held.has(name))
   }
 
-  async function send(sections: Partial<Sections>, names: readonly SectionName[], changedAt: number, collected?: Collected): Promise<void> {
-    const hashes = { ...reported.hashes, ...Object.fromEntries(await Promise.all(names.map(async (name) => [name, collected?.[name]?.hash ?? await hashOf(name, sections)] as const))) }
-    const sequence = reported.sequence + 1
-    options.onSent?.({ sequence, sections: names, changedAt, sentAt: options.now() })
-    log.info({ event: 'report-sent', sequence, sections: names, changedAt, sentAt: options.now() }, 'A report was sent.')
-    const reply = await client.call(report, { body: { sequence, changedAt, sections, hashes } })
-    Object.assign(reported, { sequence, hashes, ...(sections.verdicts === undefined ? {} : { answers: sections.verdicts.answers }) })
-    for (const wanted of reply.wanted) delete reported.hashes[wanted]
-    await options.keep(reported)
-    options.onDocuments(reply.documents)
-    if (reply.wanted.length > 0) await once(reply.wanted, changedAt)
+  /** One section that is not taken must not keep the others back. */
+  function refuse(sent: readonly [SectionName, Held][], fault: Fault): void {
+    due = true
+    if (sent.length > 1) {
+      oneByOne = true
+      return
+    }
+    for (const [name, { hash }] of sent) {
+      refused.set(name, hash)
+      log.error({ event: 'section-refused', section: name, code: fault.code, errors: fault.extras.errors }, 'The EMS does not take this section as it is; it will be sent again when it changes.')
+    }
   }
-  const hashOf = async (name: SectionName, sections: Partial<Sections>) => (await collect({ [name]: () => Promise.resolve(sections[name] ?? null) }, [name], log))[name]?.hash ?? ''
 
-  const enqueue = (names: readonly SectionName[], changedAt: number, ahead?: Collected): Promise<void> => {
-    // One after another: two reports at once would race for the same sequence.
-    const outcome = running.then(() => once(names, changedAt, ahead)).catch(async (cause: unknown) => {
-      if (!(cause instanceof Fault) || cause.code !== 'stale_sequence' || cause.extras.sequence === undefined) throw cause
-      log.warn({ event: 'sequence-adopted', sequence: cause.extras.sequence }, 'The EMS has taken later reports; this agent goes on from there.')
-      reported.sequence = cause.extras.sequence
-      await once(names, changedAt, ahead)
+  async function answerFault(cause: unknown): Promise<void> {
+    if (!(cause instanceof Fault)) throw cause
+    due = true
+    if (cause.code === 'stale_sequence' && cause.extras.sequence !== undefined && cause.extras.sequence !== state.sequence()) {
+      return await state.keep({ sequence: cause.extras.sequence })
+    }
+    const answer = closed ? 'stop' : await options.onFault(cause)
+    if (answer === 'stop') closed = true
+    if (closed || answer === 'again') return
+    const waitMs = Math.max(jitteredBackoff(attempt++), (cause.extras.retryAfterSeconds ?? 0) * 1000)
+    log.warn({ event: 'report-failed', fault: cause.code, reason: cause.message, waitMs }, 'A report was not taken; it will be repeated.')
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, waitMs)
+      wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
     })
-    // A failed report must not keep the next one from being tried.
-    running = outcome.catch(() => undefined)
-    return outcome
+    wake = null
   }
+
+  async function work(): Promise<void> {
+    // What changes in the same turn of the event loop goes in one report.
+    await new Promise((resolve) => setImmediate(resolve))
+    while (due && !closed) {
+      due = false
+      try {
+        await reportOnce()
+        attempt = 0
+      } catch (cause) {
+        await answerFault(cause)
+      }
+    }
+  }
+
+  function begin(): void {
+    due = true
+    if (closed || working !== null) return
+    working = work().catch(options.onDefect).finally(() => {
+      working = null
+      if (due && !closed) begin()
+    })
+  }
+
   return {
-    check: (names, changedAt) => enqueue(names, changedAt),
-    checkSlowly: async (names, changedAt) => enqueue(names, changedAt, await collect(options.probes, names, log)),
+    hold(section, value, changedAt = now()) {
+      if (closed) return
+      if (value === null) return void held.delete(section)
+      const parsed = sections[section].safeParse(value)
+      if (!parsed.success) {
+        held.delete(section)
+        return log.error({ event: 'section-malformed', section, reason: parsed.error.issues[0]?.message, at: parsed.error.issues[0]?.path }, 'What a probe found is not in the form of its section; it stays unknown.')
+      }
+      const hash = sectionHash(parsed.data)
+      if (held.get(section)?.hash === hash) return
+      held.set(section, { value: parsed.data, hash, changedAt })
+      if (opened) begin()
+    },
+    flush() {
+      opened = true
+      forced = true
+      wake?.()
+      begin()
+    },
+    lastTaken: () => takenAt,
+    async close() {
+      closed = true
+      wake?.()
+      await working
+    },
   }
 }
-
-const pick = (collected: Collected, names: readonly SectionName[]): Partial<Sections> => Object.fromEntries(names.map((name) => [name, collected[name]?.value]))

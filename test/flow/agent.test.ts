@@ -3,8 +3,8 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { enrolDevice } from '../../agent/enrol.ts'
-import { runAgent, type RunningAgent } from '../../agent/run.ts'
+import { enrolAgent } from '../../agent/enrol.ts'
+import { startAgent, type RunningAgent } from '../../agent/start.ts'
 import type { ReportSent } from '../../agent/telemetry/reporter.ts'
 import { createControlClient, type ControlClient } from '../../node/control-client.ts'
 import { silentLog } from '../../node/logging.ts'
@@ -35,8 +35,8 @@ describe('an agent', () => {
     await writeFile(marker, 'here')
     await administrator.call(administration.createRuleSet, { body: { name: 'marker', tag: 'compliant', rules: { linux: { conditions: [{ type: 'file', path: marker }] } } } })
     const { text } = await administrator.call(administration.createInvitation, { body: { name: 'this machine' } })
-    await enrolDevice({ invitation: text, directory: join(directory, 'state'), tlsCa: [ems.tlsCaPem], ownerUid: userInfo().uid, now: Date.now, log })
-    agent = await runAgent({ directory: join(directory, 'state'), now: Date.now, log, onSent: (report) => { sent.push(report) } })
+    await enrolAgent({ invitation: text, stateDirectory: join(directory, 'state'), tlsCa: [ems.tlsCaPem], ownerUid: userInfo().uid, now: Date.now, log })
+    agent = await startAgent({ stateDirectory: join(directory, 'state'), now: Date.now, log, onEvent: (event) => { if (event.event === 'report-sent') sent.push(event) } })
   })
   afterAll(async () => {
     await agent.close()
@@ -62,7 +62,7 @@ describe('an agent', () => {
     await tagIs(['present'])
   })
   it('opens its channel and reports when it is asked to', async () => {
-    await until('the channel', () => Promise.resolve(agent.channelState() === 'open' ? true : null))
+    await until('the channel', async () => (await agent.status()).channel === 'open' ? true : null)
     expect(await administrator.call(administration.checkNow, { params: { uid: agent.uid }, body: {} })).toEqual({ told: true })
   })
   it('follows an edit of the rules without a restart', async () => {
@@ -70,9 +70,12 @@ describe('an agent', () => {
     await tagIs(['present', 'present'])
   })
   it('lets go of key, certificate, documents and proxy when it is deregistered', async () => {
+    const tunnel = agent.tunnel()
+    const proxy = `http://127.0.0.1:${tunnel.running ? tunnel.httpPort : 0}/`
+    expect((await fetch(proxy)).status).toBe(400)
     await administrator.call(administration.deregisterEndpoint, { params: { uid: agent.uid }, body: { reason: 'left' } })
-    await agent.letGone
-    expect(await readdir(join(directory, 'state'))).toEqual([])
-    await expect(fetch(`http://127.0.0.1:${agent.httpPort}/`)).rejects.toThrow()
+    expect(await agent.ended).toBe('deregistered')
+    expect(await readdir(join(directory, 'state'))).toEqual(['deregistered.json'])
+    await expect(fetch(proxy)).rejects.toThrow()
   })
 })

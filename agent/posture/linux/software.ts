@@ -3,7 +3,7 @@ import type { Sections } from '../../../protocol/facts.ts'
 import { asLine, readCommand } from '../read.ts'
 
 type Package = Sections['software']['packages'][number]
-export type RunCommand = (file: string, args: readonly string[]) => Promise<string | null>
+export type RunCommand = (file: string, args: readonly string[], timeoutMs?: number) => Promise<string | null>
 const MAX_PACKAGES = 20_000
 
 const rows = (text: string, read: (row: string) => { name: string; version: string } | null, ecosystem: Package['ecosystem']): Package[] =>

@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import type { Sections } from '../../../protocol/facts.ts'
 import { asLine, readCommand, readNames } from '../read.ts'
+import type { RunCommand } from './software.ts'
 
 type Vulnerabilities = Sections['vulnerabilities']
 type Found = Vulnerabilities['found'][number]
@@ -18,7 +19,7 @@ export function parseUpgrades(text: string): Found[] {
 }
 
 /** Remembers when the findings last changed: a scan that finds the same is no news. */
-export function linuxVulnerabilities(root: string, now: () => number, run: (file: string, args: readonly string[], timeoutMs?: number) => Promise<string | null> = readCommand): () => Promise<Vulnerabilities | null> {
+export function linuxVulnerabilities(root: string, now: () => number, run: RunCommand = readCommand): () => Promise<Vulnerabilities | null> {
   let last: Vulnerabilities | null = null
   return async () => {
     // Without package lists apt finds nothing to upgrade, which would look like health.

@@ -1,0 +1,86 @@
+// Keeps the local proxy running while there is a profile. A port that can't be had is said in the status and tried again; it stops nothing else.
+import type { Log } from '../node/logging.ts'
+import type { ProfileSettings } from '../protocol/profile.ts'
+import type { Denial } from './tunnel/denial.ts'
+import { startTunnel, type Tunnel } from './tunnel/start.ts'
+
+export type TunnelState = { readonly running: true; readonly httpPort: number; readonly socksPort: number } | { readonly running: false; readonly reason: string }
+
+export interface KeptTunnel {
+  state(): TunnelState
+  /** The last refusals, newest first. */
+  denials(): readonly Denial[]
+  close(): Promise<void>
+}
+
+export interface KeepTunnelOptions {
+  /** null: no profile has been assigned. */
+  readonly settings: () => ProfileSettings | null
+  readonly onSettings: (listener: () => void) => () => void
+  readonly identity: () => { certificatePem: string; privateKeyPem: string }
+  readonly authorities: () => string[]
+  readonly ownerUid: number
+  readonly log: Log
+  readonly now: () => number
+  readonly onState: (state: TunnelState) => void
+  readonly onDenial: (denial: Denial) => void
+  readonly onDefect: (cause: unknown) => void
+}
+
+const KEPT_DENIALS = 100
+const RETRY_MS = 15_000
+
+/** Resolves when the first attempt has been made. */
+export async function keepTunnel(options: KeepTunnelOptions): Promise<KeptTunnel> {
+  const denials: Denial[] = []
+  let tunnel: Tunnel | null = null
+  let reason = 'no profile has been assigned'
+  let closed = false
+  let retry: NodeJS.Timeout | undefined
+  let starting: Promise<void> = Promise.resolve()
+
+  async function start(): Promise<void> {
+    const first = options.settings()
+    if (closed || tunnel !== null || first === null) return
+    clearTimeout(retry)
+    try {
+      tunnel = await startTunnel({
+        settings: () => options.settings() ?? first, onSettings: options.onSettings, identity: options.identity, authorities: options.authorities,
+        ownerUid: options.ownerUid, log: options.log, now: options.now,
+        onDenial(denial) {
+          denials.unshift(denial)
+          denials.length = Math.min(denials.length, KEPT_DENIALS)
+          options.onDenial(denial)
+        },
+      })
+      options.onState(state())
+    } catch (cause) {
+      const { code } = cause as NodeJS.ErrnoException
+      if (code !== 'EADDRINUSE' && code !== 'EACCES' && code !== 'EADDRNOTAVAIL') throw cause
+      reason = `port ${first.proxy.httpPort} or ${first.proxy.socksPort} can not be had (${code})`
+      options.log.error({ event: 'tunnel-not-started', reason }, 'The local proxy is not running; it will be tried again.')
+      options.onState(state())
+      retry = setTimeout(again, RETRY_MS)
+      retry.unref()
+    }
+  }
+  const again = () => { starting = starting.then(start).catch(options.onDefect) }
+  const state = (): TunnelState => (tunnel === null ? { running: false, reason } : { running: true, httpPort: tunnel.httpPort, socksPort: tunnel.socksPort })
+  const stopListening = options.onSettings(again)
+  again()
+  await starting
+
+  return {
+    state,
+    denials: () => denials,
+    async close() {
+      closed = true
+      stopListening()
+      clearTimeout(retry)
+      await starting
+      await tunnel?.close()
+      tunnel = null
+      reason = 'the agent has let go'
+    },
+  }
+}

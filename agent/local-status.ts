@@ -1,0 +1,101 @@
+// What a running agent tells on this machine: a unix socket in its state directory, open to its own account only. One question a connection, JSON both ways.
+import { rm } from 'node:fs/promises'
+import { connect, createServer } from 'node:net'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { decision } from '../protocol/decisions.ts'
+import { licenceState } from '../protocol/profile.ts'
+import { tagExplanation } from '../protocol/rules.ts'
+
+const tunnel = z.discriminatedUnion('running', [
+  z.object({ running: z.literal(true), httpPort: z.number(), socksPort: z.number() }), z.object({ running: z.literal(false), reason: z.string() }),
+])
+const denial = z.object({ at: z.number(), destination: z.string(), decision: z.string().nullable(), code: z.string(), reason: z.string(), message: z.string(), tags: z.array(z.string()) })
+/** What `status` shows. Times are ms. */
+export const agentStatus = z.object({
+  enrolled: z.literal(true), uid: z.string(), ems: z.string(), version: z.string(),
+  certificate: z.object({ serial: z.string(), notAfter: z.number() }),
+  profile: z.object({ id: z.string(), name: z.string(), policy: z.string(), version: z.number() }).nullable(),
+  licence: licenceState.nullable(),
+  channel: z.enum(['connecting', 'open', 'waiting', 'closed']),
+  lastReportAt: z.number().nullable(), sequence: z.number(), clockOffsetMs: z.number(), tunnel,
+  /** Names and states; null when the EMS could not be asked. */
+  tags: z.array(z.object({ tag: z.string(), state: z.enum(['present', 'absent', 'unknown']) })).nullable(),
+  denials: z.array(denial),
+})
+export type AgentStatus = z.infer<typeof agentStatus>
+
+/** What `explain` shows: a decision, as the gateway or this agent knows it, or a tag. */
+export const explanation = z.object({
+  denial: denial.nullable(), decision: decision.nullable(), tags: z.array(tagExplanation),
+})
+export type Explanation = z.infer<typeof explanation>
+
+const question = z.discriminatedUnion('ask', [z.object({ ask: z.literal('status') }), z.object({ ask: z.literal('explain'), subject: z.string().max(256) })])
+const answer = z.object({ ok: z.boolean(), value: z.unknown(), message: z.string().optional() })
+export type Question = z.infer<typeof question>
+const MAX_QUESTION_BYTES = 4096
+const ANSWER_WITHIN_MS = 15_000
+
+export const statusSocket = (stateDirectory: string): string => join(stateDirectory, 'status.sock')
+
+/** Throws when an agent runs with this state already: two would quarrel over sequence and certificate. */
+export async function serveStatus(stateDirectory: string, tell: (question: Question) => Promise<unknown>): Promise<{ close(): Promise<void> }> {
+  const path = statusSocket(stateDirectory)
+  if (await answers(path)) throw new Error(`an agent is running already with the state in ${stateDirectory}`)
+  await rm(path, { force: true })
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    let text = ''
+    socket.setTimeout(ANSWER_WITHIN_MS, () => socket.destroy())
+    socket.setEncoding('utf8')
+    socket.on('error', () => socket.destroy())
+    socket.on('data', (chunk) => {
+      text += String(chunk)
+      if (text.length > MAX_QUESTION_BYTES) socket.destroy()
+    })
+    socket.on('end', () => {
+      const asked = question.safeParse(parseJson(text))
+      const told = asked.success ? tell(asked.data).then((value) => ({ ok: true, value })) : Promise.reject(new Error('not a question that this agent knows'))
+      void told.catch((cause: unknown) => ({ ok: false, value: null, message: cause instanceof Error ? cause.message : String(cause) })).then((reply) => socket.end(JSON.stringify(reply)))
+    })
+  })
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(path, resolve)
+  })
+  return { close: () => new Promise((resolve) => { server.close(() => resolve()) }) }
+}
+
+const answers = (path: string): Promise<boolean> => new Promise((resolve) => {
+  const socket = connect(path, () => {
+    socket.destroy()
+    resolve(true)
+  })
+  socket.on('error', () => resolve(false))
+})
+
+/** Asks the running agent; null when none runs. Throws what it answers instead. */
+export async function askAgent(stateDirectory: string, asked: Question): Promise<unknown> {
+  const text = await new Promise<string | null>((resolve, reject) => {
+    const socket = connect(statusSocket(stateDirectory))
+    let told = ''
+    socket.setEncoding('utf8')
+    socket.setTimeout(ANSWER_WITHIN_MS, () => socket.destroy(new Error('the agent does not answer')))
+    socket.on('connect', () => socket.end(JSON.stringify(asked)))
+    socket.on('data', (chunk) => { told += String(chunk) })
+    socket.on('end', () => resolve(told))
+    socket.on('error', (cause: NodeJS.ErrnoException) => (cause.code === 'ENOENT' || cause.code === 'ECONNREFUSED' ? resolve(null) : reject(cause)))
+  })
+  if (text === null) return null
+  const read = answer.parse(parseJson(text))
+  if (!read.ok) throw new Error(read.message ?? 'the agent could not answer')
+  return read.value
+}
+
+const parseJson = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null // not JSON: neither a question nor an answer
+  }
+}

@@ -1,0 +1,58 @@
+// What the agent's commands say to people. Machines get JSON; nothing here is parsed by anybody.
+import type { Decision } from '../protocol/decisions.ts'
+import type { TagExplanation } from '../protocol/rules.ts'
+import type { AgentStatus, Explanation } from './local-status.ts'
+
+const MINUTE = 60_000
+const ago = (at: number | null, now: number): string => {
+  if (at === null) return 'never'
+  const minutes = Math.floor(Math.max(0, now - at) / MINUTE)
+  return minutes === 0 ? 'just now' : minutes < 120 ? `${minutes} min ago` : minutes < 2 * 1440 ? `${Math.floor(minutes / 60)} h ago` : `${Math.floor(minutes / 1440)} days ago`
+}
+const column = (name: string, value: string) => `${name.padEnd(12)} ${value}`
+
+/** @param now ms */
+export function describeStatus(status: AgentStatus, now: number): string {
+  const { tunnel, profile, licence, tags, denials } = status
+  return [
+    column('machine', `${status.uid}, managed by ${status.ems}`),
+    column('profile', profile === null ? 'none has been assigned' : `${profile.name}, by the policy "${profile.policy}"`),
+    column('licence', licence === null ? 'not told' : licence.state),
+    column('channel', status.channel),
+    column('last report', ago(status.lastReportAt, now)),
+    column('certificate', `until ${new Date(status.certificate.notAfter).toISOString()}`),
+    column('proxy', tunnel.running ? `HTTP 127.0.0.1:${tunnel.httpPort}, SOCKS5 127.0.0.1:${tunnel.socksPort}` : `not running: ${tunnel.reason}`),
+    column('tags', tags === null ? 'not known: the EMS does not answer' : tags.filter(({ state }) => state === 'present').map(({ tag }) => tag).join(', ') || 'none'),
+    ...(tags ?? []).filter(({ state }) => state !== 'present').map(({ tag, state }) => column('', `${tag}: ${state} (agent explain "${tag}")`)),
+    ...denials.slice(0, 5).flatMap((denial) => [column('refused', `${denial.destination}, ${ago(denial.at, now)}: ${denial.message}`), ...(denial.decision === null ? [] : [column('', `agent explain ${denial.decision}`)])]),
+  ].join('\n')
+}
+
+const describeDecision = (decision: Decision, now: number): string[] => [
+  `${decision.allowed ? 'Allowed' : decision.event === 'recheck' ? 'Cut' : 'Refused'}: ${decision.destination} (${decision.code} ${decision.reason}), ${ago(decision.at, now)}`,
+  ...(decision.policy === null ? [] : [`  by the policy "${decision.policy}" for the service "${decision.service ?? ''}"`]),
+  ...decision.tags.map(({ name, state }) => `  tag "${name}" was ${state}`),
+]
+
+function describeTag({ tag, state, ruleSets }: TagExplanation, now: number): string[] {
+  return [
+    `Tag "${tag}": ${state}`,
+    ...ruleSets.flatMap((ruleSet) => [
+      `  rule set "${ruleSet.name}": ${ruleSet.value}${ruleSet.message === '' ? '' : `. ${ruleSet.message}`}`,
+      ...ruleSet.conditions.flatMap((condition) => {
+        const holds = condition.value === (condition.negate ? 'false' : 'true')
+        return [
+          `    ${holds ? '✓' : '✗'} wanted: ${condition.negate ? 'not ' : ''}${condition.wanted}`,
+          `      seen:   ${condition.seen} (${condition.provenance ?? 'not reported'}, ${ago(condition.factAt, now)})`,
+          ...(holds ? [] : [`      mend:   ${condition.mend}`]),
+        ]
+      }),
+    ]),
+  ]
+}
+
+/** @param now ms */
+export function describeExplanation({ denial, decision, tags }: Explanation, now: number): string {
+  const refused = decision === null && denial !== null ? [`Refused: ${denial.destination} (${denial.code} ${denial.reason}), ${ago(denial.at, now)}`, `  ${denial.message}`] : []
+  return [...(decision === null ? refused : describeDecision(decision, now)), ...tags.flatMap((tag) => describeTag(tag, now))].join('\n')
+}
