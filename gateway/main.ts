@@ -21,8 +21,8 @@ async function run(command: Run): Promise<number> {
   const { stateDirectory, policiesFile, listen, metricsPort, displayName, pinned } = command
   const joinCode = command.joinCodeFile === null ? command.joinCode : await readFile(command.joinCodeFile, 'utf8')
   const tlsCa = command.tlsCaFile === null ? [] : [await readFile(command.tlsCaFile, 'utf8')]
-  return await runUntilSignal(() => startGateway({
-    stateDirectory, policiesFile, listen, metricsPort, displayName, joinCode, pinned, tlsCa, now, log,
+  return await runUntilSignal((signal) => startGateway({
+    stateDirectory, policiesFile, listen, metricsPort, displayName, joinCode, pinned, tlsCa, now, log, signal,
     onEvent(event) {
       if (event.event === 'pending') tell(`Not authorised yet: ${event.reason}\nCompare this fingerprint and authorise the gateway:\n  ${event.fingerprint}`)
     },

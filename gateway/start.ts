@@ -40,6 +40,8 @@ export interface GatewayOptions {
   readonly now: () => number
   readonly log: Log
   readonly onEvent?: (event: GatewayEvent) => void
+  /** Calls off a start that waits to be authorised. */
+  readonly signal?: AbortSignal
 }
 
 export interface Gateway {
@@ -61,7 +63,7 @@ async function joinOrOpen(options: GatewayOptions, timers: Timers): Promise<Memb
   const target: JoinTarget | null = joinCode !== null ? readJoinCode(joinCode) : pinned !== null ? { ...pinned, code: null } : null
   if (target === null) throw new Error('this gateway has not joined yet: it needs a join code, or the address and the pin of its EMS')
   const membership = await joinFabric({
-    directory, ...target, displayName: options.displayName ?? 'gateway', tlsCa: options.tlsCa ?? [], timers, now, log,
+    directory, ...target, displayName: options.displayName ?? 'gateway', tlsCa: options.tlsCa ?? [], timers, now, log, signal: options.signal,
     onPending: (pending) => onEvent?.({ event: 'pending', ...pending }),
   })
   const { serial } = membership.member().stored

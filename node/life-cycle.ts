@@ -1,16 +1,33 @@
-// A daemon from start to signal: SIGTERM and SIGINT close it cleanly, a second signal ends it at once.
+// A daemon from start to signal: SIGTERM and SIGINT close it cleanly, also while it is still starting; a second signal ends it at once.
 import type { Log } from './logging.ts'
 
 export interface Closable { close(): Promise<void> }
 
-/** Starts, waits for a signal, closes. Resolves with the exit code. */
-export async function runUntilSignal(start: () => Promise<Closable>, log?: Log): Promise<number> {
-  const running = await start()
-  const signal = await new Promise<string>((resolve) => {
-    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => resolve(name))
+/**
+ * Starts, waits for a signal, closes.
+ * @param start gets a signal that is aborted with the first one, so that what may wait for ever (an authorisation) can be called off; null: it has ended by itself
+ * @returns the exit code; rejects with what `start` throws, unless it was called off
+ */
+export async function runUntilSignal(start: (stopping: AbortSignal) => Promise<Closable | null>, log?: Log): Promise<number> {
+  const stopping = new AbortController()
+  const signalled = new Promise<void>((resolve) => {
+    const stop = (name: string) => {
+      if (stopping.signal.aborted) process.exit(1)
+      log?.info({ event: 'stopping', signal: name }, 'Stopping.')
+      stopping.abort()
+      resolve()
+    }
+    for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => stop(name))
   })
-  log?.info({ event: 'stopping', signal }, 'Stopping.')
-  for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => process.exit(1))
+  let running: Closable | null
+  try {
+    running = await start(stopping.signal)
+  } catch (cause) {
+    if (stopping.signal.aborted) return 0
+    throw cause
+  }
+  if (running === null) return 0
+  await signalled
   await running.close()
   return 0
 }

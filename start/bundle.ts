@@ -2,16 +2,16 @@
 import { build } from 'esbuild'
 import { fileURLToPath } from 'node:url'
 
-const entry = fileURLToPath(new URL('../workers/index.ts', import.meta.url))
+const worker = fileURLToPath(new URL('../workers/index.ts', import.meta.url))
 
-/** The Worker as one ES module. `cloudflare:*` and `node:*` are left to workerd. */
-export async function bundleWorker(): Promise<string> {
+/** The Worker (or another entry) as one ES module. `cloudflare:*` and `node:*` are left to workerd. */
+export async function bundleWorker(entry = worker): Promise<string> {
   const built = await build({
     entryPoints: [entry], bundle: true, write: false, format: 'esm', platform: 'neutral', target: 'es2024',
     mainFields: ['module', 'main'], conditions: ['workerd', 'worker', 'browser', 'import'],
     external: ['cloudflare:*', 'node:*'], logLevel: 'silent', sourcemap: 'inline', sourcesContent: false,
   })
   const [file] = built.outputFiles
-  if (file === undefined) throw new Error('esbuild produced no output for workers/index.ts')
+  if (file === undefined) throw new Error(`esbuild produced no output for ${entry}`)
   return file.text
 }

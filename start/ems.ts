@@ -1,7 +1,6 @@
 // The EMS on local emulation: the real Worker, D1 and objects in workerd, over HTTPS, with data kept in a directory.
 import { randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -9,9 +8,12 @@ import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from 'miniflare'
 import { z } from 'zod'
 import { readJson, writeJson } from '../node/key-store.ts'
 import { bundleWorker } from './bundle.ts'
+import { freePort } from './free-port.ts'
+import { childrenNamed, leash } from './leash.ts'
 import { localTls } from './local-tls.ts'
 
 const migrations = fileURLToPath(new URL('../schema/migrations/', import.meta.url))
+const signals = ['SIGINT', 'SIGTERM'] as const
 const secrets = z.strictObject({ adminToken: z.string(), wrappingKeys: z.string(), port: z.number().int() })
 
 export interface LocalEms {
@@ -26,8 +28,11 @@ export interface LocalEms {
   close(): Promise<void>
 }
 
+/** The Worker with something around it, for benchmarks: an entry that exports all that the real one does, and further objects by binding. */
+export interface WorkerVariant { readonly entry: string; readonly objects: Readonly<Record<string, string>> }
+
 /** Starts the EMS; resolves when it answers. Without a directory its data lives and dies with it. Port 0 picks a free one (kept with the data). */
-export async function startEms(options: { directory?: string; port?: number } = {}): Promise<LocalEms> {
+export async function startEms(options: { directory?: string; port?: number; variant?: WorkerVariant } = {}): Promise<LocalEms> {
   const directory = options.directory ?? await mkdtemp(join(tmpdir(), 'sallyport-ems-'))
   await mkdir(directory, { recursive: true, mode: 0o700 })
   const secretsFile = join(directory, 'secrets.json')
@@ -35,28 +40,36 @@ export async function startEms(options: { directory?: string; port?: number } = 
     adminToken: randomBytes(32).toString('base64url'), wrappingKeys: `k1:${randomBytes(32).toString('base64')}`, port: options.port || await freePort(),
   }
   const port = options.port || kept.port
+  if (await freePort(port) !== port) throw new Error(`port ${port}, under which this EMS is known, is taken: another "npm start" may be running with ${directory}`)
   await writeJson(secretsFile, { ...kept, port })
   const tls = await localTls(directory, Date.now())
   const address = `https://localhost:${port}`
+  // Miniflare ends the process at a signal, before anybody has closed anything; closing is ours.
+  const listeners = signals.map((name) => [name, new Set(process.listeners(name))] as const)
+  const before = new Set(childrenNamed('workerd'))
   const miniflare = new Miniflare(convertV4MiniflareOptions({
     name: 'sallyport', host: '127.0.0.1', port, httpsKey: tls.privateKeyPem, httpsCert: tls.certificatePem,
-    modules: [{ type: 'ESModule', path: 'index.js', contents: await bundleWorker() }],
+    modules: [{ type: 'ESModule', path: 'index.js', contents: await bundleWorker(options.variant?.entry) }],
     compatibilityDate: '2026-10-01', compatibilityFlags: ['nodejs_compat'],
     d1Databases: { DB: 'sallyport' }, resourcePersistencePath: join(directory, 'data'),
     durableObjects: {
       FCM_NOTIFY: { className: 'FcmNotify', useSQLite: true },
       ENDPOINT_CHANNEL: { className: 'EndpointChannel', useSQLite: true },
       RE_EVALUATION: { className: 'ReEvaluation', useSQLite: true },
+      ...Object.fromEntries(Object.entries(options.variant?.objects ?? {}).map(([binding, className]) => [binding, { className, useSQLite: true }])),
     },
     bindings: { ADMIN_TOKEN: kept.adminToken, WRAPPING_KEYS: kept.wrappingKeys, PUBLIC_ORIGIN: address },
     log: new Log(LogLevel.ERROR),
   }))
+  for (const [name, own] of listeners) for (const listener of process.listeners(name)) if (!own.has(listener)) process.off(name, listener)
   await miniflare.ready
+  const unleash = leash(childrenNamed('workerd').filter((pid) => !before.has(pid)), 'workerd')
   await migrate(miniflare)
   return {
     address, tlsCaPem: tls.caPem, serviceTls: tls, adminToken: kept.adminToken, miniflare,
     close: async () => {
       await miniflare.dispose()
+      unleash()
       if (options.directory === undefined) await rm(directory, { recursive: true, force: true })
     },
   }
@@ -72,17 +85,4 @@ async function migrate(miniflare: Miniflare): Promise<void> {
     const statements = (await readFile(join(migrations, name), 'utf8')).split('--> statement-breakpoint')
     await database.batch([...statements.map((sql) => database.prepare(sql)), database.prepare('INSERT INTO d1_migrations (name) VALUES (?)').bind(name)])
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  const port = await new Promise<number>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      resolve(typeof address === 'object' && address !== null ? address.port : 0)
-    })
-  })
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }

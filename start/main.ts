@@ -1,22 +1,21 @@
-// `npm start`: the EMS on this machine, over HTTPS, with its data kept in .sallyport/. Ctrl-C ends it and loses nothing.
+// `npm start`: everything on this machine, and the loop on its real posture. Data is kept in .sallyport/; Ctrl-C ends it and loses nothing.
 import { fileURLToPath } from 'node:url'
-import { createControlClient } from '../node/control-client.ts'
+import { resolve } from 'node:path'
 import { readArguments, UsageError } from '../node/config.ts'
-import { introduceEms } from '../node/introduce.ts'
 import { runUntilSignal } from '../node/life-cycle.ts'
-import { createLog } from '../node/logging.ts'
-import { INVITATION_PREFIX, readInvitation } from '../protocol/invitation.ts'
-import { createInvitation, listEndpoints } from '../protocol/operations/admin.ts'
-import { startEms } from './ems.ts'
-import { printSteps } from './steps.ts'
+import { runLoop } from './loop.ts'
+import { startStage, type Stage } from './stage.ts'
+import { printSteps, type Steps } from './steps.ts'
+import { INTRANET, LEDGER } from './configuration.ts'
 
 const help = `Usage: npm start -- [--once] [--json] [--port N] [--directory DIR]
 
-Starts the EMS on local emulation (real Worker, D1 and objects) over HTTPS, proves it by its pin, and stays up.
+Starts EMS (real Worker, D1 and objects on local emulation), gateway, two protected services and an agent that enrols this machine,
+then runs the loop: allowed, changed on the machine, cut, refused and explained, mended, allowed again. Stays up until Ctrl-C.
 
-  --once           end after the steps; exit code 0, or 1 if one failed
+  --once           end after the loop; exit code 0, or 1 if a step failed
   --json           one JSON line per step
-  --port N         listen there; the first start picks a free port and keeps it
+  --port N         where the EMS listens; the first start picks a free port and keeps it
   --directory DIR  keep data there; .sallyport beside package.json unless said
 
 Examples:
@@ -24,38 +23,71 @@ Examples:
   npm start -- --once --json
 `
 
+function howToGoOn({ ems, ports, files, agent }: Stage): string {
+  const state = files.agent
+  return `
+Everything is up. Try it:
+
+  curl -x http://127.0.0.1:${ports.httpProxy} http://${INTRANET.host}/           the intranet, through agent and gateway
+  curl --socks5-hostname 127.0.0.1:${ports.socksProxy} telnet://${LEDGER.host}:${LEDGER.port}   the ledger; it says back what you type
+  rm ${files.watched}     makes this machine unhealthy: the open session is cut
+  touch ${files.watched}  mends it
+  npm run --silent agent -- status --state ${state}
+  npm run --silent agent -- explain healthy --state ${state}
+  npm run --silent cli -- endpoints show ${agent.uid}
+  npm run --silent cli -- explain DECISION                    the id that a refusal names
+
+EMS        ${ems.address} (API: ${ems.address}/openapi.json)
+gateway    127.0.0.1:${ports.gateway}, policies in ${files.policies} (edit them while it runs)
+metrics    http://127.0.0.1:${ports.metrics}/metrics
+logs       ${files.directory}/{agent,gateway,start}.log
+
+Ctrl-C ends everything; the next "npm start" goes on with the same data.`
+}
+
+/** The last line for machines. */
+const tellLoop = ({ say }: Steps, record: Record<string, unknown>) => say('', { step: 'loop', ...record })
+
+async function play(directory: string, port: number, steps: Steps, stopping: AbortSignal): Promise<Stage> {
+  try {
+    const stage = await startStage({ directory, port, steps, stopping })
+    try {
+      stopping.throwIfAborted()
+      steps.say('\nThe loop:')
+      tellLoop(steps, { ok: true, ...await runLoop(stage, steps) })
+      return stage
+    } catch (cause) {
+      await stage.close()
+      throw cause
+    }
+  } catch (cause) {
+    tellLoop(steps, { ok: false, detail: cause instanceof Error ? cause.message : String(cause) })
+    throw cause
+  }
+}
+
 async function main(argv: string[]): Promise<number> {
-  const { values } = readArguments(argv, { once: { type: 'boolean' }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' }, port: { type: 'string' }, directory: { type: 'string' } })
+  const { values, positionals: [unexpected] } = readArguments(argv, { once: { type: 'boolean' }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' }, port: { type: 'string' }, directory: { type: 'string' } })
   if (values.help === true) {
     process.stdout.write(help)
     return 0
   }
+  if (unexpected !== undefined) throw new UsageError(`"${unexpected}" is not expected.`)
   const port = Number(values.port ?? 0)
-  if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new UsageError(`--port takes a port, not "${values.port ?? ''}"`)
-  const directory = values.directory ?? fileURLToPath(new URL('../.sallyport', import.meta.url))
-  const { say, step } = printSteps(values.json === true)
-  say('Sallyport, on this machine:')
-  const start = async () => {
-    const ems = await step('ems', 'the EMS answers over HTTPS', () => startEms({ directory, port }), ({ address }) => address)
-    const client = createControlClient({ ems: ems.address, token: ems.adminToken, tlsCa: [ems.tlsCaPem], now: Date.now, log: createLog({ name: 'start' }) })
-    const invitation = await step('invitation', 'an invitation was made', () => client.call(createInvitation, { body: { name: 'npm start' } }), ({ id }) => id)
-    const read = readInvitation(INVITATION_PREFIX, invitation.text)
-    if (read === null) throw new Error('the invitation can not be read back')
-    await step('introduction', 'the EMS proves that it holds the CA of the invitation', () => introduceEms(client, read), ({ emsSerial }) => emsSerial)
-    const { items } = await step('endpoints', 'endpoints are listed', () => client.call(listEndpoints, { query: {} }), (list) => `${list.items.length} enrolled`)
-    await client.close()
-    say(`
-The EMS is at ${ems.address} (API: ${ems.address}/openapi.json). ${items.length} endpoints are enrolled.
-Its administrator's token and TLS root are in ${directory}; try:
-
-  curl --cacert ${directory}/tls-ca.pem -H "Authorization: Bearer $(node -p 'require("${directory}/secrets.json").adminToken')" ${ems.address}/api/v1/admin/licence
-`)
-    return ems
-  }
+  if (!/^\d*$/.test(values.port ?? '') || port > 65_535) throw new UsageError(`--port takes a port, not "${values.port ?? ''}".`)
+  const directory = resolve(values.directory ?? fileURLToPath(new URL('../.sallyport', import.meta.url)))
+  const steps = printSteps(values.json === true)
+  steps.say('Sallyport, on this machine:')
   try {
-    if (values.once !== true) return await runUntilSignal(start)
-    await (await start()).close()
-    return 0
+    return await runUntilSignal(async (stopping) => {
+      const stage = await play(directory, port, steps, stopping)
+      if (values.once === true) {
+        await stage.close()
+        return null
+      }
+      steps.say(howToGoOn(stage))
+      return stage
+    })
   } catch (cause) {
     process.stderr.write(`npm start failed: ${cause instanceof Error ? cause.message : String(cause)}\n`)
     return 1

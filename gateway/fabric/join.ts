@@ -30,6 +30,8 @@ export interface JoinRequest {
   readonly log: Log
   /** Told when the state or its reason changes, with what an administrator compares. */
   readonly onPending: (pending: { fingerprint: string; reason: string }) => void
+  /** Calls the waiting off. */
+  readonly signal?: AbortSignal
 }
 
 const WORTH_REPEATING: ReadonlySet<FaultCode> = new Set(['busy', 'too_many', 'ca_locked', 'replayed', 'conflict'])
@@ -45,6 +47,7 @@ export async function joinFabric(request: JoinRequest): Promise<Membership> {
   let told = ''
   try {
     for (let attempt = 0; ; attempt++) {
+      request.signal?.throwIfAborted()
       const asked = await ask({ ...request, client, csr, keys }).catch((cause: unknown) => {
         if (!(cause instanceof Fault) || !WORTH_REPEATING.has(cause.code)) throw cause
         return { reason: cause.message, waitMs: (cause.extras.retryAfterSeconds ?? 0) * 1000 }
@@ -58,7 +61,7 @@ export async function joinFabric(request: JoinRequest): Promise<Membership> {
         request.log.info({ event: 'joining', fingerprint, reason: asked.reason }, 'Not authorised yet. An administrator compares this fingerprint and authorises the gateway.')
         request.onPending({ fingerprint, reason: asked.reason })
       }
-      await pause(request.timers, Math.max(asked.waitMs, jitteredBackoff(attempt, { firstMs: 1_000, limitMs: 15_000 })))
+      await pause(request.timers, Math.max(asked.waitMs, jitteredBackoff(attempt, { firstMs: 1_000, limitMs: 15_000 })), request.signal)
     }
   } finally {
     await client.close()

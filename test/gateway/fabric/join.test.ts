@@ -50,6 +50,14 @@ describe('a gateway that joins', () => {
     expect((await joining).member().stored.serial).toBe(SERIAL)
   })
 
+  it('stops waiting when it is called off, and keeps its key', async () => {
+    ems.joining = { state: 'pending', reason: 'waits for an administrator' }
+    const calledOff = new AbortController()
+    const joining = joinFabric(request({ signal: calledOff.signal, onPending: () => calledOff.abort() }))
+    await expect(joining).rejects.toMatchObject({ name: 'AbortError' })
+    expect(await readdir(directory)).toEqual(['joining.key'])
+  })
+
   it('keeps its key from one run to the next, so that the fingerprint that was shown stays', async () => {
     ems.joining = { state: 'denied', reason: 'not this one' }
     await expect(joinFabric(request())).rejects.toThrow('not this one')
