@@ -11,6 +11,9 @@ export interface EndpointRecord {
   readonly onFabric: boolean
   readonly quarantined: boolean
   readonly hostName: string
+  /** Where it says it is: addresses in normal form, MACs in lower case. A claim says where to look; it opens nothing. */
+  readonly addresses: readonly string[]
+  readonly macs: readonly string[]
   /** Every valid certificate, whatever its purpose. */
   readonly certificates: readonly CertificateRecord[]
   /** False until the EMS has told this endpoint's tags: until then every tag is unknown, not absent. */

@@ -1,17 +1,19 @@
 // Maps what the fabric wire says of an endpoint to the record that decisions read. The published names stand here and in protocol/fabric only.
+import { claimedAddresses, claimedMacs } from '../../domain/access/device-address.ts'
 import type { EndpointRecord } from '../../domain/access/endpoint-record.ts'
 import { certificateRecord } from '../../protocol/certificates.ts'
 import { Fault } from '../../protocol/faults.ts'
 import { uid as uidShape } from '../../protocol/ids.ts'
 import type { HostTag, SysinfoRecord, UidTags } from '../../protocol/fabric/tables.ts'
+import { sharedTags } from './shared-parts.ts'
 
 /** The part of a record that the table `sysinfo` tells. */
-export type SystemFacts = Pick<EndpointRecord, 'uid' | 'registered' | 'online' | 'onFabric' | 'quarantined' | 'hostName' | 'certificates'>
+export type SystemFacts = Pick<EndpointRecord, 'uid' | 'registered' | 'online' | 'onFabric' | 'quarantined' | 'hostName' | 'addresses' | 'macs' | 'certificates'>
 /** The part that the table `uid_tags` tells. */
 export type TagFacts = Pick<EndpointRecord, 'tagsKnown' | 'tags' | 'unknown' | 'unknownUntil'>
 
 /** Nothing has been told of its tags: every one is unknown, none is absent. */
-export const untoldTags: TagFacts = { tagsKnown: false, tags: new Map(), unknown: new Set(), unknownUntil: null }
+export const untoldTags: TagFacts = { tagsKnown: false, ...sharedTags({ tags: [], unknown: [] }), unknownUntil: null }
 
 const requireUid = (uid: string): string => {
   if (!uidShape.safeParse(uid).success) throw new Fault('internal', 'The EMS sent a record under something that is no UID.')
@@ -25,6 +27,7 @@ export function systemFacts(key: string, wire: SysinfoRecord | null): SystemFact
   if (wire.uid !== uid) throw new Fault('internal', 'The EMS sent a record that is about another endpoint than its key.')
   return {
     uid, registered: wire.is_registered, online: wire.online, onFabric: wire.onnet, quarantined: wire.quarantined, hostName: wire.hostname,
+    addresses: claimedAddresses([wire.ip, ...wire.ip_list ?? []]), macs: claimedMacs([wire.mac, ...wire.mac_list]),
     // A certificate that does not read as one opens nothing; the others stand.
     certificates: wire.client_certs.flatMap(({ sn, purpose, user, not_after: notAfter }) => {
       const read = certificateRecord.safeParse({ serial: sn, purpose, user, notAfter: notAfter * 1000 })
@@ -38,9 +41,8 @@ export function tagFacts(key: string, wire: UidTags | null): TagFacts | null {
   requireUid(key)
   if (wire === null) return null
   return {
-    tagsKnown: true,
-    tags: new Map(wire.members.map(({ tag_uid: tagUid, valid_until: validUntil }) => [tagUid, { validUntil }])),
-    unknown: new Set(wire.unknown), unknownUntil: wire.valid_until,
+    tagsKnown: true, unknownUntil: wire.valid_until,
+    ...sharedTags({ tags: wire.members.map(({ tag_uid: tagUid, valid_until: validUntil }) => [tagUid, validUntil]), unknown: wire.unknown }),
   }
 }
 

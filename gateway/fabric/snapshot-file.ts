@@ -12,14 +12,15 @@ import { gatewaySerial, uid } from '../../protocol/ids.ts'
 import { instant, sha256Hex } from '../../protocol/text.ts'
 import type { TagFacts } from './records.ts'
 import type { ReplicaState } from './replica.ts'
+import { sharedTags } from './shared-parts.ts'
 
-const FORMAT = 1
+const FORMAT = 2
 /** A clock that was set back would make an old snapshot look fresh; a little is forgiven. */
 const MAX_AHEAD = 60_000
 
 const tagPart = { tagsKnown: z.boolean(), tags: z.array(z.tuple([z.string(), instant.nullable()])), unknown: z.array(z.string()), unknownUntil: instant.nullable() }
 const storedRecord = z.strictObject({
-  uid, registered: z.boolean(), online: z.boolean(), onFabric: z.boolean(), quarantined: z.boolean(), hostName: z.string(),
+  uid, registered: z.boolean(), online: z.boolean(), onFabric: z.boolean(), quarantined: z.boolean(), hostName: z.string(), addresses: z.array(z.string()), macs: z.array(z.string()),
   certificates: z.array(certificateRecord), ...tagPart,
 })
 const held = z.strictObject({ sysinfo: watermark, uid_tags: watermark, host_tags: watermark })
@@ -36,7 +37,7 @@ const currencyFile = (directory: string) => join(directory, 'snapshot.json')
 const storeTags = ({ tagsKnown, tags, unknown, unknownUntil }: TagFacts) => ({ tagsKnown, tags: [...tags].map(([tagUid, { validUntil }]) => [tagUid, validUntil]), unknown: [...unknown], unknownUntil })
 const storeRecord = (record: EndpointRecord) => ({ ...record, ...storeTags(record) })
 const readTags = (stored: { tagsKnown: boolean; tags: [string, number | null][]; unknown: string[]; unknownUntil: number | null }): TagFacts =>
-  ({ tagsKnown: stored.tagsKnown, tags: new Map(stored.tags.map(([tagUid, validUntil]) => [tagUid, { validUntil }])), unknown: new Set(stored.unknown), unknownUntil: stored.unknownUntil })
+  ({ tagsKnown: stored.tagsKnown, ...sharedTags(stored), unknownUntil: stored.unknownUntil })
 
 /** What was written last: saving again what only became current again writes the small file alone. */
 export interface Saved { readonly checksum: string; readonly endpoints: Snapshot['endpoints']; readonly tagNames: Snapshot['tagNames']; readonly early: ReplicaState['early'] }

@@ -20,6 +20,8 @@ export const sysinfoRecord = z.object({
   avatar_fingerprint: text,
   os_type: text, os_ver: text, fct_ver: z.array(z.number().int()), fct_build_no: z.number().int(), fct_sn: text, client_cert_sn: text,
   ip: text, public_ip: text, mac: text, mac_list: z.array(text), vdom: text,
+  /** Every address of its interfaces, `ip` among them (our addition). */
+  ip_list: z.array(text).optional(),
   gateway_route_list: z.array(z.object({
     gateway_info: z.object({ fgt_sn: text, interface: text, vdom: text }),
     route_info: z.array(z.object({ ip: text, mac: text, route_type: text })),

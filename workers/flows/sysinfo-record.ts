@@ -4,6 +4,9 @@ import type { Facts, Sections } from '../../protocol/facts.ts'
 import type { SysinfoRecord } from '../../protocol/fabric/tables.ts'
 import type { EndpointRow } from '../../schema/endpoint.ts'
 
+/** A record is kept by every gateway: a device with thousands of addresses must not fill them. */
+const MAX_ADDRESSES = 32
+
 const seconds = (ms: number) => Math.floor(ms / 1000)
 const valueOf = <S extends keyof Sections>(facts: Facts, section: S) => facts[section]?.value
 const onOff = (state: 'on' | 'off' | 'unknown' | undefined) => (state === 'on' ? 'enabled' : state === 'off' ? 'disabled' : '')
@@ -16,6 +19,7 @@ export function sysinfoRecord(row: EndpointRow, facts: Facts): SysinfoRecord {
   const certificates = JSON.parse(row.certificates) as CertificateRecord[]
   const interfaces = network?.interfaces ?? []
   const macs = interfaces.flatMap(({ mac }) => (mac === undefined ? [] : [mac]))
+  const addresses = interfaces.flatMap((each) => each.addresses.map(({ ip }) => ip))
   const social = user?.socialIds ?? []
   const count = (severity: string) => vulnerabilities?.found.filter((each) => each.severity === severity).length ?? 0
   return {
@@ -32,7 +36,7 @@ export function sysinfoRecord(row: EndpointRow, facts: Facts): SysinfoRecord {
     avatar_fingerprint: user?.avatarFingerprint ?? '',
     os_type: os?.type ?? row.os, os_ver: os === undefined ? '' : `${os.name} ${os.version}`.trim(),
     fct_ver: (agent?.version ?? row.agentVersion).split('.').map(Number).filter(Number.isInteger), fct_build_no: 0, fct_sn: row.uid,
-    ip: interfaces[0]?.addresses[0]?.ip ?? '', public_ip: '', mac: macs[0] ?? '', mac_list: macs, vdom: 'root', gateway_route_list: [],
+    ip: addresses[0] ?? '', public_ip: '', mac: macs[0] ?? '', mac_list: macs, ip_list: addresses.slice(0, MAX_ADDRESSES), vdom: 'root', gateway_route_list: [],
     group_name: row.group, hardware_sn: hardware?.serial ?? '', host_manufacturer: hardware?.manufacturer ?? '', host_model: hardware?.model ?? '',
     cpu: hardware?.cpu ?? '', memory: hardware === undefined ? '' : String(hardware.memoryBytes),
     av_running: security?.antivirus.some(({ state }) => state === 'on') ?? false, vuln_scan_running: false,

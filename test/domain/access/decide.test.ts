@@ -12,7 +12,7 @@ const UID = '0'.repeat(31) + 'a'
 const SERIAL = '4'.repeat(40)
 const tagNames = new Map([['t-a', 'a'], ['t-b', 'b'], ['t-c', 'c'], ['t-a2', 'twin'], ['t-a3', 'twin']])
 const record = (more: Partial<EndpointRecord> = {}): EndpointRecord => ({
-  uid: UID, registered: true, online: true, onFabric: false, quarantined: false, hostName: 'laptop', tagsKnown: true,
+  uid: UID, registered: true, online: true, onFabric: false, quarantined: false, hostName: 'laptop', addresses: [], macs: [], tagsKnown: true,
   certificates: [{ serial: SERIAL, purpose: 'agent', user: '', notAfter: NOW + 1_000_000_000 }], tags: new Map(), unknown: new Set(), unknownUntil: null, ...more,
 })
 const snapshotOf = (endpoint: EndpointRecord, currentAt: number | null = NOW) => nextSnapshot(emptySnapshot, { revision: '1.x', currentAt, tagNames, endpoints: new Map([[UID, endpoint]]) })

@@ -36,7 +36,7 @@ export async function issue(authority: Authority, commonName: string, purpose: P
 }
 
 export const record = (uid: string, credentials: Credential[], more: Partial<EndpointRecord> = {}): EndpointRecord => ({
-  uid, registered: true, online: true, onFabric: false, quarantined: false, hostName: 'laptop', tagsKnown: true,
+  uid, registered: true, online: true, onFabric: false, quarantined: false, hostName: 'laptop', addresses: [], macs: [], tagsKnown: true,
   certificates: credentials.map(({ serial, purpose, notAfter }) => ({ serial, purpose: purpose === 'browser' ? purpose : 'agent', user: '', notAfter })),
   tags: new Map([[OK_TAG, { validUntil: null }]]), unknown: new Set(), unknownUntil: null, ...more,
 })
