@@ -1,0 +1,88 @@
+// `npm run bench`: figures of this machine beside floors measured in the same run. A goal that is missed is said, not hidden, and is no failure of the run.
+import { readArguments, UsageError } from '../node/config.ts'
+import { benchCounts } from './counts.ts'
+import { table, type Figure, type Progress } from './figures.ts'
+import { benchPropagation } from './propagation.ts'
+import { benchThroughput } from './throughput.ts'
+
+const help = `Usage: npm run bench -- [--json] [--only NAME] [--flips N] [--requests N] [--rounds N]
+
+Measures the real EMS on local emulation (workerd, D1, objects, HTTPS) with a real gateway, beside floors in the same Worker.
+
+  --only NAME    one benchmark: propagation, throughput or counts
+  --flips N      propagation: tags taken (and given back); 2000 unless said
+  --requests N   throughput: requests of each kind in a round; 480 unless said
+  --rounds N     throughput: rounds; 8 unless said
+  --json         one JSON line per figure: {bench, metric, value, unit, floor?, ratio?, goal?, ok?}
+
+Examples:
+  npm run bench
+  npm run bench -- --only propagation --flips 200
+  npm run --silent bench -- --json > figures.ndjson
+
+Exit code: 0 it ran, also when a goal was missed; 1 it broke; 2 wrong usage.
+`
+
+interface Sizes { readonly flips: number; readonly requests: number; readonly rounds: number }
+interface Bench { readonly what: string; run(sizes: Sizes, progress: Progress): Promise<Figure[]> }
+
+const benches: Readonly<Record<string, Bench>> = {
+  propagation: {
+    what: `From a report that takes a tag to the gateway and the open session, one flip at a time; p50 and p99 over all flips.
+sent: the client begins to sign · accepted: the instant in the change log (EMS clock, whole ms, so up to 1 ms early: floor alike)
+applied: the gateway has swapped its snapshot · cut: the client sees its session end (CONNECT over mutual TLS)
+floor: in the same Worker a signed request, its admission (one D1 trip), one D1 batch of as many rows, one object call, one frame down a websocket`,
+    run: ({ flips }, progress) => benchPropagation({ flips, progress }),
+  },
+  throughput: {
+    what: `Requests a second over 16 kept connections, signed beforehand; medians of rounds that alternate. ratio: rate over the other's.
+bare: a constant from a bare handler · signed: authentication and admission only · unchanged: a report of hashes alone
+changed: a report that flips a tag, with one gateway · floor: the hops of the changed one with nothing in between`,
+    run: ({ requests, rounds }, progress) => benchThroughput({ requests, rounds, progress }),
+  },
+  counts: {
+    what: 'What one operation asks of D1 and the objects, to its end (what runs after the reply and what gateways then ask). Nothing is timed.',
+    run: (_, progress) => benchCounts({ progress }),
+  },
+}
+
+function size(name: string, given: string | undefined, otherwise: number): number {
+  const read = Number(given ?? otherwise)
+  if (!Number.isInteger(read) || read < 1 || read > 1_000_000) throw new UsageError(`--${name} takes a number from 1, not "${given ?? ''}"`)
+  return read
+}
+
+async function main(argv: string[]): Promise<void> {
+  const text = { type: 'string' } as const
+  const { values, positionals } = readArguments(argv, { json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' }, only: text, flips: text, requests: text, rounds: text })
+  if (values.help === true) {
+    process.stdout.write(help)
+    return
+  }
+  if (positionals.length > 0) throw new UsageError(`"${positionals[0] ?? ''}" is one argument too many`)
+  const sizes: Sizes = { flips: size('flips', values.flips, 2_000), requests: size('requests', values.requests, 480), rounds: size('rounds', values.rounds, 8) }
+  const chosen = Object.entries(benches).filter(([name]) => values.only === undefined || values.only === name)
+  if (chosen.length === 0) throw new UsageError(`--only takes ${Object.keys(benches).join(', ')}, not "${values.only ?? ''}"`)
+  let stopped = false
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(name, () => {
+      if (stopped) process.exit(1)
+      stopped = true
+    })
+  }
+  const progress: Progress = (sentence) => {
+    if (stopped) throw new Error('called off by a signal')
+    process.stderr.write(`${sentence}\n`)
+  }
+  for (const [name, { what, run }] of chosen) {
+    const figures = await run(sizes, progress)
+    process.stdout.write(values.json === true ? figures.map((figure) => `${JSON.stringify(figure)}\n`).join('') : `${name}\n${what}\n\n${table(figures)}\n`)
+  }
+}
+
+try {
+  await main(process.argv.slice(2))
+} catch (cause) {
+  process.exitCode = cause instanceof UsageError ? 2 : 1
+  process.stderr.write(cause instanceof UsageError ? `${cause.message}\n\n${help}` : `The benchmark broke: ${cause instanceof Error ? cause.stack ?? cause.message : String(cause)}\n`)
+}

@@ -1,0 +1,16 @@
+// A limit for what has an event to wait for: a benchmark that hangs says on what.
+
+const LIMIT_MS = 15_000
+
+/** Waits for it, 15 s at most. */
+export async function within<T>(what: string, awaited: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => { reject(new Error(`${what} did not come within ${LIMIT_MS} ms`)) }, LIMIT_MS)
+  })
+  try {
+    return await Promise.race([awaited, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
