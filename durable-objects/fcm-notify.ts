@@ -5,7 +5,7 @@ import type { Decision } from '../protocol/decisions.ts'
 import { fromGateway, MAX_NOTIFY_FRAME_BYTES, NOTIFY_PING, NOTIFY_PONG, NOTIFY_SUBPROTOCOL, type FromGateway, type ToGateway } from '../protocol/fabric/notify.ts'
 import { subscribe } from '../workers/flows/subscriptions.ts'
 import { sysinfoBodies } from '../workers/flows/report-bodies.ts'
-import type { Env } from '../workers/env.ts'
+import { readConfig, type Env } from '../workers/env.ts'
 import { smallRecords } from '../schema/queries/follow-log.ts'
 import type { Cursor } from './follow.ts'
 import { Follower, type Heard } from './follower.ts'
@@ -19,8 +19,6 @@ import { changedSince } from './status.ts'
 
 type Goodbye = Extract<ToGateway, { type: 'bye' }>['reason']
 type Status = Partial<Record<EndpointTable | 'host_tags', boolean>>
-/** How often the head of the log is read while somebody listens: what a lost poke can delay. */
-const CURRENT_EVERY_MS = 60_000
 /** Sent and not answered by `applied`: above this the reader is too slow, and resumes by its watermarks. */
 const MAX_UNAPPLIED_BYTES = 4_000_000
 const MAX_SOCKETS = 8
@@ -28,11 +26,13 @@ const EXPLAINED_WITHIN_MS = 3_000
 
 export class FcmNotify extends DurableObject<Env> {
   readonly #follower: Follower
+  readonly #everyMs: number
   readonly #unapplied = new WeakMap<WebSocket, number>()
   readonly #asked = new Map<string, (decision: Decision | null) => void>()
 
   constructor(context: DurableObjectState, env: Env) {
     super(context, env)
+    this.#everyMs = readConfig(env).currentEveryMs
     context.setWebSocketAutoResponse(new WebSocketRequestResponsePair(NOTIFY_PING, NOTIFY_PONG))
     this.#follower = new Follower(context.storage.sql, env.DB, (heard) => { this.#tell(heard) })
   }
@@ -131,7 +131,7 @@ export class FcmNotify extends DurableObject<Env> {
       const greeting = await greet(this.#follower, have, protocol)
       this.#send(socket, [{ type: 'authorisation', state: 'authorised', reason: missing.join('; ') }, ...greeting, currentOf(this.#follower.cursor, Date.now())])
     })
-    if (await this.ctx.storage.getAlarm() === null) await this.ctx.storage.setAlarm(Date.now() + CURRENT_EVERY_MS)
+    if (await this.ctx.storage.getAlarm() === null) await this.ctx.storage.setAlarm(Date.now() + this.#everyMs)
   }
 
   /** The record, or that there is none; a gateway that sees its own endpoints only now sees this one too. */
@@ -153,7 +153,7 @@ export class FcmNotify extends DurableObject<Env> {
 
   /** The last net under a lost poke: reads the head of the log, and says that this is all. */
   override async alarm(): Promise<void> {
-    if (this.#listening().length > 0) await this.ctx.storage.setAlarm(Date.now() + CURRENT_EVERY_MS)
+    if (this.#listening().length > 0) await this.ctx.storage.setAlarm(Date.now() + this.#everyMs)
     try {
       const serial = this.#follower.settings?.serial
       if (serial === undefined) return

@@ -28,8 +28,8 @@ export interface LocalEms {
   close(): Promise<void>
 }
 
-/** The Worker with something around it, for benchmarks: an entry that exports all that the real one does, and further objects by binding. */
-export interface WorkerVariant { readonly entry: string; readonly objects: Readonly<Record<string, string>> }
+/** The Worker with something around it, for benchmarks and tests of faults: an entry that exports all that the real one does, further objects by binding, further settings. */
+export interface WorkerVariant { readonly entry?: string; readonly objects?: Readonly<Record<string, string>>; readonly settings?: Readonly<Record<string, string>> }
 
 /** Starts the EMS; resolves when it answers. Without a directory its data lives and dies with it. Port 0 picks a free one (kept with the data). */
 export async function startEms(options: { directory?: string; port?: number; variant?: WorkerVariant } = {}): Promise<LocalEms> {
@@ -58,7 +58,7 @@ export async function startEms(options: { directory?: string; port?: number; var
       RE_EVALUATION: { className: 'ReEvaluation', useSQLite: true },
       ...Object.fromEntries(Object.entries(options.variant?.objects ?? {}).map(([binding, className]) => [binding, { className, useSQLite: true }])),
     },
-    bindings: { ADMIN_TOKEN: kept.adminToken, WRAPPING_KEYS: kept.wrappingKeys, PUBLIC_ORIGIN: address },
+    bindings: { ADMIN_TOKEN: kept.adminToken, WRAPPING_KEYS: kept.wrappingKeys, PUBLIC_ORIGIN: address, ...options.variant?.settings },
     log: new Log(LogLevel.ERROR),
   }))
   for (const [name, own] of listeners) for (const listener of process.listeners(name)) if (!own.has(listener)) process.off(name, listener)

@@ -13,6 +13,8 @@ export interface Env {
   readonly ADMIN_TOKEN?: string
   readonly WRAPPING_KEYS?: string
   readonly PUBLIC_ORIGIN?: string
+  /** ms; see {@link Config.currentEveryMs}. */
+  readonly CURRENT_EVERY_MS?: string
 }
 
 export interface Config {
@@ -21,6 +23,8 @@ export interface Config {
   readonly wrappingKeys: WrappingKeys
   /** Origin under which agents and gateways reach this EMS; null: the one of the request. */
   readonly publicOrigin: string | null
+  /** ms: how often a listening gateway's object reads the head of the log: what a lost poke can delay. */
+  readonly currentEveryMs: number
 }
 
 const MIN_TOKEN_LENGTH = 32
@@ -29,7 +33,12 @@ const MIN_TOKEN_LENGTH = 32
 export function readConfig(env: Env): Config {
   const adminToken = env.ADMIN_TOKEN === undefined || env.ADMIN_TOKEN === '' ? null : env.ADMIN_TOKEN
   if (adminToken !== null && adminToken.length < MIN_TOKEN_LENGTH) throw new Fault('internal', 'The EMS is not configured rightly.', { cause: new Error(`ADMIN_TOKEN must have ${MIN_TOKEN_LENGTH} characters or more`) })
-  return { adminToken, wrappingKeys: parseWrappingKeys(env.WRAPPING_KEYS ?? ''), publicOrigin: env.PUBLIC_ORIGIN === undefined || env.PUBLIC_ORIGIN === '' ? null : httpsOrigin(env.PUBLIC_ORIGIN) }
+  return { adminToken, wrappingKeys: parseWrappingKeys(env.WRAPPING_KEYS ?? ''), publicOrigin: env.PUBLIC_ORIGIN === undefined || env.PUBLIC_ORIGIN === '' ? null : httpsOrigin(env.PUBLIC_ORIGIN), currentEveryMs: milliseconds(env.CURRENT_EVERY_MS ?? '60000') }
+}
+
+function milliseconds(text: string): number {
+  if (!/^[1-9]\d{2,6}$/.test(text)) throw new Fault('internal', 'The EMS is not configured rightly.', { cause: new Error('CURRENT_EVERY_MS must be a number of milliseconds, 100 or more') })
+  return Number(text)
 }
 
 function httpsOrigin(text: string): string {
