@@ -1,0 +1,18 @@
+// Every command there is. Parsing, help and the tests of completeness go by this table.
+import { authorityCommands } from './authorities.ts'
+import type { Command } from './command.ts'
+import { endpointCommands } from './endpoints.ts'
+import { explainCommands } from './explain.ts'
+import { gatewayCommands } from './gateways.ts'
+import { healthCommands } from './health.ts'
+import { invitationCommands } from './invitations.ts'
+import { licenceCommands } from './licence.ts'
+import { policyCommands } from './policies.ts'
+import { profileCommands } from './profiles.ts'
+import { ruleSetCommands } from './rule-sets.ts'
+import { tagCommands } from './tags.ts'
+
+export const commands: readonly Command[] = [
+  ...explainCommands, ...endpointCommands, ...invitationCommands, ...ruleSetCommands, ...tagCommands, ...profileCommands, ...policyCommands, ...licenceCommands,
+  ...gatewayCommands, ...authorityCommands, ...healthCommands,
+]

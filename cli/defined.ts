@@ -1,0 +1,80 @@
+// The commands that every kind of definition has: list, show, apply, export, delete. What a kind is stands with its noun.
+import { z } from 'zod'
+import { line } from '../protocol/text.ts'
+import { applyDefinitions } from './apply.ts'
+import { command, type Command, type Session } from './command.ts'
+import { readDefinitions, toYaml, type Check } from './definitions.ts'
+import { findNamed } from './named.ts'
+import { allOf } from './pages.ts'
+import type { Column } from './printer.ts'
+import { flag, yes } from './values.ts'
+
+export interface Kind<Item extends { readonly id: string; readonly name: string }, Body extends { readonly name: string }> {
+  /** `rule-sets`, and for sentences `rule set`. */
+  readonly noun: string
+  readonly one: string
+  readonly columns: readonly Column<Item>[]
+  pages(session: Session): AsyncIterable<readonly Item[]>
+  bodyOf(item: Item): Body
+  create(session: Session, body: Body): Promise<Item>
+  replace(session: Session, id: string, body: Body): Promise<Item>
+  remove(session: Session, id: string): Promise<unknown>
+  /** What goes with one that is deleted, for the question. */
+  readonly deleting: string
+  /** Learns what a file may refer to; gives the check of one definition, and how one is written into a file. */
+  fileForm(session: Session): Promise<{ check: Check<Body>; toFile(body: Body): unknown }>
+  /** A name and a file, for examples. */
+  readonly example: { readonly name: string; readonly file: string }
+}
+
+/** The five commands of one kind. */
+export function definedCommands<Item extends { readonly id: string; readonly name: string }, Body extends { readonly name: string }>(kind: Kind<Item, Body>): Command[] {
+  const { noun, one, example } = kind
+  const which = { says: `the id of the ${one}, or its name`, schema: line(128) }
+  const written = async (session: Session, items: readonly Item[]) => {
+    const { toFile } = await kind.fileForm(session)
+    return items.map((item) => toFile(kind.bodyOf(item)))
+  }
+  return [
+    command({
+      name: `${noun} list`, summary: `Every ${one}.`, words: {}, options: {}, examples: [`${noun} list`, `${noun} list --json`],
+      run: (_, session) => session.printer.list(kind.pages(session), kind.columns, `There is no ${one} yet.`),
+    }),
+    command({
+      name: `${noun} show`, summary: `One ${one}, in the form that apply takes.`, words: { 'ID-OR-NAME': which }, options: {}, examples: [`${noun} show "${example.name}"`],
+      async run({ words }, session) {
+        const item = findNamed(await allOf(kind.pages(session)), words['ID-OR-NAME'], one)
+        const [definition] = await written(session, [item])
+        await session.printer.one(item, () => [`# ${item.id}`, ...toYaml(definition)])
+      },
+    }),
+    command({
+      name: `${noun} apply`, summary: 'Create or replace, by name, what a file defines.',
+      note: 'What the file does not name stays as it is; what is the same already is left alone. A file with a mistake changes nothing.',
+      words: { FILE: { says: 'YAML or JSON: one, a list, or several documents; - reads standard input', schema: z.string().min(1) } },
+      options: { 'dry-run': flag('only say what would change') },
+      examples: [`${noun} apply ${example.file} --dry-run`, `${noun} apply ${example.file}`, `${noun} apply -`],
+      async run({ words, options }, session) {
+        const text = await session.read(words.FILE)
+        const { check } = await kind.fileForm(session)
+        const definitions = readDefinitions(text, words.FILE === '-' ? 'standard input' : words.FILE, check)
+        await applyDefinitions(session, kind, await allOf(kind.pages(session)), definitions, options['dry-run'])
+      },
+    }),
+    command({
+      name: `${noun} export`, summary: `Every ${one}, as a file that apply takes.`, words: {}, options: {}, examples: [`${noun} export`, `${noun} export --json`],
+      async run(_, session) {
+        const definitions = await written(session, await allOf(kind.pages(session)))
+        await session.printer.one(definitions, () => toYaml(definitions))
+      },
+    }),
+    command({
+      name: `${noun} delete`, summary: `Remove one ${one}.`, words: { 'ID-OR-NAME': which }, options: { yes }, examples: [`${noun} delete "${example.name}"`, `${noun} delete "${example.name}" --yes`],
+      async run({ words, options }, session) {
+        const item = findNamed(await allOf(kind.pages(session)), words['ID-OR-NAME'], one)
+        await session.confirm(options.yes, `Delete the ${one} "${item.name}"? ${kind.deleting}`)
+        await session.printer.done(await kind.remove(session, item.id), `The ${one} "${item.name}" is deleted.`)
+      },
+    }),
+  ]
+}

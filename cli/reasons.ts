@@ -1,0 +1,41 @@
+// Why gateways decide as they do, said to administrators: what it means, and what mends it.
+import type { Reason } from '../protocol/decisions.ts'
+
+interface ReasonText { readonly means: string; readonly mend: string | null }
+
+const texts = {
+  'allowed': { means: 'a policy allows it', mend: null },
+  'no-certificate': { means: 'no certificate was shown', mend: 'Enrol the device, or let its browser present the certificate of this EMS.' },
+  'no-certificate-manageable': { means: 'no certificate was shown, by a device that could be managed', mend: 'Enrol it: cli invitations create.' },
+  'certificate-invalid': { means: 'the certificate is not from a CA of this EMS', mend: 'Enrol the device with this EMS.' },
+  'certificate-expired': { means: 'the certificate has ended', mend: 'Start the agent: it renews its certificate up to 30 days after its end.' },
+  'certificate-wrong-purpose': { means: 'the certificate is for another use: a browser\'s opens HTTPS services only', mend: 'Reach this service through the agent\'s proxy.' },
+  'certificate-revoked': { means: 'the certificate is not among the valid ones of the endpoint', mend: 'If the device should be let in, enrol it anew.' },
+  'certificate-unknown': { means: 'the gateway could not learn of this certificate', mend: 'See that the gateway is connected: cli gateways list.' },
+  'endpoint-unknown': { means: 'the gateway does not know the endpoint', mend: 'See what the gateway may see: cli gateways list, cli gateways entitle.' },
+  'endpoint-deregistered': { means: 'the endpoint is no longer managed', mend: 'If it should be, enrol it anew: cli invitations create.' },
+  'endpoint-quarantined': { means: 'the endpoint is in quarantine', mend: 'Release it when it is clean.' },
+  'service-unknown': { means: 'no service is declared for this destination', mend: 'Declare it in the policy file of the gateway.' },
+  'path-ambiguous': { means: 'the path of the request can be read in two ways, and policies may differ for them', mend: 'Ask for the path in its plain form.' },
+  'address-refused': { means: 'the name leads to an address that gateways do not open unless the service lists it', mend: 'List the address under addresses of the service, if it is right.' },
+  'name-not-resolved': { means: 'the name could not be resolved by the gateway', mend: 'Look at the DNS of the gateway\'s host.' },
+  'upstream-unreachable': { means: 'the destination did not answer the gateway', mend: 'Look at the service itself, and the way from the gateway to it.' },
+  'portal-error': { means: 'the page for signing in did not work', mend: 'The gateway\'s log has the cause.' },
+  'no-policy-matched': { means: 'no policy of the gateway matches', mend: 'Add a policy for this service to the policy file of the gateway.' },
+  'fabric-mismatch': { means: 'the policy is for devices on the other side: on-fabric or off-fabric', mend: 'See where the EMS says the endpoint is: cli endpoints show UID.' },
+  'ownership-mismatch': { means: 'the policy is for devices of another ownership', mend: 'If the device is entered wrongly, enter it anew.' },
+  'ownership-unknown': { means: 'it is not known whose device it is, and the policy asks', mend: 'Enter its ownership.' },
+  'outside-schedule': { means: 'the policy does not hold at this time', mend: 'Come back when it does, or change its schedule.' },
+  'denied-by-policy': { means: 'a policy denies it', mend: 'Policies are ordered: the first that matches decides.' },
+  'denied-by-tag': { means: 'a tag that the policy excludes is present', mend: 'Mend on the device what the tag stands for; see below.' },
+  'tag-missing': { means: 'a tag that the policy asks for is absent', mend: 'Mend on the device what the tag asks for; see below.' },
+  'tag-unknown': { means: 'it is not known whether the endpoint has a tag that decides', mend: 'Let the agent report: cli endpoints check UID.' },
+  'snapshot-missing': { means: 'the gateway has not heard from the EMS yet', mend: 'See that it is authorised and connected: cli gateways list.' },
+  'snapshot-stale': { means: 'the gateway has not heard from the EMS for longer than the service allows', mend: 'See that it is connected: cli gateways list.' },
+  'endpoint-offline': { means: 'the agent has no open channel to the EMS, and the service asks for one', mend: 'Start the agent, or see why it does not reach the EMS.' },
+  'deadline-passed': { means: 'the session\'s time was over', mend: 'Connect again: it is decided anew.' },
+  'overloaded': { means: 'the gateway has no room for another session', mend: 'Add a gateway, or raise its limits.' },
+}
+
+/** Reason → its meaning and what to do; nothing to do where it is as it should be. */
+export const reasonTexts: Readonly<Record<Reason, ReasonText>> = texts
