@@ -1,0 +1,236 @@
+// Every command on its main path, against the real EMS over HTTPS, with a laptop and gateways that are really there.
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { commands } from '../../cli/commands.ts'
+import { JOIN_CODE_PREFIX, readInvitation } from '../../protocol/invitation.ts'
+import type { Gateway } from '../../gateway/start.ts'
+import { run } from './command-under-test.ts'
+import { startFabric, type Fabric, type Laptop } from './fabric-under-test.ts'
+
+const rules = `
+name: modern system
+tag: modern
+message: Update your system.
+rules:
+  linux:
+    conditions:
+      - type: os-version
+        comparator: '>='
+        version: '12'
+---
+- name: hosts
+  tag: has-hosts
+  rules: { linux: { conditions: [{ type: file, path: /etc/hosts }], logic: '1' } }
+`
+
+describe('the command line', () => {
+  let fabric: Fabric
+  let laptop: Laptop
+  let gateway: Gateway
+  beforeAll(async () => {
+    fabric = await startFabric()
+  })
+  afterAll(() => fabric.close())
+
+  it('says that the EMS answers, and needs no token for it', async () => {
+    const { code, out } = await fabric.cli(['health'])
+    expect([code, out]).toEqual([0, expect.stringMatching(/^The EMS answers\. Its clock says \d{4}-/)])
+    expect((await fabric.cli(['health'], { now: () => Date.now() - 90_000 })).out).toMatch(/, (89|90) s ahead of this one\.$/m)
+    expect(await fabric.json('health')).toEqual([{ ok: true, emsTime: expect.any(Number) as number }])
+  })
+
+  describe('rule sets', () => {
+    it('are applied from YAML; applied again they change nothing', async () => {
+      const file = await fabric.file('rules.yaml', rules)
+      expect((await fabric.cli(['rule-sets', 'apply', file, '--dry-run'])).out).toBe('would be created: modern system\nwould be created: hosts\n')
+      expect(await fabric.json('rule-sets', 'list')).toEqual([])
+      expect((await fabric.cli(['rule-sets', 'apply', file])).out).toBe('created: modern system\ncreated: hosts\n')
+      const before = await fabric.json('rule-sets', 'list')
+      expect((await fabric.cli(['rule-sets', 'apply', file])).out).toBe('unchanged: modern system\nunchanged: hosts\n')
+      expect(await fabric.json('rule-sets', 'list')).toEqual(before)
+    })
+    it('are replaced where they differ, and what differs is said', async () => {
+      const file = await fabric.file('rules.yaml', rules.replace("'12'", "'11'").replace('/etc/hosts', '/etc/passwd'))
+      const dry = await fabric.cli(['rule-sets', 'apply', file, '--dry-run'])
+      expect(dry.out).toBe('would be replaced: modern system\n  /rules/linux/conditions/0/version: "12" → "11"\nwould be replaced: hosts\n  /rules/linux/conditions/0/path: "/etc/hosts" → "/etc/passwd"\n')
+      expect((await fabric.json<{ action: string }>('rule-sets', 'apply', file)).map(({ action }) => action)).toEqual(['replaced', 'replaced'])
+      expect((await fabric.cli(['rule-sets', 'apply', '-'], { stdin: rules })).out).toContain('replaced: modern system')
+    })
+    it('are shown and exported in the form that apply takes', async () => {
+      const [shown, exported] = [await fabric.cli(['rule-sets', 'show', 'hosts']), await fabric.cli(['rule-sets', 'export'])]
+      for (const { out } of [shown, exported]) expect((await fabric.cli(['rule-sets', 'apply', '-'], { stdin: out })).out).not.toMatch(/created|replaced/)
+      const asJson = await fabric.cli(['rule-sets', 'export', '--json'])
+      expect((await fabric.cli(['rule-sets', 'apply', '-'], { stdin: asJson.out })).out.trim().split('\n').sort()).toEqual(['unchanged: hosts', 'unchanged: modern system'])
+      expect((await fabric.cli(['rule-sets', 'list'])).out).toMatch(/^ID +TAG +ENABLED +CONDITIONS +NAME\n/)
+    })
+    it('with a mistake are not taken, and nothing else of the file is', async () => {
+      const { code, out, err } = await fabric.cli(['rule-sets', 'apply', '-'], { stdin: '- {name: good, tag: good, rules: {linux: {conditions: [{type: ems-management}]}}}\n- name: bad\n  tag: bad\n  rules:\n    linux:\n      conditions:\n        - type: telepathy\n      logic: 1 and 2\n' })
+      expect([code, out]).toEqual([1, ''])
+      expect(err).toContain('standard input has mistakes; nothing of it was taken.\n')
+      expect(err).toContain('  standard input:7:17 /rules/linux/conditions/0/type: there is no condition type "telepathy"\n  standard input:8:14 /rules/linux/logic: there is no condition 2')
+      expect((await fabric.cli(['rule-sets', 'show', 'good'])).code).toBe(1)
+    })
+    it('bring their tags', async () => {
+      expect((await fabric.cli(['tags', 'list'])).out).toMatch(/zero-trust +modern$/m)
+      expect((await fabric.json<{ name: string }>('tags', 'list')).map(({ name }) => name).sort()).toEqual(['has-hosts', 'modern'])
+    })
+  })
+
+  it('makes an invitation that enrols, lists it and withdraws it', async () => {
+    const made = await fabric.cli(['invitations', 'create', '--name', 'laptops', '--uses', '2', '--expires-in', '2h', '--group', 'sales'])
+    expect(made.err).toMatch(/^Shown once; good for 2 endpoints, until .* \(in 2 h\)/)
+    laptop = await fabric.enrol(made.out.trim())
+    const [listed] = await fabric.json<{ id: string; used: number }>('invitations', 'list')
+    expect(listed).toMatchObject({ name: 'laptops', uses: 2, used: 1, group: 'sales' })
+    expect((await fabric.cli(['invitations', 'list'])).out).toMatch(/1 of 2 .* sales +laptops$/m)
+    expect(await fabric.json('invitations', 'withdraw', listed?.id ?? '')).toEqual([{ ok: true }])
+    await expect(fabric.enrol(made.out.trim())).rejects.toMatchObject({ code: 'invitation_refused' })
+  })
+
+  describe('endpoints', () => {
+    it('are listed with the names of their tags, and shown whole', async () => {
+      await laptop.report('11.2')
+      const { out } = await fabric.cli(['endpoints', 'list'])
+      expect(out).toMatch(new RegExp(`^${laptop.uid} +offline +just now +linux +laptop +sales +has-hosts\\?$`, 'm'))
+      expect(await fabric.json('endpoints', 'list')).toMatchObject([{ uid: laptop.uid, hostName: 'laptop' }])
+      const shown = await fabric.cli(['endpoints', 'show', laptop.uid])
+      expect(shown.out).toMatch(/^ {2}tags +has-hosts\?$/m)
+      expect(shown.out).toMatch(/^os, just now\n( {2}.*\n)*? {2}version: "11\.2"\n/m)
+      expect(await fabric.json('endpoints', 'show', laptop.uid)).toMatchObject([{ facts: { os: { value: { version: '11.2' } } } }])
+    })
+    it('are asked to check when their channel is open; else that is said', async () => {
+      const away = await fabric.cli(['endpoints', 'check', laptop.uid, '--json'])
+      expect(away).toMatchObject({ code: 1, out: '{"told":false}\n', err: 'The agent has no open channel, so nobody was asked. It reports by itself when it is back.\n' })
+      const { asked } = await laptop.openChannel()
+      expect(await fabric.cli(['endpoints', 'check', laptop.uid])).toMatchObject({ code: 0, out: '' })
+      await asked
+    })
+    it('are explained tag by tag: wanted, seen, age, provenance, mend', async () => {
+      const { out } = await fabric.cli(['explain', laptop.uid, 'Modern'])
+      expect(out).toContain('Tag "modern" is absent\n  rule set "modern system" is false: Update your system.\n')
+      expect(out).toMatch(/✗ 1 os-version\n +wanted +the system version is at least 12\n +seen +Debian 11\.2 \(os: \w+, just now\)\n +mend +Update the operating system to version 12 or later\.\n/)
+      const [byUid] = await fabric.json<{ tagUid: string }>('explain', laptop.uid, 'modern')
+      expect((await fabric.json('explain', laptop.uid, byUid?.tagUid ?? ''))[0]).toMatchObject({ tag: 'modern', state: 'absent' })
+      expect(await fabric.cli(['explain', laptop.uid, 'moder'])).toMatchObject({ code: 1, err: 'There is no tag "moder".\nWhat there is: cli endpoints list, cli tags list.\n' })
+    })
+  })
+
+  describe('gateways', () => {
+    it('join by a code, and their decisions are explained', async () => {
+      const made = await fabric.cli(['gateways', 'join-code', 'create', '--name', 'branch', '--expires-in', '30m'])
+      expect(made.err).toMatch(/^Shown once; good for one gateway, until .* \(in 30 min\)/)
+      gateway = await fabric.startGateway('modern', { joinCode: made.out.trim() })
+      const id = await fabric.decision(gateway, laptop, '065')
+      const { out } = await fabric.cli(['explain', id])
+      expect(out).toMatch(/^Refused: greeter\.test:7000 \(tcp\), .*\n {2}why +065 tag-missing: a tag that the policy asks for is absent\n/)
+      expect(out).toContain('  tag "modern" was absent then\n')
+      expect(out).toContain('mend    Update the operating system to version 12 or later.')
+      await laptop.report('12.1')
+      expect((await fabric.cli(['explain', id])).out).toContain('  tag "modern" was absent then, is present now\n')
+      expect(await fabric.json('explain', id)).toMatchObject([{ decision: { id, reason: 'tag-missing' }, tags: [{ tag: 'modern', state: 'present' }] }])
+      const another = `${id.slice(0, -1)}${id.endsWith('0') ? '1' : '0'}`
+      expect(await fabric.cli(['explain', another])).toMatchObject({ code: 1, err: `No gateway that is connected knows that decision.\nA decision is kept by the gateway that took it. See whether ${gateway.serial} is connected: cli gateways list.\n` })
+    })
+    it('are listed and entitled', async () => {
+      expect((await fabric.cli(['gateways', 'list'])).out).toMatch(new RegExp(`^${gateway.serial} +authorised +just now`, 'm'))
+      expect(await fabric.json('gateways', 'entitle', gateway.serial, '--share-mode', 'selected', '--selected', gateway.serial, '--tag-types', 'zero-trust,3', '--root', 'no', '--alias', 'Branch 7')).toEqual([{ ok: true }])
+      expect(await fabric.json('gateways', 'list')).toMatchObject([{ serial: gateway.serial, name: 'Branch 7', shareMode: 2, shareTagTypes: [1, 3], connected: true }])
+    })
+    it('without a code wait until their fingerprint is compared', async () => {
+      const [{ text }] = await fabric.json<{ text: string }>('gateways', 'join-code', 'create') as [{ text: string }]
+      const { promise: shown, resolve } = Promise.withResolvers<string>()
+      const starting = fabric.startGateway('modern', { pinned: { ems: fabric.ems.address, pin: readInvitation(JOIN_CODE_PREFIX, text)?.pin ?? '' } }, (event) => { if (event.event === 'pending') resolve(event.fingerprint) })
+      const fingerprint = await shown
+      const { serial } = (await fabric.json<{ serial: string; state: string }>('gateways', 'list')).find(({ state }) => state === 'pending') ?? { serial: '' }
+      const wrong = await fabric.cli(['gateways', 'authorise', serial, '--fingerprint', '00:11'])
+      expect(wrong).toMatchObject({ code: 1, err: expect.stringContaining('Compare it on the gateway itself') as string })
+      expect(await fabric.json('gateways', 'authorise', serial, '--fingerprint', fingerprint)).toMatchObject([{ serial, state: 'authorised' }])
+      expect((await starting).serial).toBe(serial)
+    })
+    it('are cut off after a yes, and not after anything else', async () => {
+      for (const stdin of ['', 'no\n', 'yesterday\n']) {
+        expect(await fabric.cli(['gateways', 'deauthorise', gateway.serial], { terminal: true, stdin })).toMatchObject({ code: 1, err: expect.stringMatching(/\[y\/N\] Nothing was changed\.\n$/) as string })
+      }
+      expect(await fabric.cli(['gateways', 'deauthorise', gateway.serial, '--reason', 'stolen'], { terminal: true, stdin: 'yes\n' })).toMatchObject({ code: 0 })
+      expect((await fabric.cli(['gateways', 'list'])).out).toMatch(new RegExp(`^${gateway.serial} +denied .* stolen `, 'm'))
+    })
+  })
+
+  it('applies profiles and endpoint policies, which name their profile', async () => {
+    const profile = 'name: Sales\nsettings:\n  proxy: { httpPort: 8700, socksPort: 8701 }\n'
+    for (const said of ['created', 'unchanged']) expect((await fabric.cli(['profiles', 'apply', '-'], { stdin: profile })).out).toBe(`${said}: Sales\n`)
+    const policy = 'name: Sales laptops\nposition: 10\ngroups: [sales]\nprofile: Sales\n'
+    for (const said of ['created', 'unchanged']) expect((await fabric.cli(['policies', 'apply', '-'], { stdin: policy })).out).toBe(`${said}: Sales laptops\n`)
+    expect((await fabric.cli(['policies', 'apply', '-'], { stdin: policy.replace('profile: Sales', 'profile: None') })).err).toContain('standard input:4:10 /profile: there is no profile "None"')
+    expect((await fabric.cli(['policies', 'show', 'Sales laptops'])).out).toContain('\nprofile: Sales\n')
+    const exported = [await fabric.cli(['policies', 'export']), await fabric.cli(['profiles', 'export'])].map(({ out }) => out)
+    expect((await fabric.cli(['policies', 'apply', '-'], { stdin: exported[0] ?? '' })).out).toBe('unchanged: Sales laptops\nunchanged: Everybody\n')
+    expect((await fabric.cli(['profiles', 'apply', '-'], { stdin: exported[1] ?? '' })).out).not.toMatch(/created|replaced/)
+    expect((await fabric.cli(['profiles', 'list'])).out).toMatch(/ Sales$/m)
+    expect((await fabric.cli(['policies', 'list'])).out).toMatch(/ 10 +yes +sales .* Sales laptops$/m)
+    expect((await fabric.cli(['profiles', 'show', 'Sales'])).out).toContain('httpPort: 8700')
+    expect(await fabric.cli(['profiles', 'delete', 'Sales', '--yes'])).toMatchObject({ code: 1, err: 'The endpoint policy "Sales laptops" names this profile.\n' })
+    expect(await fabric.json('policies', 'delete', 'Sales laptops', '--yes')).toEqual([{ ok: true }])
+    expect(await fabric.json('profiles', 'delete', 'Sales', '--yes')).toEqual([{ ok: true }])
+  })
+
+  it('keeps of the licence what is not said', async () => {
+    expect((await fabric.cli(['licence', 'issue', '--seats', '40', '--features', 'all,beta', '--ends', '2036-12-31'])).out).toContain('1 taken of 40')
+    await fabric.json('licence', 'issue', '--seats', 'unlimited')
+    expect(await fabric.json('licence', 'show')).toMatchObject([{ seats: null, features: ['all', 'beta'], endsAt: Date.UTC(2036, 11, 31), taken: 1 }])
+    expect((await fabric.cli(['licence', 'show'])).out).toMatch(/^ {2}ends +2036-12-31T00:00:00Z$/m)
+  })
+
+  it('rolls the CA over and wraps keys anew', async () => {
+    const [rolled] = await fabric.json<{ pin: string }>('authorities', 'roll', '--yes')
+    const listed = await fabric.cli(['authorities', 'list'])
+    expect(listed.out).toMatch(new RegExp(` active .* ${rolled?.pin ?? ''}\n.* trusted `))
+    expect(await fabric.json('authorities', 'rewrap')).toEqual([{ rewrapped: 0 }])
+  })
+
+  it('follows a list to its end', async () => {
+    const database = await fabric.ems.miniflare.getD1Database('DB')
+    await database.prepare(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 450)
+      INSERT INTO invitations (id, code_hash, name, group_name, uses, expires_at, created_at) SELECT printf('00000000-0000-4000-8000-%012d', i), printf('h%d', i), printf('bulk %d', i), '', 1, 0, i FROM n`).run()
+    const listed = await fabric.json<{ id: string; name: string }>('invitations', 'list')
+    expect(new Set(listed.map(({ id }) => id)).size).toBe(listed.length)
+    expect(listed.filter(({ name }) => name.startsWith('bulk'))).toHaveLength(450)
+    expect((await fabric.cli(['invitations', 'list'])).out.match(/^ID /gm)).toHaveLength(1)
+  })
+
+  it('makes hostile names harmless', async () => {
+    const database = await fabric.ems.miniflare.getD1Database('DB')
+    await database.prepare('UPDATE endpoints SET host_name = ?').bind('lap\u001b[2Jtop\u202e\nSPGW').run()
+    for (const argv of [['endpoints', 'list'], ['endpoints', 'show', laptop.uid], ['endpoints', 'list', '--json']]) {
+      const { out } = await fabric.cli(argv)
+      expect(out.replaceAll('\n', '')).not.toMatch(/[\p{Cc}\p{Cf}]/u)
+      expect(out).toMatch(/lap\\u001b\[2Jtop\\u202e\\(u000a|n)SPGW/)
+    }
+    const asked = await fabric.cli(['endpoints', 'deregister', laptop.uid], { terminal: true, stdin: 'n\n' })
+    expect(asked.err).toContain('Deregister lap\\u001b[2Jtop\\u202e\\u000aSPGW (')
+  })
+
+  it('says what to do when it is refused', async () => {
+    const remote = { environment: { ems: fabric.ems.address, token: 'wrong', tlsCa: `${fabric.directory}/tls-ca.pem` } }
+    expect(await run(['tags', 'list'], remote)).toMatchObject({ code: 1, out: '', err: expect.stringContaining('The token came from SALLYPORT_TOKEN; it must be the ADMIN_TOKEN') as string })
+    expect((await run(['tags', 'list'], { environment: { ...remote.environment, token: fabric.ems.adminToken } })).code).toBe(0)
+    const untrusted = await run(['tags', 'list'], { environment: { ems: fabric.ems.address, token: 'wrong' } })
+    expect(untrusted).toMatchObject({ code: 1, err: expect.stringContaining('give its root: --tls-ca FILE') as string })
+    expect(await fabric.cli(['invitations', 'create', '--uses', '0'])).toMatchObject({ code: 1, err: expect.stringMatching(/not acceptable\.\n {2}\/uses: /) as string })
+    expect(await fabric.cli(['rule-sets', 'delete', 'none', '--yes'])).toMatchObject({ code: 1, err: 'There is no rule set "none".\ncli rule-sets list shows what there is.\n' })
+  })
+
+  it('revokes a certificate, deletes a rule set, deregisters', async () => {
+    const [{ certificates }] = await fabric.json<{ certificates: { serial: string }[] }>('endpoints', 'show', laptop.uid) as [{ certificates: { serial: string }[] }]
+    expect(await fabric.json('endpoints', 'revoke', laptop.uid, certificates[0]?.serial ?? '')).toEqual([{ ok: true }])
+    expect((await fabric.cli(['endpoints', 'show', laptop.uid])).out).toContain('certificates\n  none\n')
+    await expect(laptop.report('12.2')).rejects.toMatchObject({ code: 'certificate_revoked' })
+    expect(await fabric.cli(['rule-sets', 'delete', 'hosts'], { terminal: true, stdin: 'y\n' })).toMatchObject({ code: 0, err: expect.stringContaining('The rule set "hosts" is deleted.') as string })
+    expect((await fabric.json<{ name: string }>('tags', 'list')).map(({ name }) => name)).toEqual(['modern'])
+    expect(await fabric.cli(['endpoints', 'deregister', laptop.uid, '--reason', 'sold', '--yes'])).toMatchObject({ code: 0, err: `${laptop.uid} is deregistered.\n` })
+    expect((await fabric.cli(['endpoints', 'list'])).out).toContain(' deregistered ')
+  })
+
+  it('has tried every command', () => {
+    expect(commands.map(({ name }) => name).filter((name) => ![...fabric.done].some((ran) => `${ran} `.startsWith(`${name} `)))).toEqual([])
+  })
+})
