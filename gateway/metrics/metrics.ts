@@ -11,6 +11,12 @@ export interface Metrics {
   propagated(ms: number): void
   /** ms from the EMS accepting a change to a session being cut by it. */
   cut(ms: number): void
+  /** ms from the EMS accepting a change to the packet filter holding it. */
+  filtered(ms: number): void
+  /** Addresses and MACs in the packet filter's sets. */
+  filterElements(count: number): void
+  /** The sets were not as they had been left. */
+  filterMended(): void
   /** EMS clock minus ours, ms. */
   clockOffset(ms: number): void
   readonly contentType: string
@@ -28,6 +34,9 @@ export function createMetrics(): Metrics {
   const sessions = new Gauge({ name: 'sallyport_open_sessions', help: 'Sessions that are open now.', registers })
   const propagation = new Histogram({ name: 'sallyport_propagation_seconds', help: 'From the EMS accepting a change to this gateway applying it.', buckets, registers })
   const cuts = new Histogram({ name: 'sallyport_cut_seconds', help: 'From the EMS accepting a change to a session being cut by it.', buckets, registers })
+  const filtering = new Histogram({ name: 'sallyport_filter_seconds', help: 'From the EMS accepting a change to the packet filter holding it.', buckets, registers })
+  const elements = new Gauge({ name: 'sallyport_filter_elements', help: 'Addresses and MACs in the packet filter.', registers })
+  const mended = new Counter({ name: 'sallyport_filter_mended_total', help: 'Times that the sets of the packet filter were not as this gateway had left them.', registers })
   const offset = new Gauge({ name: 'sallyport_clock_offset_seconds', help: 'Clock of the EMS minus the clock of this gateway.', registers })
   let age: () => number | null = () => null
   const snapshotAge = new Gauge({
@@ -46,6 +55,9 @@ export function createMetrics(): Metrics {
     // Clocks differ by milliseconds: a negative duration would lower the sum for ever.
     propagated: (ms) => propagation.observe(Math.max(0, ms) / 1000),
     cut: (ms) => cuts.observe(Math.max(0, ms) / 1000),
+    filtered: (ms) => filtering.observe(Math.max(0, ms) / 1000),
+    filterElements: (count) => elements.set(count),
+    filterMended: () => mended.inc(),
     clockOffset: (ms) => offset.set(ms / 1000),
     contentType: registry.contentType,
     text: () => registry.metrics(),

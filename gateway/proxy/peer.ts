@@ -3,6 +3,7 @@ import type { TLSSocket } from 'node:tls'
 import type { Presented } from '../../domain/access/decide.ts'
 import { readCertificate } from '../../identity/certificate.ts'
 
+export type ProvedPeer = Extract<Presented, { status: 'proved' }>
 type Peer = Pick<TLSSocket, 'authorized' | 'authorizationError' | 'getPeerX509Certificate'>
 
 /** OpenSSL's verdict on the chain, in our words. */

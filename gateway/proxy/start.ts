@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import { createSecureServer, Http2ServerRequest, type Http2ServerResponse, type ServerHttp2Session } from 'node:http2'
 import type { AddressInfo, Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import type { Presented } from '../../domain/access/decide.ts'
 import type { Log } from '../../node/logging.ts'
 import type { Audit } from '../audit/audit.ts'
 import type { Metrics } from '../metrics/metrics.ts'
@@ -11,7 +12,7 @@ import { readAuthority } from './authority.ts'
 import { socketCarrier, streamCarrier } from './connect.ts'
 import { answer, forward, type AnyRequest, type AnyResponse } from './forward.ts'
 import { createJudge, type Question } from './judge.ts'
-import { createPeerReader } from './peer.ts'
+import { createPeerReader, type ProvedPeer } from './peer.ts'
 import type { PolicyStore } from './policy-store.ts'
 import { createResolver, systemResolve, type Resolve } from './resolve.ts'
 import { createSessions } from './sessions.ts'
@@ -39,6 +40,8 @@ export interface ProxyOptions {
   readonly resolve?: Resolve
   /** Addresses that only a service which lists them may reach: the EMS's. */
   readonly alsoRefused?: () => readonly string[]
+  /** A device proved itself over a connection from `address`. @returns told once when the connection has closed */
+  readonly onProved?: (peer: ProvedPeer, address: string) => () => void
   readonly limits?: { readonly sessions?: number; readonly connections?: number; readonly connectMs?: number }
 }
 export interface Proxy {
@@ -80,6 +83,12 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   const sockets = new Set<Socket>()
   const warn = (event: string, sentence: string) => (error: Error) => log.warn({ event, cause: error.message }, sentence)
 
+  const met = new WeakSet()
+  const meet = (session: ServerHttp2Session | Socket, peer: Presented, address: string | undefined) => {
+    if (peer.status !== 'proved' || options.onProved === undefined || address === undefined || met.has(session)) return
+    met.add(session)
+    session.once('close', options.onProved(peer, address))
+  }
   server.on('connection', (socket: Socket) => {
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
@@ -90,7 +99,9 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   server.on('session', (session: ServerHttp2Session) => {
     session.on('error', warn('http2_failed', 'An HTTP/2 connection failed'))
     session.setLocalWindowSize(16 << 20)
-    if (peerOf(session, session.socket as TLSSocket).status !== 'proved') session.setTimeout(UNPROVED_LIMIT, () => session.destroy())
+    const peer = peerOf(session, session.socket as TLSSocket)
+    meet(session, peer, session.socket.remoteAddress)
+    if (peer.status !== 'proved') session.setTimeout(UNPROVED_LIMIT, () => session.destroy())
   })
   server.on('tlsClientError', warn('tls_refused', 'A TLS handshake failed'))
   server.on('clientError', (error: Error, socket: Socket) => {
@@ -104,6 +115,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     const socket = request instanceof Http2ServerRequest ? request.stream.session?.socket : request.socket
     const session = request instanceof Http2ServerRequest ? request.stream.session : request.socket
     const certificate = session === undefined || socket === undefined ? { status: 'none' as const } : peerOf(session, socket as TLSSocket)
+    if (session !== undefined) meet(session, certificate, socket?.remoteAddress)
     return { protocol, host, port, certificate, source: socket === undefined ? 'unknown:0' : source(socket) }
   }
   const notAnAuthority = { host: 'not-an-authority', port: 0 }
