@@ -1,5 +1,6 @@
 // The part of the rules that agents answer, and how an agent answers it.
-import type { OsType, Sections } from '../../protocol/facts.ts'
+import { utf8ToBytes } from '@noble/hashes/utils.js'
+import { osType, type OsType, type Sections } from '../../protocol/facts.ts'
 import type { AgentRules, Condition, RuleSet } from '../../protocol/rules.ts'
 import { unprintable } from '../../protocol/text.ts'
 import { conditionKey } from './condition-key.ts'
@@ -7,8 +8,9 @@ import type { Observation } from './condition-type.ts'
 import type { Device, WatchTargets } from './device.ts'
 import { readCondition } from './registry.ts'
 
-/** As many as an agent takes (protocol/rules.ts): one more and it would refuse the whole document. */
+/** As many as an agent takes (protocol/rules.ts), and as large as a document may be: one more and it would refuse the whole. */
 const MOST_CONDITIONS = 1000
+const MOST_BYTES = 256 * 1024
 
 /** Every agent-side condition of enabled rule sets for one OS, each once. What is above the limit is never asked, so it stays unknown and passes nothing. */
 export function agentRulesFor(os: OsType, ruleSets: readonly RuleSet[], revision: number): AgentRules {
@@ -21,8 +23,14 @@ export function agentRulesFor(os: OsType, ruleSets: readonly RuleSet[], revision
       conditions.set(key, { key, condition: { ...condition, negate: false } })
     }
   }
-  return { revision, conditions: [...conditions.values()].sort((a, b) => (a.key < b.key ? -1 : 1)).slice(0, MOST_CONDITIONS) }
+  let bytes = 0
+  const fits = (asked: AgentRules['conditions'][number]) => (bytes += utf8ToBytes(JSON.stringify(asked)).length) <= MOST_BYTES
+  return { revision, conditions: [...conditions.values()].sort((a, b) => (a.key < b.key ? -1 : 1)).slice(0, MOST_CONDITIONS).filter(fits) }
 }
+
+/** What a rule set asks of agents, as one text: agents need not hear of an edit that leaves it as it is. */
+export const questionsOf = (ruleSet: RuleSet | null): string =>
+  JSON.stringify(osType.options.map((os) => agentRulesFor(os, ruleSet === null ? [] : [ruleSet], 0).conditions.map(({ key }) => key)))
 
 /** Answers conditions on the device. An answer's time moves only when the answer changed. What this agent does not know or can not look at is unknown. */
 export async function answerConditions(rules: AgentRules, device: Device, previous: Sections['verdicts']['answers'], now: number): Promise<Sections['verdicts']> {

@@ -19,6 +19,8 @@ export interface CompiledRuleSet {
   readonly logic: Logic
   readonly logicText: string
   readonly sections: ReadonlySet<SectionName>
+  /** Why it can't be worked out: its tag is then unknown, whatever the facts and whatever was found before. null: it can. */
+  readonly broken: string | null
 }
 export interface CompiledRules {
   readonly revision: number
@@ -27,7 +29,7 @@ export interface CompiledRules {
   readonly byTag: ReadonlyMap<string, readonly RuleSet[]>
 }
 
-/** Compiles what {@link checkRuleSet} has passed. Throws on anything else: stored rules that can't be read are a failure. */
+/** Compiles stored rule sets. One that can't be read (written by another version, or damaged) is kept as broken: its tag is unknown, and the others go on. */
 export function compileRules(ruleSets: readonly RuleSet[], revision: number): CompiledRules {
   const byOs: Record<OsType, CompiledRuleSet[]> = { linux: [], windows: [], macos: [] }
   const byTag = new Map<string, RuleSet[]>()
@@ -45,15 +47,15 @@ export function compileRules(ruleSets: readonly RuleSet[], revision: number): Co
 function compileFor(ruleSet: RuleSet, os: OsType): CompiledRuleSet | null {
   const rules = ruleSet.rules[os]
   if (rules === undefined) return null
-  const conditions = rules.conditions.map((condition): CompiledCondition => {
+  const logicText = rules.logic ?? rules.conditions.map((_, index) => index + 1).join(' and ')
+  const broken = (why: string): CompiledRuleSet => ({ ruleSet, conditions: [], logic: allOf(0), logicText, sections: new Set(), broken: why })
+  const conditions: CompiledCondition[] = []
+  for (const condition of rules.conditions) {
     const read = readCondition(condition)
-    if (!read.ok) throw new Error(`rule set ${ruleSet.id}: ${read.errors.map(({ detail }) => detail).join('; ')}`)
-    return { type: read.type, params: read.params, negate: read.negate, key: read.type.side === 'agent' ? conditionKey(condition) : null }
-  })
-  const parsed = rules.logic === undefined ? { ok: true as const, logic: allOf(conditions.length) } : parseLogic(rules.logic, conditions.length)
-  if (!parsed.ok) throw new Error(`rule set ${ruleSet.id}: ${parsed.detail}`)
-  return {
-    ruleSet, conditions, logic: parsed.logic, logicText: rules.logic ?? conditions.map((_, index) => index + 1).join(' and '),
-    sections: new Set(conditions.map(({ type }) => type.section)),
+    if (!read.ok) return broken(read.errors.map(({ detail }) => detail).join('; '))
+    conditions.push({ type: read.type, params: read.params, negate: read.negate, key: read.type.side === 'agent' ? conditionKey(condition) : null })
   }
+  const parsed = rules.logic === undefined ? { ok: true as const, logic: allOf(conditions.length) } : parseLogic(rules.logic, conditions.length)
+  if (!parsed.ok) return broken(parsed.detail)
+  return { ruleSet, conditions, logic: parsed.logic, logicText, sections: new Set(conditions.map(({ type }) => type.section)), broken: null }
 }

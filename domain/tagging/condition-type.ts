@@ -16,6 +16,8 @@ export interface Verdict extends Finding {
   readonly section: SectionName
   readonly factAt: number | null
   readonly provenance: 'claimed' | 'proved' | null
+  /** Why it could not be worked out, for the log: a defect of ours, or a fact that is damaged. */
+  readonly failure?: string
 }
 /** An answer of an agent-side condition. */
 export interface Observation { readonly value: VerdictValue; readonly seen: string }

@@ -17,7 +17,13 @@ export interface Evaluation {
   readonly nextDue: number | null
   /** Ids of the rule sets that were worked out. */
   readonly evaluated: string[]
+  /** What could not be worked out and is unknown for that reason; it falls due again by itself. */
+  readonly failures: readonly Failure[]
 }
+export interface Failure { readonly ruleSet: string; readonly detail: string }
+
+/** What failed is worked out again this much later: by then another version of the EMS may run. */
+const AGAIN_AFTER_MS = 21_600_000
 
 const lasting: Timed = { value: 'false', validUntil: null }
 const undecided: Timed = { value: 'unknown', validUntil: null }
@@ -28,25 +34,35 @@ export function osOf(facts: Facts): OsType | null {
   return known.success ? known.data : null
 }
 
-/** Works out one rule set. */
-export function evaluateRuleSet({ conditions, logic }: CompiledRuleSet, os: OsType, facts: Facts, now: number): Timed {
-  return workOut(logic, (index) => {
+/** Works out one rule set; `failures` takes what could not be. */
+export function evaluateRuleSet({ ruleSet, conditions, logic, broken }: CompiledRuleSet, os: OsType, facts: Facts, now: number, failures: Failure[] = []): Timed {
+  if (broken !== null) return undecided
+  const before = failures.length
+  const { value, validUntil } = workOut(logic, (index) => {
     const condition = conditions[index]
-    return condition === undefined ? undecided : truthOf(verdictOf(condition, os, facts, now), condition.negate)
+    if (condition === undefined) return undecided
+    const verdict = verdictOf(condition, os, facts, now)
+    if (verdict.failure !== undefined) failures.push({ ruleSet: ruleSet.id, detail: verdict.failure })
+    return truthOf(verdict, condition.negate)
   })
+  return { value, validUntil: failures.length === before ? validUntil : Math.min(validUntil ?? Infinity, now + AGAIN_AFTER_MS) }
 }
 
 /**
  * Evaluates an endpoint. While its OS is not known, nobody can say which rules are its own: every tag is unknown.
- * @param changed sections whose facts changed, or `all` (new rules, or first report)
- * @param previous verdicts of the same rules' revision; used for rule sets that read nothing that changed and are not due
+ * @param changed sections whose facts changed, or `all` (first report, or nothing is known of the verdicts before)
+ * @param touched ids of the rule sets whose meaning changed since `previous` was worked out
+ * @param previous verdicts; used for rule sets that were not touched, read nothing that changed, and are not due
  * @param now ms
  */
-export function evaluateEndpoint(given: { rules: CompiledRules; facts: Facts; changed: readonly SectionName[] | 'all'; previous: RuleVerdicts; now: number }): Evaluation {
+export function evaluateEndpoint(given: {
+  rules: CompiledRules; facts: Facts; changed: readonly SectionName[] | 'all'; touched?: ReadonlySet<string>; previous: RuleVerdicts; now: number
+}): Evaluation {
   const { rules, facts, previous, now } = given
   const os = osOf(facts)
   const verdicts: Record<string, Timed> = {}
   const evaluated: string[] = []
+  const failures: Failure[] = []
   const byTag = new Map<string, Timed[]>()
   const note = (id: string, tagUid: string, verdict: Timed) => {
     if (verdict.value !== 'false' || verdict.validUntil !== null) verdicts[id] = verdict
@@ -62,9 +78,9 @@ export function evaluateEndpoint(given: { rules: CompiledRules; facts: Facts; ch
     for (const compiled of rules.byOs[os]) {
       const { id, tagUid } = compiled.ruleSet
       const before = previous[id] ?? lasting
-      const stands = changed !== null && !reads(compiled, changed) && (before.validUntil === null || before.validUntil > now)
+      const stands = changed !== null && compiled.broken === null && given.touched?.has(id) !== true && !reads(compiled, changed) && (before.validUntil === null || before.validUntil > now)
       if (!stands) evaluated.push(id)
-      note(id, tagUid, stands ? before : evaluateRuleSet(compiled, os, facts, now))
+      note(id, tagUid, stands ? before : evaluateRuleSet(compiled, os, facts, now, failures))
     }
   }
   const tags = [...byTag].flatMap(([tagUid, giving]): TagState[] => {
@@ -73,7 +89,7 @@ export function evaluateEndpoint(given: { rules: CompiledRules; facts: Facts; ch
   }).sort((a, b) => (a.tagUid < b.tagUid ? -1 : 1))
   const changedRuleSets = [...new Set([...Object.keys(previous), ...Object.keys(verdicts)])]
     .filter((id) => (previous[id] ?? lasting).value !== (verdicts[id] ?? lasting).value)
-  return { verdicts, tags, changedRuleSets, nextDue: earliest(Object.values(verdicts)), evaluated }
+  return { verdicts, tags, changedRuleSets, nextDue: earliest(Object.values(verdicts)), evaluated, failures }
 }
 
 const reads = ({ sections }: CompiledRuleSet, changed: ReadonlySet<SectionName>): boolean => {

@@ -42,9 +42,14 @@ function notForThisSystem(ruleSet: RuleSet, os: OsType | null, facts: Facts): Ti
   return { value, validUntil: null, explained: { ...named(ruleSet), value, logic: '1', conditions: [condition] } }
 }
 
-const explainConditions = ({ conditions }: CompiledRuleSet, os: OsType, facts: Facts, now: number): ConditionExplanation[] => conditions.map((condition) => {
-  const { type, params, negate } = condition
-  const { value, seen, section, factAt, provenance } = verdictOf(condition, os, facts, now)
-  const wanted = type.wanted(params)
-  return { type: type.type, negate, value, seen, wanted: negate ? `not: ${wanted}` : wanted, section, factAt, provenance, mend: type.mend(params, negate) }
-})
+function explainConditions({ conditions, broken }: CompiledRuleSet, os: OsType, facts: Facts, now: number): ConditionExplanation[] {
+  if (broken !== null) {
+    return [{ type: 'rule-set', negate: false, value: 'unknown', seen: `the rule set can not be read: ${broken}`, wanted: 'a rule set that this EMS can read', section: 'os', factAt: null, provenance: null, mend: 'Ask an administrator to save the rule set anew.' }]
+  }
+  return conditions.map((condition) => {
+    const { type, params, negate } = condition
+    const { value, seen, section, factAt, provenance } = verdictOf(condition, os, facts, now)
+    const wanted = type.wanted(params)
+    return { type: type.type, negate, value, seen, wanted: negate ? `not: ${wanted}` : wanted, section, factAt, provenance, mend: type.mend(params, negate) }
+  })
+}

@@ -1,6 +1,7 @@
 // Whether a rule set can be taken: every condition by its type, every OS supported, the logic well formed. Errors name the exact place.
+import canonicalize from 'canonicalize'
 import type { OsType } from '../../protocol/facts.ts'
-import type { OsRules, RuleSetInput } from '../../protocol/rules.ts'
+import type { OsRules, RuleSet, RuleSetInput } from '../../protocol/rules.ts'
 import { parseLogic } from './logic.ts'
 import { readCondition } from './registry.ts'
 
@@ -22,3 +23,8 @@ function checkOs(os: OsType, rules: OsRules): PlacedError[] {
   const parsed = parseLogic(rules.logic, rules.conditions.length)
   return parsed.ok ? errors : [...errors, { pointer: `/rules/${os}/logic`, detail: parsed.detail }]
 }
+
+/** What decides, as one text: an edit that leaves it as it is (a name, a comment, a message) changes no verdict. */
+export const meaningOf = ({ tagUid, enabled, rules }: RuleSet): string => canonicalize({ tagUid, enabled, rules }) ?? ''
+/** The systems that a rule set decides about. */
+export const systemsOf = ({ enabled, rules }: RuleSet): OsType[] => (enabled ? Object.keys(rules) as OsType[] : [])

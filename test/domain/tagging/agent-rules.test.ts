@@ -1,6 +1,6 @@
 // What agents are asked, and how they answer.
 import { describe, expect, it } from 'vitest'
-import { agentRulesFor, answerConditions, watchTargets } from '../../../domain/tagging/agent-rules.ts'
+import { agentRulesFor, answerConditions, questionsOf, watchTargets } from '../../../domain/tagging/agent-rules.ts'
 import { conditionKey } from '../../../domain/tagging/condition-key.ts'
 import type { Device } from '../../../domain/tagging/device.ts'
 import { sections } from '../../../protocol/facts.ts'
@@ -21,6 +21,18 @@ describe('the rules that agents get', () => {
   it('stay a document that agents take, however many questions there are', () => {
     const many = Array.from({ length: 40 }, (_, n) => ruleSet(n, { conditions: Array.from({ length: 32 }, (__, m) => ({ ...marker, path: `/etc/${n}-${m}` })) }))
     expect(agentRules.safeParse(agentRulesFor('linux', many, 1)).success).toBe(true)
+  })
+  it('stay a document that agents take, however long the questions are', () => {
+    const long = Array.from({ length: 32 }, (_, n) => ruleSet(n, { conditions: Array.from({ length: 32 }, (__, m) => ({ ...marker, path: `/${n}-${m}/${'é'.repeat(1000)}` })) }))
+    const asked = agentRulesFor('linux', long, 1)
+    expect(asked.conditions.length).toBeGreaterThan(50)
+    expect(Buffer.byteLength(JSON.stringify(asked)) * 4 / 3).toBeLessThan(512 * 1024)
+  })
+  it('are the same questions whatever else of a rule set is edited', () => {
+    const asks = ruleSet(1, { conditions: [marker, atLeast('12')] })
+    expect(questionsOf({ ...asks, name: 'other', message: 'other', rules: { linux: { conditions: [negated(marker), atLeast('13')], logic: '1 or 2' } } })).toBe(questionsOf(asks))
+    for (const other of [null, { ...asks, enabled: false }, ruleSet(1, { conditions: [sshd] }), { ...asks, rules: { windows: { conditions: [marker] } } }]) expect(questionsOf(other)).not.toBe(questionsOf(asks))
+    expect(questionsOf(ruleSet(1, { conditions: [atLeast('12')] }))).toBe(questionsOf(null))
   })
   it('say what to watch', () => { expect(watchTargets(rules)).toEqual({ files: ['/etc/marker'], processes: ['sshd'] }) })
 })

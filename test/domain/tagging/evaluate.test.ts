@@ -3,6 +3,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { compileRules } from '../../../domain/tagging/compile.ts'
 import { evaluateEndpoint, type RuleVerdicts } from '../../../domain/tagging/evaluate.ts'
+import { explainTag } from '../../../domain/tagging/explain.ts'
+import { meaningOf } from '../../../domain/tagging/rule-set.ts'
 import type { Facts, SectionName } from '../../../protocol/facts.ts'
 import type { Condition, RuleSet } from '../../../protocol/rules.ts'
 import { agent, answers, atLeast, evaluate, managed, marker, negated, network, now, office, os, ruleSet, scan, sshd, uuid, vulnerable } from './endpoint-facts.ts'
@@ -36,6 +38,7 @@ const withOs: fc.Arbitrary<Facts> = fc.record(valueOf(now), { requiredKeys: ['os
 const anyHistory = fc.array(fc.record({ set: anyFacts, gone: fc.subarray([...reported], { maxLength: 1 }), wait: fc.integer({ min: 0, max: 120_000 }), toDue: fc.boolean() }), { minLength: 1, maxLength: 6 })
 
 const states = (rules: readonly RuleSet[], facts: Facts, at = now) => new Map(evaluate(rules, facts, at).tags.map(({ tagUid, state }) => [tagUid, state]))
+const meaningIn = (rules: readonly RuleSet[], id: string) => rules.filter((each) => each.id === id).map(meaningOf).join()
 const tagsOf = (rules: readonly RuleSet[]) => [...new Set(rules.map(({ tagUid }) => tagUid))]
 
 describe('evaluation', () => {
@@ -62,6 +65,31 @@ describe('evaluation', () => {
         step([])
       }
     }), { numRuns: 300 })
+  })
+  it('after edits of the rules, works out what they touched and no more, and gives what it gives from scratch', () => {
+    const step = fc.record({ rules: anyRules, facts: withOs, wait: fc.integer({ min: 0, max: 120_000 }) })
+    fc.assert(fc.property(fc.array(step, { minLength: 2, maxLength: 5 }), (history) => {
+      let [previous, before, facts, at]: [RuleVerdicts, RuleSet[], Facts, number] = [{}, [], {}, now]
+      for (const { rules, facts: then, wait } of history) {
+        const touched = new Set([...before, ...rules].map(({ id }) => id).filter((id) => meaningIn(before, id) !== meaningIn(rules, id)))
+        const compiled = compileRules(rules, 1)
+        const edited = evaluateEndpoint({ rules: compiled, facts, changed: Object.keys(facts).length === 0 ? 'all' : [], touched, previous, now: at })
+        const scratch = (given: Facts) => evaluateEndpoint({ rules: compiled, facts: given, changed: 'all', previous: {}, now: at })
+        expect({ ...edited, evaluated: [], changedRuleSets: [] }).toEqual({ ...scratch(facts), evaluated: [], changedRuleSets: [] })
+        const changed = reported.filter((section) => facts[section] !== then[section])
+        const reportedToo = evaluateEndpoint({ rules: compiled, facts: then, changed, touched: new Set(), previous: edited.verdicts, now: at })
+        expect({ ...reportedToo, evaluated: [], changedRuleSets: [] }).toEqual({ ...scratch(then), evaluated: [], changedRuleSets: [] })
+        ;[previous, before, facts, at] = [reportedToo.verdicts, rules, then, at + wait]
+      }
+    }), { numRuns: 300 })
+  })
+  it('of one edited rule set among many works out that one only', () => {
+    const rules = Array.from({ length: 200 }, (_, n) => ruleSet(n, { conditions: [atLeast(String(n % 20))] }))
+    const first = evaluate(rules, { os: os('12') })
+    const edited = rules.map((each, n) => (n === 7 ? ruleSet(7, { conditions: [atLeast('13')] }) : each))
+    const again = evaluateEndpoint({ rules: compileRules(edited, 2), facts: { os: os('12') }, changed: [], touched: new Set([uuid(7)]), previous: first.verdicts, now })
+    expect([again.evaluated, again.changedRuleSets]).toEqual([[uuid(7)], [uuid(7)]])
+    expect(again.tags).toEqual(evaluate(edited, { os: os('12') }).tags)
   })
   it('tells an instant before which no tag changes by itself, and until which each tag stands', () => {
     fc.assert(fc.property(anyRules, withOs, fc.nat(300_000), (rules, facts, later) => {
@@ -127,5 +155,27 @@ describe('what is not known', () => {
     expect(unknown.tags).toEqual([1001, 1002].map((tag) => ({ tagUid: uuid(tag), state: 'unknown', validUntil: null })))
     const known = evaluateEndpoint({ rules: compileRules(rules, 1), facts: { os: os('11'), vulnerabilities: scan([]) }, changed: ['os', 'vulnerabilities'], previous: unknown.verdicts, now })
     expect(known).toMatchObject({ tags: [], changedRuleSets: [uuid(1), uuid(2)] })
+  })
+  it('is every tag of a rule set that can not be read, whatever was found before; the others go on', () => {
+    const sound = ruleSet(1, { conditions: [atLeast('12')] })
+    const stored: [string, RuleSet][] = [
+      ['of a type that is not there', ruleSet(2, { conditions: [{ type: 'gone', negate: false }] })],
+      ['with parameters of another version', ruleSet(2, { conditions: [{ ...atLeast('12'), version: 12 }] })],
+      ['with logic over what is not there', ruleSet(2, { conditions: [atLeast('12')], logic: '1 and 2' })],
+    ]
+    for (const [what, broken] of stored) {
+      const rules = compileRules([sound, broken], 2)
+      const after = evaluateEndpoint({ rules, facts: { os: os('12') }, changed: [], touched: new Set(), previous: { [uuid(1)]: { value: 'true', validUntil: null }, [uuid(2)]: { value: 'true', validUntil: null } }, now })
+      expect([what, after.tags.map(({ tagUid, state }) => [tagUid, state])]).toEqual([what, [[uuid(1001), 'present'], [uuid(1002), 'unknown']]])
+      expect(explainTag({ tagUid: uuid(1002), rules, facts: { os: os('12') }, now })).toMatchObject({ state: 'unknown', ruleSets: [{ value: 'unknown', conditions: [{ value: 'unknown' }] }] })
+    }
+  })
+  it('is a condition that fails on a fact of the wrong shape: its endpoint keeps its other tags, and it falls due again', () => {
+    const rules = [ruleSet(1, { conditions: [office] }), ruleSet(2, { conditions: [negated(office)] }), ruleSet(3, { conditions: [atLeast('12')] })]
+    const torn = { ...network(), value: {} as never }
+    const { tags, failures, nextDue } = evaluate(rules, { os: os('12'), network: torn })
+    expect(tags.map(({ tagUid, state }) => [tagUid, state])).toEqual([[uuid(1001), 'unknown'], [uuid(1002), 'unknown'], [uuid(1003), 'present']])
+    expect([failures.map(({ ruleSet: id }) => id), (nextDue ?? 0) > now]).toEqual([[uuid(1), uuid(2)], true])
+    expect(explainTag({ tagUid: uuid(1001), rules: compileRules(rules, 1), facts: { os: os('12'), network: torn }, now })?.state).toBe('unknown')
   })
 })
