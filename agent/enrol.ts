@@ -1,7 +1,6 @@
 // Enrolment: an invitation becomes a UID, a certificate and the first documents. The EMS proves itself by the invitation's pin before it is told anything.
 import { createHash } from 'node:crypto'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
 import { createCsr } from '../identity/request.ts'
 import { trustAuthority } from '../identity/certificate.ts'
 import { createControlClient } from '../node/control-client.ts'
@@ -10,13 +9,14 @@ import { keyInFile, removePrivateFile } from '../node/key-store.ts'
 import type { Log } from '../node/logging.ts'
 import { Fault } from '../protocol/faults.ts'
 import { PROTOCOL } from '../protocol/ids.ts'
-import { INVITATION_PREFIX, readInvitation } from '../protocol/invitation.ts'
+import { INVITATION_PREFIX, readInvitation, type Invitation } from '../protocol/invitation.ts'
 import { enrol } from '../protocol/operations/public.ts'
-import { readIdentity, stateFiles, writeIdentity, type AgentIdentity } from './certificates/identity-store.ts'
+import { clearLeftovers, enrolmentKey, readIdentity, readLetGo, stateFiles, writeIdentity, type AgentIdentity } from './certificates/identity-store.ts'
 import { checkIssued } from './certificates/renew.ts'
 import { osTypeHere } from './posture/portable.ts'
 import { asLine } from './posture/read.ts'
 import { openDocumentStore } from './profile/document-store.ts'
+import { lockState } from './state-lock.ts'
 import { AGENT_VERSION } from './version.ts'
 
 export interface EnrolOptions {
@@ -33,35 +33,49 @@ export interface EnrolOptions {
  * `bad_certificate` when whoever answers does not hold the pinned CA, and what the EMS refuses.
  * The key is on disk before it is used: repeating after a lost reply gives the same UID.
  */
-export async function enrolAgent({ invitation, stateDirectory, tlsCa, ownerUid, now, log }: EnrolOptions): Promise<AgentIdentity> {
-  const read = readInvitation(INVITATION_PREFIX, invitation.trim())
-  if (read === null) throw new Fault('invalid', 'This is not an invitation, or it was damaged when it was copied.')
+export async function enrolAgent(options: EnrolOptions): Promise<AgentIdentity> {
+  const read = readInvitation(INVITATION_PREFIX, options.invitation.trim())
+  if (read === null) throw new Fault('invalid', 'This is not an invitation, or it was damaged when it was copied')
+  const lock = await lockState(options.stateDirectory)
+  try {
+    return await enrolLocked(options, read)
+  } finally {
+    lock.release()
+  }
+}
+
+async function enrolLocked({ stateDirectory, tlsCa, ownerUid, now, log }: EnrolOptions, invitation: Invitation): Promise<AgentIdentity> {
+  await clearLeftovers(stateDirectory)
   const already = await readIdentity(stateDirectory)
-  if (already !== null) throw new Fault('conflict', `This machine is enrolled already, as ${already.uid} at ${already.ems}.`)
+  const letGo = await readLetGo(stateDirectory)
+  if (already !== null && letGo?.uid !== already.uid) throw new Fault('conflict', `This machine is enrolled already, as ${already.uid} at ${already.ems}; only an administrator there can deregister it`)
   const files = stateFiles(stateDirectory)
   // One key per invitation: an EMS that refused must not recognise the key at the next.
-  const keyFile = join(stateDirectory, `enrolling-${createHash('sha256').update(read.code).digest('hex').slice(0, 16)}.key`)
-  const client = createControlClient({ ems: read.ems, tlsCa, now, log })
+  const keyFile = enrolmentKey(stateDirectory, createHash('sha256').update(invitation.code).digest('hex'))
+  const client = createControlClient({ ems: invitation.ems, tlsCa, now, log })
   try {
-    const introduced = await introduceEms(client, { ems: read.ems, pin: read.pin })
+    const introduced = await introduceEms(client, { ems: invitation.ems, pin: invitation.pin })
     const keys = await keyInFile(keyFile)
     const reply = await client.call(enrol, {
-      body: { invitation: read.code, csr: await createCsr(keys, 'agent'), hostName: asLine(hostname(), 253) || 'localhost', os: osTypeHere(), agentVersion: AGENT_VERSION, protocol: PROTOCOL },
+      body: { invitation: invitation.code, csr: await createCsr(keys, 'agent'), hostName: asLine(hostname(), 253) || 'localhost', os: osTypeHere(), agentVersion: AGENT_VERSION, protocol: PROTOCOL },
     })
     // TLS may end at a stranger whom the machine trusts: by the EMS's own instant only documents are dated, all else is verified.
     const emsNow = () => reply.emsTime
     const authorities = await Promise.all(introduced.certificates.map((pem) => trustAuthority(pem)))
     await checkIssued(reply.certificate, { uid: reply.uid, publicKey: keys.publicKey, authorities, now: emsNow() })
     await removePrivateFile(files.documents)
-    const documents = await openDocumentStore({ file: files.documents, uid: reply.uid, authorities: introduced.certificates, now: emsNow })
+    const documents = await openDocumentStore({ file: files.documents, uid: reply.uid, now: emsNow })
+    await documents.believe(introduced.certificates)
     for (const document of [reply.authorities, reply.licence, reply.rules, ...(reply.profile === null ? [] : [reply.profile])]) {
       const taken = await documents.take(document)
-      if (!taken.ok) throw new Fault('bad_certificate', `The EMS sent a document that is not acceptable (${taken.reason}).`)
+      if (!taken.ok) throw new Fault('bad_certificate', `The EMS sent a document that is not acceptable (${taken.reason})`)
     }
+    // A sequence of another enrolment would only be behind or ahead; it goes before the identity that would be reported under it.
+    await removePrivateFile(files.telemetry)
     const identity = await writeIdentity(stateDirectory, {
-      uid: reply.uid, ems: read.ems, pin: read.pin, enrolledAt: emsNow(), ownerUid, tlsCa: [...tlsCa], certificatePem: reply.certificate, privateKeyPem: keys.pem,
+      uid: reply.uid, ems: invitation.ems, pin: invitation.pin, enrolledAt: emsNow(), ownerUid, tlsCa: [...tlsCa], certificatePem: reply.certificate, privateKeyPem: keys.pem,
     })
-    for (const spent of [keyFile, files.letGo, files.telemetry]) await removePrivateFile(spent)
+    for (const spent of [keyFile, files.renewing, files.letGo]) await removePrivateFile(spent)
     log.info({ event: 'enrolled', uid: identity.uid, ems: identity.ems }, 'This machine is enrolled.')
     return identity
   } finally {

@@ -23,7 +23,10 @@ async function explainDecision(id: string, client: ControlClient, denial: Denial
   } catch (cause) {
     // The EMS may not reach the gateway that decided. What the gateway told us is still an explanation, with why the tags are as they are.
     if (!(cause instanceof Fault) || denial === null) throw cause
-    const { tags } = await client.call(ownTags, {}).catch(() => ({ tags: [] }))
+    const { tags } = await client.call(ownTags, {}).catch((again: unknown) => {
+      if (!(again instanceof Fault)) throw again
+      return { tags: [] }
+    })
     return { denial, decision: null, tags: tags.filter(({ tag }) => denial.tags.includes(tag)) }
   }
 }

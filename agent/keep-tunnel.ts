@@ -1,7 +1,9 @@
 // Keeps the local proxy running while there is a profile. A port that can't be had is said in the status and tried again; it stops nothing else.
 import type { Log } from '../node/logging.ts'
 import type { ProfileSettings } from '../protocol/profile.ts'
+import { systemFailure } from './failure.ts'
 import type { Denial } from './tunnel/denial.ts'
+import type { Timers } from './timers.ts'
 import { startTunnel, type Tunnel } from './tunnel/start.ts'
 
 export type TunnelState = { readonly running: true; readonly httpPort: number; readonly socksPort: number } | { readonly running: false; readonly reason: string }
@@ -22,6 +24,7 @@ export interface KeepTunnelOptions {
   readonly ownerUid: number
   readonly log: Log
   readonly now: () => number
+  readonly timers: Timers
   readonly onState: (state: TunnelState) => void
   readonly onDenial: (denial: Denial) => void
   readonly onDefect: (cause: unknown) => void
@@ -36,17 +39,17 @@ export async function keepTunnel(options: KeepTunnelOptions): Promise<KeptTunnel
   let tunnel: Tunnel | null = null
   let reason = 'no profile has been assigned'
   let closed = false
-  let retry: NodeJS.Timeout | undefined
+  let cancelRetry = () => {}
   let starting: Promise<void> = Promise.resolve()
 
   async function start(): Promise<void> {
     const first = options.settings()
     if (closed || tunnel !== null || first === null) return
-    clearTimeout(retry)
+    cancelRetry()
     try {
       tunnel = await startTunnel({
         settings: () => options.settings() ?? first, onSettings: options.onSettings, identity: options.identity, authorities: options.authorities,
-        ownerUid: options.ownerUid, log: options.log, now: options.now,
+        ownerUid: options.ownerUid, log: options.log, now: options.now, timers: options.timers,
         onDenial(denial) {
           denials.unshift(denial)
           denials.length = Math.min(denials.length, KEPT_DENIALS)
@@ -55,13 +58,11 @@ export async function keepTunnel(options: KeepTunnelOptions): Promise<KeptTunnel
       })
       options.onState(state())
     } catch (cause) {
-      const { code } = cause as NodeJS.ErrnoException
-      if (code !== 'EADDRINUSE' && code !== 'EACCES' && code !== 'EADDRNOTAVAIL') throw cause
-      reason = `port ${first.proxy.httpPort} or ${first.proxy.socksPort} can not be had (${code})`
+      if (systemFailure(cause) === null) throw cause
+      reason = `port ${first.proxy.httpPort} or ${first.proxy.socksPort} can not be had (${(cause as NodeJS.ErrnoException).code})`
       options.log.error({ event: 'tunnel-not-started', reason }, 'The local proxy is not running; it will be tried again.')
       options.onState(state())
-      retry = setTimeout(again, RETRY_MS)
-      retry.unref()
+      cancelRetry = options.timers.after(RETRY_MS, again)
     }
   }
   const again = () => { starting = starting.then(start).catch(options.onDefect) }
@@ -76,7 +77,7 @@ export async function keepTunnel(options: KeepTunnelOptions): Promise<KeptTunnel
     async close() {
       closed = true
       stopListening()
-      clearTimeout(retry)
+      cancelRetry()
       await starting
       await tunnel?.close()
       tunnel = null

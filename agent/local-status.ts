@@ -1,11 +1,12 @@
 // What a running agent tells on this machine: a unix socket in its state directory, open to its own account only. One question a connection, JSON both ways.
-import { rm } from 'node:fs/promises'
-import { connect, createServer } from 'node:net'
+import { chmod, rm } from 'node:fs/promises'
+import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { decision } from '../protocol/decisions.ts'
 import { licenceState } from '../protocol/profile.ts'
 import { tagExplanation } from '../protocol/rules.ts'
+import { sentenceFor } from './failure.ts'
 
 const tunnel = z.discriminatedUnion('running', [
   z.object({ running: z.literal(true), httpPort: z.number(), socksPort: z.number() }), z.object({ running: z.literal(false), reason: z.string() }),
@@ -22,6 +23,8 @@ export const agentStatus = z.object({
   /** Names and states; null when the EMS could not be asked. */
   tags: z.array(z.object({ tag: z.string(), state: z.enum(['present', 'absent', 'unknown']) })).nullable(),
   denials: z.array(denial),
+  /** What is wrong with the agent itself, and what to do about it. */
+  troubles: z.array(z.object({ kind: z.enum(['ems', 'storage', 'renewal', 'section', 'documents', 'user']), since: z.number(), sentence: z.string() })),
 })
 export type AgentStatus = z.infer<typeof agentStatus>
 
@@ -35,16 +38,22 @@ const question = z.discriminatedUnion('ask', [z.object({ ask: z.literal('status'
 const answer = z.object({ ok: z.boolean(), value: z.unknown(), message: z.string().optional() })
 export type Question = z.infer<typeof question>
 const MAX_QUESTION_BYTES = 4096
-const ANSWER_WITHIN_MS = 15_000
+/** Longer than the agent itself waits for its EMS. */
+const ANSWER_WITHIN_MS = 40_000
+/** What a socket's address holds on Linux; a little less elsewhere. */
+const MAX_SOCKET_PATH_BYTES = 103
 
 export const statusSocket = (stateDirectory: string): string => join(stateDirectory, 'status.sock')
 
-/** Throws when an agent runs with this state already: two would quarrel over sequence and certificate. */
+/** Answers questions until it is closed. Call it under the lock of the directory: a socket that stands there is a dead agent's. */
 export async function serveStatus(stateDirectory: string, tell: (question: Question) => Promise<unknown>): Promise<{ close(): Promise<void> }> {
   const path = statusSocket(stateDirectory)
-  if (await answers(path)) throw new Error(`an agent is running already with the state in ${stateDirectory}`)
+  if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) throw new Error(`The path of the state directory is too long for a socket in it (${path}). Choose a shorter one by --state.`)
   await rm(path, { force: true })
+  const sockets = new Set<Socket>()
   const server = createServer({ allowHalfOpen: true }, (socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
     let text = ''
     socket.setTimeout(ANSWER_WITHIN_MS, () => socket.destroy())
     socket.setEncoding('utf8')
@@ -56,23 +65,22 @@ export async function serveStatus(stateDirectory: string, tell: (question: Quest
     socket.on('end', () => {
       const asked = question.safeParse(parseJson(text))
       const told = asked.success ? tell(asked.data).then((value) => ({ ok: true, value })) : Promise.reject(new Error('not a question that this agent knows'))
-      void told.catch((cause: unknown) => ({ ok: false, value: null, message: cause instanceof Error ? cause.message : String(cause) })).then((reply) => socket.end(JSON.stringify(reply)))
+      void told.catch((cause: unknown) => ({ ok: false, value: null, message: sentenceFor(cause) })).then((reply) => socket.end(JSON.stringify(reply)))
     })
   })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(path, resolve)
   })
-  return { close: () => new Promise((resolve) => { server.close(() => resolve()) }) }
+  // The directory is private already, unless its owner opened it to be looked into.
+  await chmod(path, 0o600)
+  return {
+    close: () => new Promise((resolve) => {
+      server.close(() => resolve())
+      for (const socket of sockets) socket.destroy()
+    }),
+  }
 }
-
-const answers = (path: string): Promise<boolean> => new Promise((resolve) => {
-  const socket = connect(path, () => {
-    socket.destroy()
-    resolve(true)
-  })
-  socket.on('error', () => resolve(false))
-})
 
 /** Asks the running agent; null when none runs. Throws what it answers instead. */
 export async function askAgent(stateDirectory: string, asked: Question): Promise<unknown> {
@@ -80,16 +88,17 @@ export async function askAgent(stateDirectory: string, asked: Question): Promise
     const socket = connect(statusSocket(stateDirectory))
     let told = ''
     socket.setEncoding('utf8')
-    socket.setTimeout(ANSWER_WITHIN_MS, () => socket.destroy(new Error('the agent does not answer')))
+    socket.setTimeout(ANSWER_WITHIN_MS, () => socket.destroy(new Error('The agent does not answer.')))
     socket.on('connect', () => socket.end(JSON.stringify(asked)))
     socket.on('data', (chunk) => { told += String(chunk) })
-    socket.on('end', () => resolve(told))
+    socket.on('close', () => resolve(told))
     socket.on('error', (cause: NodeJS.ErrnoException) => (cause.code === 'ENOENT' || cause.code === 'ECONNREFUSED' ? resolve(null) : reject(cause)))
   })
   if (text === null) return null
-  const read = answer.parse(parseJson(text))
-  if (!read.ok) throw new Error(read.message ?? 'the agent could not answer')
-  return read.value
+  const read = answer.safeParse(parseJson(text))
+  if (!read.success) throw new Error('The agent ended before it had answered. Is it still running?')
+  if (!read.data.ok) throw new Error(read.data.message ?? 'The agent could not answer.')
+  return read.data.value
 }
 
 const parseJson = (text: string): unknown => {

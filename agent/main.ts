@@ -6,46 +6,71 @@ import { environment, readArguments, UsageError } from '../node/config.ts'
 import { runUntilSignal } from '../node/life-cycle.ts'
 import { createLog } from '../node/logging.ts'
 import { Fault } from '../protocol/faults.ts'
+import { describeLetGo, readIdentity, readLetGo } from './certificates/identity-store.ts'
 import { enrolAgent } from './enrol.ts'
+import { sentenceFor } from './failure.ts'
 import { agentStatus, askAgent, explanation, type Question } from './local-status.ts'
-import { readSetting, saveUserSaid, settings } from './posture/user.ts'
+import { readPicture } from './posture/pictures.ts'
+import { readCommand } from './posture/read.ts'
+import { findAccount } from './posture/user.ts'
+import { readSetting, saveUserSaid, settings } from './posture/user-said.ts'
 import { describeExplanation, describeStatus } from './print.ts'
 import { startAgent } from './start.ts'
 
 const help = `Usage: agent VERB [--state DIR]
 
-  enrol INVITATION [--tls-ca FILE]   enrol this machine with the EMS that the invitation names
+  enrol INVITATION [--user NAME] [--tls-ca FILE]
+                                     enrol this machine with the EMS that the invitation names
   run                                report, follow the profile and serve the local proxy until SIGTERM
-  status [--json]                    what the running agent is doing: profile, channel, proxy, tags, refusals
+  status [--json]                    what the running agent is doing: profile, channel, proxy, tags, refusals, troubles
   explain SUBJECT [--json]           why a tag (by name or id) is as it is, or why a decision (by id) was taken
   set NAME=VALUE …                   what you say of yourself: ${settings.join(', ')}; an empty value takes it back
 
 Examples:
   agent enrol sp1.eyJlbXMi…
+  sudo agent enrol sp1.eyJlbXMi… --user ada --state /var/lib/sallyport
   agent run --state /var/lib/sallyport
+  agent status --json
   agent explain compliant
   agent explain D0123456789AB-0123456789ABCDEF --json
-  agent set fullName="Ada Lovelace" email=ada@example.com avatar=/home/ada/me.png social=github:ada
+  agent set fullName="Ada Lovelace" email=ada@example.com avatar=/home/ada/me.png social=github:ada,mastodon:ada@example.org
 
+The local proxy serves one user of this machine: --user (a name or a user id), else whoever enrols it.
 State is kept in --state, else in SALLYPORT_STATE, else in ~/.sallyport-agent.
 An additional TLS root comes from --tls-ca, else from SALLYPORT_TLS_CA.
 Exit codes: 0 done, 1 failed, 2 wrong usage.
 `
 
+const options = { 'state': { type: 'string' }, 'user': { type: 'string' }, 'tls-ca': { type: 'string' }, 'json': { type: 'boolean' }, 'help': { type: 'boolean', short: 'h' } } as const
+/** Options that a verb takes beside --state and --help. */
+const optionsOf: Record<string, readonly string[]> = { enrol: ['user', 'tls-ca'], run: [], status: ['json'], explain: ['json'], set: [] }
+const verbs = Object.keys(optionsOf).join(', ')
+
 const print = (text: string) => { process.stdout.write(`${text}\n`) }
 const now = Date.now
 
+/** Asks the running agent; where none runs, says why not and how to come there. */
 async function ask(directory: string, question: Question): Promise<unknown> {
   const told = await askAgent(directory, question)
-  if (told === null) throw new Fault('not_found', `No agent runs with the state in ${directory}. Start it: agent run --state ${directory}`)
-  return told
+  if (told !== null) return told
+  const [letGo, identity] = [await readLetGo(directory), await readIdentity(directory)]
+  if (identity !== null && letGo?.uid !== identity.uid) throw new Fault('not_found', `No agent runs with the state in ${directory}. Start it: agent run --state ${directory}`)
+  throw new Fault('not_found', `${letGo === null ? `Nothing is enrolled with the state in ${directory}` : describeLetGo(letGo)} Ask an administrator for an invitation and run: agent enrol INVITATION --state ${directory}`)
 }
 
-async function enrol(invitation: string, directory: string, tlsCa: string | undefined): Promise<void> {
+async function userId(wanted: string | undefined): Promise<number> {
+  if (wanted === undefined) return process.getuid?.() ?? 0
+  const account = await findAccount('/', /^\d+$/.test(wanted) ? Number(wanted) : wanted, readCommand)
+  if (account === null) throw new UsageError(`--user: this machine has no user ${wanted}.`)
+  return account.uid
+}
+
+async function enrol(invitation: string, directory: string, given: { user?: string; tlsCa?: string }): Promise<void> {
+  const ownerUid = await userId(given.user)
   const { uid, ems } = await enrolAgent({
-    invitation, stateDirectory: directory, tlsCa: tlsCa === undefined ? [] : [await readFile(tlsCa, 'utf8')], ownerUid: process.getuid?.() ?? 0, now, log: createLog({ name: 'agent', level: 'error' }),
+    invitation, stateDirectory: directory, tlsCa: given.tlsCa === undefined ? [] : [await readFile(given.tlsCa, 'utf8')], ownerUid, now, log: createLog({ name: 'agent', level: 'error' }),
   })
-  print(`Enrolled with ${ems} as ${uid}. Now start the agent: agent run --state ${directory}`)
+  print(`Enrolled with ${ems} as ${uid}. The local proxy will serve user id ${ownerUid} only${ownerUid === 0 && given.user === undefined ? ' (root; --user names another)' : ''}.\nNow start the agent: agent run --state ${directory}`)
 }
 
 async function run(directory: string): Promise<number> {
@@ -60,47 +85,58 @@ async function run(directory: string): Promise<number> {
   return await Promise.race([signalled, ended])
 }
 
+async function set(directory: string, words: readonly string[]): Promise<void> {
+  if (words.length === 0) throw new UsageError(`set needs NAME=VALUE; names are ${settings.join(', ')}.`)
+  const said = words.map(readSetting)
+  const avatar = said.find(({ member, value }) => member === 'avatarFile' && value !== null)
+  const identity = await readIdentity(directory)
+  if (avatar !== undefined && await readPicture(String(avatar.value), identity?.ownerUid ?? process.getuid?.() ?? 0) === null) {
+    throw new UsageError(`avatar: ${String(avatar.value)} is not a PNG or JPEG file of at most 48 KiB that belongs to the enrolled user.`)
+  }
+  await saveUserSaid(directory, said)
+  print('Kept. A running agent reports it at once, as far as the profile lets you say it.')
+}
+
 async function main(argv: string[]): Promise<number> {
-  const { values, positionals: [verb, ...words] } = readArguments(argv, { 'state': { type: 'string' }, 'tls-ca': { type: 'string' }, 'json': { type: 'boolean' }, 'help': { type: 'boolean', short: 'h' } })
+  const { values, positionals: [verb, ...words] } = readArguments(argv, options)
   if (values.help === true) {
     print(help)
     return 0
   }
+  if (verb === undefined || optionsOf[verb] === undefined) throw new UsageError(verb === undefined ? `Say what to do: ${verbs}.` : `${verb} is no command; there are ${verbs}.`)
+  const foreign = Object.keys(values).find((name) => name !== 'state' && !optionsOf[verb]?.includes(name))
+  if (foreign !== undefined) throw new UsageError(`${verb} takes no --${foreign}.`)
   const directory = resolve(values.state ?? environment.stateDirectory ?? join(homedir(), '.sallyport-agent'))
   const [word] = words
   if (verb !== 'set' && words.length > (verb === 'enrol' || verb === 'explain' ? 1 : 0)) throw new UsageError(`"${words.at(-1) ?? ''}" is one word too many.`)
+  const show = (told: unknown, sentences: string) => print(values.json === true ? JSON.stringify(told) : sentences)
   switch (verb) {
     case 'enrol':
       if (word === undefined) throw new UsageError('enrol needs the invitation; an administrator makes one.')
-      await enrol(word, directory, values['tls-ca'] ?? environment.tlsCa)
+      await enrol(word, directory, { user: values.user, tlsCa: values['tls-ca'] ?? environment.tlsCa })
       return 0
     case 'run':
       return await run(directory)
     case 'status': {
       const told = agentStatus.parse(await ask(directory, { ask: 'status' }))
-      print(values.json === true ? JSON.stringify(told) : describeStatus(told, now()))
+      show(told, describeStatus(told, now()))
       return 0
     }
     case 'explain': {
       if (word === undefined) throw new UsageError('explain needs a tag, or the id of a decision.')
       const told = explanation.parse(await ask(directory, { ask: 'explain', subject: word }))
-      print(values.json === true ? JSON.stringify(told) : describeExplanation(told, now()))
-      return 0
-    }
-    case 'set': {
-      if (words.length === 0) throw new UsageError(`set needs NAME=VALUE; names are ${settings.join(', ')}.`)
-      await saveUserSaid(directory, Object.assign({}, ...words.map(readSetting)))
-      print('Kept. A running agent reports it at once, as far as the profile lets you say it.')
+      show(told, describeExplanation(told, now()))
       return 0
     }
     default:
-      throw new UsageError(verb === undefined ? 'Say what to do: enrol, run, status, explain or set.' : `${verb} is no command; there are enrol, run, status, explain and set.`)
+      await set(directory, words)
+      return 0
   }
 }
 
 try {
   process.exitCode = await main(process.argv.slice(2))
 } catch (cause) {
-  process.stderr.write(cause instanceof UsageError ? `${cause.message}\nagent --help says how it is used.\n` : `${cause instanceof Error ? cause.message : String(cause)}\n`)
+  process.stderr.write(cause instanceof UsageError ? `${cause.message}\nagent --help says how it is used.\n` : `${sentenceFor(cause)}\n`)
   process.exitCode = cause instanceof UsageError ? 2 : 1
 }

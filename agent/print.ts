@@ -1,6 +1,7 @@
 // What the agent's commands say to people. Machines get JSON; nothing here is parsed by anybody.
 import type { Decision } from '../protocol/decisions.ts'
 import type { TagExplanation } from '../protocol/rules.ts'
+import { unprintable } from '../protocol/text.ts'
 import type { AgentStatus, Explanation } from './local-status.ts'
 
 const MINUTE = 60_000
@@ -10,22 +11,27 @@ const ago = (at: number | null, now: number): string => {
   return minutes === 0 ? 'just now' : minutes < 120 ? `${minutes} min ago` : minutes < 2 * 1440 ? `${Math.floor(minutes / 60)} h ago` : `${Math.floor(minutes / 1440)} days ago`
 }
 const column = (name: string, value: string) => `${name.padEnd(12)} ${value}`
+const unprintables = new RegExp(unprintable, 'gu')
+/** Much of what is shown was said by others (names of files, processes and rules): none of it may speak to the terminal. */
+const page = (lines: readonly string[]): string => lines.map((each) => each.replaceAll(unprintables, '\uFFFD')).join('\n')
 
 /** @param now ms */
 export function describeStatus(status: AgentStatus, now: number): string {
-  const { tunnel, profile, licence, tags, denials } = status
-  return [
+  const { tunnel, profile, licence, tags, denials, troubles } = status
+  return page([
     column('machine', `${status.uid}, managed by ${status.ems}`),
     column('profile', profile === null ? 'none has been assigned' : `${profile.name}, by the policy "${profile.policy}"`),
     column('licence', licence === null ? 'not told' : licence.state),
     column('channel', status.channel),
     column('last report', ago(status.lastReportAt, now)),
     column('certificate', `until ${new Date(status.certificate.notAfter).toISOString()}`),
+    ...(Math.abs(status.clockOffsetMs) < MINUTE ? [] : [column('clock', `this machine's is ${Math.round(Math.abs(status.clockOffsetMs) / MINUTE)} min ${status.clockOffsetMs > 0 ? 'behind' : 'ahead'}; the EMS's is used`)]),
     column('proxy', tunnel.running ? `HTTP 127.0.0.1:${tunnel.httpPort}, SOCKS5 127.0.0.1:${tunnel.socksPort}` : `not running: ${tunnel.reason}`),
     column('tags', tags === null ? 'not known: the EMS does not answer' : tags.filter(({ state }) => state === 'present').map(({ tag }) => tag).join(', ') || 'none'),
     ...(tags ?? []).filter(({ state }) => state !== 'present').map(({ tag, state }) => column('', `${tag}: ${state} (agent explain "${tag}")`)),
     ...denials.slice(0, 5).flatMap((denial) => [column('refused', `${denial.destination}, ${ago(denial.at, now)}: ${denial.message}`), ...(denial.decision === null ? [] : [column('', `agent explain ${denial.decision}`)])]),
-  ].join('\n')
+    ...troubles.map(({ sentence, since }) => column('trouble', `${sentence} (since ${ago(since, now)})`)),
+  ])
 }
 
 const describeDecision = (decision: Decision, now: number): string[] => [
@@ -54,5 +60,5 @@ function describeTag({ tag, state, ruleSets }: TagExplanation, now: number): str
 /** @param now ms */
 export function describeExplanation({ denial, decision, tags }: Explanation, now: number): string {
   const refused = decision === null && denial !== null ? [`Refused: ${denial.destination} (${denial.code} ${denial.reason}), ${ago(denial.at, now)}`, `  ${denial.message}`] : []
-  return [...(decision === null ? refused : describeDecision(decision, now)), ...tags.flatMap((tag) => describeTag(tag, now))].join('\n')
+  return page([...(decision === null ? refused : describeDecision(decision, now)), ...tags.flatMap((tag) => describeTag(tag, now))])
 }

@@ -1,5 +1,5 @@
 // Who this agent is: UID, EMS, key and certificate in one file, replaced whole. The key is readable by the agent's own account only.
-import { rm } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { readCertificate } from '../../identity/certificate.ts'
@@ -9,6 +9,7 @@ import { readJson, readPrivateFile, removePrivateFile, writeJson } from '../../n
 import { certificatePem } from '../../protocol/certificates.ts'
 import { uid } from '../../protocol/ids.ts'
 import { instant, sha256Hex } from '../../protocol/text.ts'
+import { systemFailure } from '../failure.ts'
 
 const stored = z.strictObject({
   uid, ems: z.url(), pin: sha256Hex, enrolledAt: instant,
@@ -38,39 +39,64 @@ export const stateFiles = (directory: string) => ({
   /** What remains after a deregistration: that it happened. */
   letGo: join(directory, 'deregistered.json'),
 })
+/** The key of an enrolment that has not ended, by a hash of its invitation. */
+export const enrolmentKey = (directory: string, invitationHash: string): string => join(directory, `enrolling-${invitationHash.slice(0, 16)}.key`)
 
-async function opened(identity: StoredIdentity): Promise<AgentIdentity> {
+async function opened(identity: StoredIdentity, path: string): Promise<AgentIdentity> {
   const info = readCertificate(identity.certificatePem)
-  if (info === null) throw new Error('the kept certificate can not be read; enrol again')
-  const { privateKey } = await importPrivateKey(identity.privateKeyPem, false)
-  return { ...identity, privateKey, certificateDer: info.der, serial: info.serial, notBefore: info.notBefore, notAfter: info.notAfter }
+  const keys = await importPrivateKey(identity.privateKeyPem, false).catch(() => null)
+  if (info === null || keys === null) throw new Error(`${path} is damaged: its ${info === null ? 'certificate' : 'key'} can not be read. Move it away and enrol with a new invitation.`)
+  return { ...identity, privateKey: keys.privateKey, certificateDer: info.der, serial: info.serial, notBefore: info.notBefore, notAfter: info.notAfter }
 }
 
 /** The kept identity; null when this machine is not enrolled. */
 export async function readIdentity(directory: string): Promise<AgentIdentity | null> {
   const files = stateFiles(directory)
   const kept = await readJson(files.identity, stored)
-  if (kept === null) return null
-  // A crash between adopting a renewed certificate and clearing its key: that key is spent.
-  if (await readPrivateFile(files.renewing) === kept.privateKeyPem) await removePrivateFile(files.renewing)
-  return await opened(kept)
+  return kept === null ? null : await opened(kept, files.identity)
 }
 
 /** Keeps an identity; it is in force when this resolves. */
 export async function writeIdentity(directory: string, identity: StoredIdentity): Promise<AgentIdentity> {
+  const { identity: path } = stateFiles(directory)
   const parsed = stored.parse(identity)
-  const next = await opened(parsed)
-  await writeJson(stateFiles(directory).identity, parsed)
+  const next = await opened(parsed, path)
+  await writeJson(path, parsed)
   return next
 }
 
+/** Takes away what a crash may have left: half-written files, which may hold a key, and the key of a renewal that was adopted. Call it under the lock of the directory. */
+export async function clearLeftovers(directory: string): Promise<void> {
+  const { identity, renewing } = stateFiles(directory)
+  for (const name of await readdir(directory)) if (/\.[0-9a-f]{12}\.tmp$/.test(name)) await rm(join(directory, name), { force: true })
+  const adopted = await readJson(identity, stored)
+  if (adopted !== null && await readPrivateFile(renewing) === adopted.privateKeyPem) await removePrivateFile(renewing)
+}
+
 const letGoRecord = z.strictObject({ uid, ems: z.url(), reason: z.string(), at: instant })
+export type LetGo = z.infer<typeof letGoRecord>
 /** That, why and when this machine was let go; null when it was not, or has been enrolled since. */
 export const readLetGo = (directory: string) => readJson(stateFiles(directory).letGo, letGoRecord)
 
-/** Forgets key, certificate, documents and sequence. The record of it is written first, so that a crash is finished by the next start. */
-export async function forgetEnrolment(directory: string, record: z.infer<typeof letGoRecord>): Promise<void> {
-  const { letGo, ...others } = stateFiles(directory)
-  await writeJson(letGo, record)
+/** For people: that, when and why. */
+export const describeLetGo = ({ at, reason }: LetGo): string => `This machine was deregistered on ${new Date(at).toISOString().slice(0, 10)}${reason === '' ? '' : ` ("${reason}")`}.`
+
+/** Notes that the enrolment has ended, so that a crash is finished by the next start. False where the disk does not take it: then forgetting makes room. */
+export async function noteLetGo(directory: string, record: LetGo): Promise<boolean> {
+  try {
+    await writeJson(stateFiles(directory).letGo, record)
+    return true
+  } catch (cause) {
+    if (systemFailure(cause) === null) throw cause
+    return false
+  }
+}
+
+/** Forgets key, certificate, documents and sequence, and every half-written copy of them. What the user said of themselves is the user's, and stays. */
+export async function forgetEnrolment(directory: string, record: LetGo): Promise<void> {
+  const noted = await noteLetGo(directory, record)
+  const { letGo: _kept, ...others } = stateFiles(directory)
   for (const path of Object.values(others)) await rm(path, { force: true })
+  for (const name of await readdir(directory)) if (/\.tmp$|^enrolling-.*\.key$/.test(name)) await rm(join(directory, name), { force: true })
+  if (!noted) await noteLetGo(directory, record)
 }

@@ -1,46 +1,86 @@
-// What agent-side conditions may ask of this machine: a file and its hash, and the running processes.
+// What agent-side conditions may ask of this machine: a file and its hash, and the running processes. A look that hangs is given up, never waited for.
 import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import type { BigIntStats } from 'node:fs'
-import { join } from 'node:path'
-import type { Device } from '../../domain/tagging/device.ts'
+import { isAbsolute, join } from 'node:path'
+import type { Device, FileFacts } from '../../domain/tagging/device.ts'
+import type { Timers } from '../timers.ts'
 import { listProcesses } from './linux/processes.ts'
+import { openForeign, tellsOfFile } from './read.ts'
 
 const SETTLED_MS = 2_000
 /** Larger files are not hashed: their hash is unknown. */
 const MAX_HASHED_BYTES = 1024n * 1024n * 1024n
+/** A dead network mount answers never. One condition that asks there must not keep the others from being answered. */
+const LOOK_LIMIT_MS = 5_000
+/** Reading a gigabyte takes a while. */
+const HASH_LIMIT_MS = 30_000
+
+const signatureOf = ({ dev, ino, size, ctimeNs }: BigIntStats): string => `${dev}:${ino}:${size}:${ctimeNs}`
+
+/** The hash of the very file that was looked at; null when it can't be read, or is another by now. */
+async function hashFile(path: string, signature: string): Promise<string | null> {
+  const handle = await openForeign(path)
+  if (handle === null) return null
+  try {
+    const facts = await handle.stat({ bigint: true })
+    if (!facts.isFile() || signatureOf(facts) !== signature) return null
+    const hash = createHash('sha256')
+    for await (const chunk of handle.createReadStream({ autoClose: false })) hash.update(chunk as Buffer)
+    // Written while it was read: neither the old content nor the new.
+    return signatureOf(await handle.stat({ bigint: true })) === signature ? hash.digest('hex') : null
+  } catch (cause) {
+    if (tellsOfFile(cause)) return null
+    throw cause
+  } finally {
+    await handle.close()
+  }
+}
 
 /** A device that remembers hashes as long as a file is the same by number, size and change time (ctime, which its owner can't set back). */
-export function createDevice(root: string, now: () => number): Device {
+export function createDevice({ root, now, timers }: { root: string; now: () => number; timers: Timers }): Device {
   const hashes = new Map<string, { signature: string; sha256: string }>()
-  const hashOf = async (path: string, facts: BigIntStats): Promise<string | null> => {
+  /** Looks that were given up and have not come back. Each holds a thread of Node's pool, perhaps for ever, so that there is never a second one. */
+  const lost = new Set<string>()
+
+  async function within<T>(what: string, limitMs: number, look: () => Promise<T>): Promise<T> {
+    if (lost.has(what)) throw new Error('the last look has not come back yet')
+    const { promise: late, reject } = Promise.withResolvers<never>()
+    const begun = look().finally(() => lost.delete(what))
+    const cancel = timers.after(limitMs, () => {
+      lost.add(what)
+      reject(new Error(`no answer within ${limitMs / 1000} s`))
+    })
+    return await Promise.race([begun, late]).finally(cancel)
+  }
+
+  async function hashOf(path: string, facts: BigIntStats): Promise<string | null> {
     // Opening a pipe or a device would wait for ever, or do something.
     if (!facts.isFile() || facts.size > MAX_HASHED_BYTES) return null
-    const signature = `${facts.dev}:${facts.ino}:${facts.size}:${facts.ctimeNs}`
+    const signature = signatureOf(facts)
     const kept = hashes.get(path)
     if (kept?.signature === signature) return kept.sha256
-    const hash = createHash('sha256')
-    try {
-      for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer)
-    } catch {
-      return null // not for us, or gone meanwhile: the condition says that it can't be read
-    }
-    const sha256 = hash.digest('hex')
+    const sha256 = await within(`hash ${path}`, HASH_LIMIT_MS, () => hashFile(path, signature))
     // Two writes within one tick of the file system's clock look alike: what is that young is hashed again.
-    if (now() - Number(facts.ctimeMs) > SETTLED_MS) hashes.set(path, { signature, sha256 })
+    if (sha256 !== null && now() - Number(facts.ctimeMs) > SETTLED_MS) hashes.set(path, { signature, sha256 })
     return sha256
   }
+
+  async function look(path: string): Promise<FileFacts> {
+    try {
+      const facts = await stat(path, { bigint: true })
+      return { exists: true, sha256: () => hashOf(path, facts) }
+    } catch (cause) {
+      const { code } = cause as NodeJS.ErrnoException
+      if (code === 'ENOENT' || code === 'ENOTDIR') return { exists: false }
+      if (tellsOfFile(cause)) return 'unreadable'
+      throw cause
+    }
+  }
+
   return {
-    async fileFacts(path) {
-      try {
-        const facts = await stat(path, { bigint: true })
-        return { exists: true, sha256: () => hashOf(path, facts) }
-      } catch (cause) {
-        const { code } = cause as NodeJS.ErrnoException
-        return code === 'ENOENT' || code === 'ENOTDIR' ? { exists: false } : 'unreadable'
-      }
-    },
-    processes: () => Promise.resolve(listProcesses(join(root, 'proc'))),
+    // A path of another system names nothing here; taken as relative it would name something.
+    fileFacts: (path) => (isAbsolute(path) ? within(`look ${path}`, LOOK_LIMIT_MS, () => look(path)) : Promise.resolve('unreadable')),
+    processes: () => Promise.resolve().then(() => listProcesses(join(root, 'proc'))),
   }
 }

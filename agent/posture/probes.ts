@@ -1,31 +1,21 @@
 // Which probes there are on this system. On macOS and Windows only what Node tells; the rest stays missing, which is unknown.
-import type { ProfileSettings } from '../../protocol/profile.ts'
 import { linuxHardware } from './linux/hardware.ts'
 import { linuxNetwork } from './linux/network.ts'
 import { linuxOs } from './linux/os.ts'
 import { linuxSecurity } from './linux/security.ts'
-import { linuxSoftware, type RunCommand } from './linux/software.ts'
+import { linuxSoftware } from './linux/software.ts'
 import { linuxVulnerabilities } from './linux/vulnerabilities.ts'
 import { osTypeHere, portableHardware, portableNetwork, portableOs } from './portable.ts'
 import { probe, type Probe } from './probe.ts'
-import { readCommand } from './read.ts'
-import { collectUser, type Picture } from './user.ts'
+import { collectUser, type UserProbe } from './user.ts'
 
-export interface ProbeOptions {
-  readonly root: string
-  readonly stateDirectory: string
-  readonly ownerUid: number
-  readonly maySet: () => ProfileSettings['userMaySet']
-  readonly upload: (picture: Picture) => Promise<boolean>
+export interface ProbeOptions extends UserProbe {
   readonly now: () => number
-  /** Ends commands that still run when the agent stops. */
-  readonly signal: AbortSignal
 }
 
 /** The probes of the system this runs on; `verdicts` and `agent` are not probed, they follow from the documents. */
 export function probesHere(options: ProbeOptions): readonly Probe[] {
-  const { root } = options
-  const run: RunCommand = (file, args, timeoutMs) => readCommand(file, args, timeoutMs, options.signal)
+  const { root, run } = options
   const user = probe({ section: 'user', cadence: 'inventory', collect: () => collectUser(options) })
   if (osTypeHere() !== 'linux') {
     return [

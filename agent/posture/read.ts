@@ -1,11 +1,15 @@
 // How probes look at the machine: bounded files and bounded commands. Not there and not permitted are answers, not failures.
 import { execFile } from 'node:child_process'
-import { readFile, readdir, readlink } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { open, readFile, readdir, readlink, type FileHandle } from 'node:fs/promises'
+import { unprintable } from '../../protocol/text.ts'
 
 /** What makes a file unreadable for a probe without anything being wrong with the agent. */
-const expected = new Set(['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM', 'EINVAL', 'EIO', 'EISDIR', 'ENODEV', 'ESRCH', 'ELOOP'])
+const expected = new Set(['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM', 'EINVAL', 'EIO', 'EISDIR', 'ENODEV', 'ESRCH', 'ELOOP', 'ENXIO', 'ENAMETOOLONG', 'ESTALE'])
+/** Whether an error only says what a file is or is not; what remains (no descriptors, no memory) says nothing about the machine's state. */
+export const tellsOfFile = (cause: unknown): boolean => expected.has((cause as NodeJS.ErrnoException).code ?? '')
 const orNull = (cause: unknown): null => {
-  if (expected.has((cause as NodeJS.ErrnoException).code ?? '')) return null
+  if (tellsOfFile(cause)) return null
   throw cause
 }
 
@@ -16,20 +20,24 @@ export const readNames = (path: string): Promise<string[] | null> => readdir(pat
 /** Where a symbolic link points; null like {@link readText}. */
 export const readTarget = (path: string): Promise<string | null> => readlink(path).catch(orNull)
 
+/** Opens a file whose name belongs to somebody else: a pipe that it was swapped for must not hold up the agent, so opening never waits. Null like {@link readText}. */
+export const openForeign = (path: string): Promise<FileHandle | null> => open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY).catch(orNull)
+
 /** Administrators' tools lie outside a plain user's PATH. The locale is fixed: output is parsed. */
 const COMMAND_ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8' }
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024
 
-/** Standard output of a command; null when it is not installed, fails, says too much, takes too long or is called off. */
+/** Runs a command for its standard output; null when it is not installed, fails, says too much, takes too long or is called off. */
+export type RunCommand = (file: string, args: readonly string[], timeoutMs?: number) => Promise<string | null>
+
 export async function readCommand(file: string, args: readonly string[], timeoutMs = 20_000, signal?: AbortSignal): Promise<string | null> {
   return await new Promise((resolve) => {
     execFile(file, args, { env: COMMAND_ENVIRONMENT, timeout: timeoutMs, maxBuffer: MAX_OUTPUT_BYTES, encoding: 'utf8', killSignal: 'SIGKILL', ...(signal === undefined ? {} : { signal }) }, (error, stdout) => resolve(error === null ? stdout : null))
   })
 }
 
-// The same characters that protocol/text.ts refuses: one odd package name must not cost the whole section.
-// eslint-disable-next-line no-control-regex -- naming control characters is the point
-const unprintable = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu
+/** Everywhere in a text: one odd package name must not cost the whole section. */
+const unprintables = new RegExp(unprintable, 'gu')
 
-/** A system's own text as one bounded line. */
-export const asLine = (text: string, max: number): string => text.replace(unprintable, ' ').trim().slice(0, max)
+/** A system's own text as one bounded line. Cutting may halve a character; half a character has no canonical JSON, so it is replaced. */
+export const asLine = (text: string, max: number): string => text.replace(unprintables, ' ').trim().slice(0, max).toWellFormed()

@@ -1,30 +1,44 @@
 // Runs each probe by its cadence, one run of a probe at a time. Fast changes come by events; this is for what has none.
 import type { SectionName, Sections } from '../../protocol/facts.ts'
 import type { Log } from '../../node/logging.ts'
+import type { Timers } from '../timers.ts'
 import type { Cadence, Probe } from './probe.ts'
 
 export interface ScheduleOptions {
   readonly probes: readonly Probe[]
-  /** Seconds between looks; read before each wait, so that a new profile counts at the next. */
+  /** Seconds between looks. */
   readonly everySeconds: (cadence: Cadence) => number
   readonly onFound: (section: SectionName, value: Sections[SectionName] | null) => void
   /** What is neither an answer nor a failed probe: a defect of the agent. */
   readonly onDefect: (cause: unknown) => void
+  readonly timers: Timers
+  /** ms, never set back */
+  readonly clock: () => number
   readonly log: Log
 }
 
 export interface Schedule {
-  /** Runs some probes, or all, now. Resolves when those that are not slow have answered. */
+  /** Runs some probes, or all, now. Resolves when those that are not slow have given an answer that they began to look for after this was asked. */
   look(section?: SectionName): Promise<void>
+  /** The cadences have changed: what is due by the new ones is looked at now. */
+  rearm(): void
   close(): Promise<void>
 }
 
-export function scheduleProbes({ probes, everySeconds, onFound, onDefect, log }: ScheduleOptions): Schedule {
-  const timers = new Map<Probe, NodeJS.Timeout>()
-  const running = new Map<Probe, Promise<void>>()
+interface Run {
+  /** When its last look ended, by `clock`. */
+  lookedAt: number
+  running: Promise<void> | null
+  next: Promise<void> | null
+  cancelTimer: () => void
+}
+
+export function scheduleProbes({ probes, everySeconds, onFound, onDefect, timers, clock, log }: ScheduleOptions): Schedule {
+  const runs = new Map<Probe, Run>(probes.map((probe) => [probe, { lookedAt: clock(), running: null, next: null, cancelTimer: () => {} }]))
   let closed = false
 
-  async function collect(probe: Probe): Promise<void> {
+  async function collect(probe: Probe, run: Run): Promise<void> {
+    run.cancelTimer()
     let value: Sections[SectionName] | null = null
     try {
       value = await probe.collect()
@@ -33,31 +47,42 @@ export function scheduleProbes({ probes, everySeconds, onFound, onDefect, log }:
       log.error({ event: 'probe-failed', section: probe.section, reason: String(cause) }, 'A probe failed; its section is not known now.')
     }
     if (closed) return
+    run.lookedAt = clock()
+    arm(probe, run)
     onFound(probe.section, value)
-    clearTimeout(timers.get(probe))
-    const timer = setTimeout(() => void run(probe).catch(onDefect), everySeconds(probe.cadence) * 1000)
-    timer.unref()
-    timers.set(probe, timer)
   }
 
-  function run(probe: Probe): Promise<void> {
-    const already = running.get(probe)
-    if (already !== undefined) return already
-    const collecting = collect(probe).finally(() => running.delete(probe))
-    running.set(probe, collecting)
-    return collecting
+  function arm(probe: Probe, run: Run): void {
+    run.cancelTimer()
+    run.cancelTimer = timers.after(Math.max(0, run.lookedAt + everySeconds(probe.cadence) * 1000 - clock()), () => { start(probe, run).catch(onDefect) })
+  }
+
+  /** A look under way may have read what has changed since: whoever asks meanwhile gets the next one, and all of them the same. */
+  function start(probe: Probe, run: Run): Promise<void> {
+    if (closed) return Promise.resolve()
+    if (run.running === null) {
+      run.running = collect(probe, run).finally(() => { run.running = null })
+      return run.running
+    }
+    return run.next ??= run.running.catch(() => undefined).then(() => { // whoever asked for that one hears of it
+      run.next = null
+      return start(probe, run)
+    })
   }
 
   return {
     async look(section) {
-      if (closed) return
-      const started = probes.filter((probe) => section === undefined || probe.section === section).map((probe) => ({ probe, done: run(probe) }))
+      const started = [...runs].filter(([probe]) => section === undefined || probe.section === section).map(([probe, run]) => ({ probe, done: start(probe, run) }))
+      for (const { probe, done } of started) if (probe.slow === true) done.catch(onDefect)
       await Promise.all(started.filter(({ probe }) => probe.slow !== true).map(({ done }) => done))
+    },
+    rearm() {
+      for (const [probe, run] of runs) if (run.running === null && !closed) arm(probe, run)
     },
     async close() {
       closed = true
-      for (const timer of timers.values()) clearTimeout(timer)
-      await Promise.all(running.values())
+      for (const { cancelTimer } of runs.values()) cancelTimer()
+      await Promise.all([...runs.values()].flatMap(({ running }) => running ?? []))
     },
   }
 }

@@ -1,23 +1,24 @@
 // The agent's one websocket to its EMS: presence, and hints that something is new. It proves the agent's key before anything is said.
 import type { RawData, WebSocket } from 'ws'
 import { answerChallenge } from '../../identity/socket-challenge.ts'
-import { jitteredBackoff } from '../../node/backoff.ts'
-import type { ControlClient } from '../../node/control-client.ts'
 import type { Log } from '../../node/logging.ts'
-import { CHANNEL_PING, CHANNEL_PING_SECONDS, CHANNEL_PONG, CHANNEL_SUBPROTOCOL, toAgent, type FromAgent, type ToAgent } from '../../protocol/channel.ts'
+import { CHANNEL_PING, CHANNEL_PING_SECONDS, CHANNEL_PONG, toAgent, type FromAgent, type ToAgent } from '../../protocol/channel.ts'
 import type { DocumentVersions } from '../../protocol/documents.ts'
 import { PROTOCOL } from '../../protocol/ids.ts'
-import { channel } from '../../protocol/operations/endpoint.ts'
+import type { Timers } from '../timers.ts'
 
 export type ChannelState = 'connecting' | 'open' | 'waiting' | 'closed'
-/** A deployment of the EMS cuts every socket at once: thousands must not come back in one second. */
-const RECONNECT = { firstMs: 1_000, limitMs: 60_000 }
+/** A deployment of the EMS cuts every socket at once: the whole fleet comes back spread over the first delay, and over twice as long at each further attempt. */
+const RECONNECT = { leastMs: 250, firstMs: 8_000, limitMs: 60_000 }
 const PONG_WITHIN_MS = 20_000
+/** From the open socket to `welcome`: an EMS that accepts and then says nothing is left. */
+const WELCOME_WITHIN_MS = 20_000
 /** Somebody else opens the channel with our key (a copied disk): coming back at once would be a quarrel. */
 const REPLACED_ATTEMPT = 6
 
 export interface ChannelOptions {
-  readonly client: () => ControlClient
+  /** Opens a socket to the EMS, signed by the identity of the moment. */
+  readonly open: () => Promise<WebSocket>
   readonly privateKey: () => CryptoKey
   readonly versions: () => DocumentVersions
   readonly onMessage: (message: Extract<ToAgent, { type: 'document' | 'report-now' }>) => void
@@ -26,19 +27,30 @@ export interface ChannelOptions {
   /** The EMS would not have us, or told us to go: a request will tell why. */
   readonly onRefused: () => void
   readonly onState: (state: ChannelState) => void
+  readonly timers: Timers
   readonly log: Log
   readonly pingEveryMs?: number
+  /** 0 ≤ x < 1 */
+  readonly random?: () => number
 }
 
-export interface Channel { state(): ChannelState; close(): void }
+export interface Channel {
+  state(): ChannelState
+  /** Leaves the present socket and opens another: what it was opened under holds no longer. */
+  reopen(): void
+  /** The network has changed: what waits to be tried again is tried now. */
+  hurry(): void
+  close(): void
+}
 
 /** Opens the channel and keeps it open until it is closed. */
 export function openChannel(options: ChannelOptions): Channel {
-  const { log, pingEveryMs = CHANNEL_PING_SECONDS * 1000 } = options
+  const { timers, log, pingEveryMs = CHANNEL_PING_SECONDS * 1000, random = Math.random } = options
   let state: ChannelState = 'connecting'
   let socket: WebSocket | null = null
   let attempt = 0
-  let timer: NodeJS.Timeout | undefined
+  let epoch = 0
+  let cancelReconnect = () => {}
 
   function become(next: ChannelState): void {
     if (state === 'closed' || state === next) return
@@ -49,73 +61,114 @@ export function openChannel(options: ChannelOptions): Channel {
   function later(): void {
     if (state === 'closed') return
     become('waiting')
-    timer = setTimeout(connect, jitteredBackoff(attempt++, RECONNECT))
+    const spreadMs = Math.min(RECONNECT.limitMs, RECONNECT.firstMs * 2 ** Math.min(attempt++, 10))
+    cancelReconnect = timers.after(RECONNECT.leastMs + random() * spreadMs, connect)
+  }
+
+  function failed(cause: unknown): void {
+    if (state === 'closed') return
+    log.warn({ event: 'channel-failed', reason: cause instanceof Error ? cause.message : String(cause) }, 'The endpoint channel failed; it is opened anew.')
   }
 
   function connect(): void {
     become('connecting')
-    void options.client().openSocket(channel, CHANNEL_SUBPROTOCOL).then(serve, (cause: unknown) => {
-      log.warn({ event: 'channel-failed', reason: String(cause) }, 'The endpoint channel could not be opened.')
+    const begunIn = epoch
+    options.open().then((opened) => serve(opened, begunIn)).catch((cause: unknown) => {
+      failed(cause)
       later()
     })
   }
 
-  function serve(opened: WebSocket): void {
-    if (state === 'closed') return opened.terminate()
+  function serve(opened: WebSocket, begunIn: number): void {
     socket = opened
-    let ping: NodeJS.Timeout | undefined
-    let pong: NodeJS.Timeout | undefined
-    const say = (message: FromAgent) => opened.send(JSON.stringify(message))
-
-    async function take(message: ToAgent): Promise<void> {
-      if (message.type === 'bye') {
-        if (message.reason === 'replaced') attempt = REPLACED_ATTEMPT
-        log.info({ event: 'channel-ended', reason: message.reason }, 'The EMS ended the endpoint channel.')
-        options.onRefused()
-      } else if (message.type === 'challenge' && state === 'connecting') {
-        say({ type: 'answer', signature: await answerChallenge(options.privateKey(), message.challenge, 'agent') })
-      } else if (message.type === 'welcome' && state === 'connecting') {
-        attempt = 0
-        become('open')
-        say({ type: 'hello', protocol: PROTOCOL, have: options.versions() })
-        ping = setInterval(() => {
-          opened.send(CHANNEL_PING)
-          clearTimeout(pong)
-          // A half-open socket raises no event: a ping without an answer is the only sign.
-          pong = setTimeout(() => opened.terminate(), Math.min(PONG_WITHIN_MS, pingEveryMs))
-        }, pingEveryMs)
-        options.onOpen()
-      } else if (state === 'open' && (message.type === 'document' || message.type === 'report-now')) options.onMessage(message)
-    }
-
+    // First of all: a socket that is given up before it is open reports that as an error.
+    opened.on('error', (cause) => {
+      failed(cause)
+      // Refused, and not merely asked to wait.
+      if (state !== 'closed' && /Unexpected server response: 4(?!29)/.test(cause.message)) options.onRefused()
+    })
+    const heart = beat(opened)
+    opened.on('close', () => {
+      heart.stop()
+      later()
+    })
+    if (state === 'closed' || begunIn !== epoch) return opened.terminate()
     opened.on('message', (data: RawData, binary: boolean) => {
       const text = binary || !Buffer.isBuffer(data) ? '' : data.toString('utf8')
-      if (text === CHANNEL_PONG) return clearTimeout(pong)
+      if (text === CHANNEL_PONG) return heart.pong()
       const message = toAgent.safeParse(parseJson(text))
       // A newer EMS may say more than this agent knows: hints, all of them.
       if (!message.success) return log.debug({ event: 'channel-message-unknown' }, 'A message on the endpoint channel is not known to this agent.')
-      void take(message.data).catch((cause: unknown) => {
-        log.warn({ event: 'channel-failed', reason: String(cause) }, 'The endpoint channel is opened anew.')
+      take(opened, message.data, heart.start).catch((cause: unknown) => {
+        failed(cause)
         opened.terminate()
       })
     })
-    opened.on('error', (cause) => {
-      log.warn({ event: 'channel-failed', reason: cause.message }, 'The endpoint channel failed.')
-      if (/Unexpected server response: 4/.test(cause.message)) options.onRefused()
-    })
-    opened.on('close', () => {
-      clearInterval(ping)
-      clearTimeout(pong)
-      later()
-    })
+  }
+
+  /** Waits for the welcome, then pings: a half-open socket raises no event, and a ping without an answer is the only sign of it. */
+  function beat(opened: WebSocket): { start(): void; pong(): void; stop(): void } {
+    const giveUp = (reason: string) => () => {
+      failed(new Error(reason))
+      opened.terminate()
+    }
+    let cancelLimit = timers.after(WELCOME_WITHIN_MS, giveUp('the EMS accepted the channel and did not welcome us'))
+    let cancelPing = () => {}
+    function pingLater(): void {
+      cancelPing = timers.after(pingEveryMs, () => {
+        opened.send(CHANNEL_PING)
+        cancelLimit = timers.after(Math.min(PONG_WITHIN_MS, pingEveryMs), giveUp('a ping was not answered'))
+        pingLater()
+      })
+    }
+    return {
+      start() {
+        cancelLimit()
+        pingLater()
+      },
+      pong() {
+        cancelLimit()
+        // Only a channel that lasted is a good one: an EMS that welcomes and then drops everybody is not met every second.
+        attempt = 0
+      },
+      stop() {
+        cancelLimit()
+        cancelPing()
+      },
+    }
+  }
+
+  async function take(opened: WebSocket, message: ToAgent, welcomed: () => void): Promise<void> {
+    const say = (said: FromAgent) => opened.send(JSON.stringify(said))
+    if (message.type === 'bye') {
+      if (message.reason === 'replaced') attempt = REPLACED_ATTEMPT
+      log.info({ event: 'channel-ended', reason: message.reason }, 'The EMS ended the endpoint channel.')
+      options.onRefused()
+    } else if (message.type === 'challenge' && state === 'connecting') {
+      say({ type: 'answer', signature: await answerChallenge(options.privateKey(), message.challenge, 'agent') })
+    } else if (message.type === 'welcome' && state === 'connecting') {
+      become('open')
+      welcomed()
+      say({ type: 'hello', protocol: PROTOCOL, have: options.versions() })
+      options.onOpen()
+    } else if (state === 'open' && (message.type === 'document' || message.type === 'report-now')) options.onMessage(message)
   }
 
   connect()
   return {
     state: () => state,
+    reopen() {
+      epoch++
+      socket?.terminate()
+    },
+    hurry() {
+      if (state !== 'waiting') return
+      cancelReconnect()
+      connect()
+    },
     close() {
       become('closed')
-      clearTimeout(timer)
+      cancelReconnect()
       socket?.terminate()
     },
   }

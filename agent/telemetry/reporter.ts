@@ -5,9 +5,12 @@ import { jitteredBackoff } from '../../node/backoff.ts'
 import type { Log } from '../../node/logging.ts'
 import type { DocumentVersions } from '../../protocol/documents.ts'
 import { sections, type SectionName, type Sections } from '../../protocol/facts.ts'
-import { Fault } from '../../protocol/faults.ts'
+import { Fault, type FaultCode } from '../../protocol/faults.ts'
 import type { Call, Reply } from '../../protocol/operation.ts'
 import type { report } from '../../protocol/operations/endpoint.ts'
+import { sentenceFor } from '../failure.ts'
+import type { Timers } from '../timers.ts'
+import type { Troubles } from '../troubles.ts'
 import type { TelemetryState } from './telemetry-state.ts'
 
 /** A report on its way; times are ms, `changedAt` null when nothing changed. */
@@ -20,7 +23,11 @@ export interface ReporterOptions {
   readonly state: TelemetryState
   /** ms, EMS clock */
   readonly now: () => number
+  readonly timers: Timers
+  readonly troubles: Troubles
   readonly log: Log
+  /** 0 ≤ x < 1, for the jitter of trying again. */
+  readonly random?: () => number
   readonly onSent: (sent: ReportSent) => void
   /** Versions of the standing documents, with each reply. */
   readonly onVersions: (versions: DocumentVersions) => void
@@ -31,8 +38,8 @@ export interface ReporterOptions {
 }
 
 export interface Reporter {
-  /** Holds a section's value and reports it when it changed; null: not known any more. */
-  hold<S extends SectionName>(section: S, value: Sections[S] | null, changedAt?: number): void
+  /** Holds a section's value and reports it when it changed, which is the answer; null: not known any more. */
+  hold(section: SectionName, value: Sections[SectionName] | null, changedAt?: number): boolean
   /** Reports now, even if nothing changed: to be told what is wanted and which documents are newer. */
   flush(): void
   /** ms of the last report that the EMS took; null before the first. */
@@ -42,11 +49,19 @@ export interface Reporter {
 
 interface Held { readonly value: unknown; readonly hash: string; readonly changedAt: number }
 
+/** An EMS that is away is asked again soon; one that answers and refuses is not told the same every few seconds. */
+const RETRY = { away: { firstMs: 250, limitMs: 60_000 }, refused: { firstMs: 1_000, limitMs: 900_000 } }
+const isAway = (code: FaultCode): boolean => code === 'busy' || code === 'too_many'
+/** About what was sent, not about who sent it. */
+const isRefusal = (code: FaultCode): boolean => code === 'invalid' || code === 'malformed' || code === 'too_large'
+/** A sequence beyond this has no room to grow: no EMS that counts reports comes there. */
+const MAX_SEQUENCE = Number.MAX_SAFE_INTEGER - 1_000_000
+
 /** SHA-256 of the canonical JSON (RFC 8785) of a section, hex. */
 export const sectionHash = (value: unknown): string => createHash('sha256').update(canonicalize(value) ?? '').digest('hex')
 
 export function createReporter(options: ReporterOptions): Reporter {
-  const { state, now, log } = options
+  const { state, now, timers, troubles, log, random = Math.random } = options
   const held = new Map<SectionName, Held>()
   /** Hashes that the EMS holds, as far as it told. */
   const theirs = new Map<SectionName, string>()
@@ -58,17 +73,23 @@ export function createReporter(options: ReporterOptions): Reporter {
   let due = false
   let forced = false
   let oneByOne = false
+  /** Failures of one kind in a row. */
   let attempt = 0
+  let wasAway = false
+  /** A second try was made without a pause since a report was taken: the next one waits. */
+  let hurried = false
   let takenAt: number | null = null
   let closed = false
   let working: Promise<void> | null = null
   let wake: (() => void) | null = null
 
-  async function reportOnce(): Promise<void> {
+  /** True when the EMS took a report. */
+  async function reportOnce(): Promise<boolean> {
     const unsent = [...held].filter(([name, { hash }]) => theirs.get(name) !== hash && refused.get(name) !== hash)
+    if (unsent.length === 0) oneByOne = false
     // The first report sends only hashes: after a restart the EMS usually holds everything.
     const sent = !asked ? [] : oneByOne ? unsent.slice(0, 1) : unsent
-    if (sent.length === 0 && asked && !forced) return
+    if (sent.length === 0 && asked && !forced) return false
     forced = false
     const told = new Map([...held].filter(([name, { hash }]) => refused.get(name) !== hash).map(([name, { hash }]) => [name, hash]))
     const names = sent.map(([name]) => name)
@@ -81,10 +102,13 @@ export function createReporter(options: ReporterOptions): Reporter {
         sequence, ...(changedAt === null ? {} : { changedAt: Math.max(0, Math.round(changedAt)) }),
         sections: Object.fromEntries(sent.map(([name, { value }]) => [name, value])), hashes: Object.fromEntries(told),
       })
+      requireSequence(reply.sequence)
     } catch (cause) {
+      // Whether it was taken is not known: the next report asks, whatever the sections have become meanwhile.
       forced = true
-      if (cause instanceof Fault && ['invalid', 'malformed', 'too_large'].includes(cause.code) && sent.length > 0) return refuse(sent, cause)
-      throw cause
+      if (!(cause instanceof Fault) || !isRefusal(cause.code) || sent.length === 0) throw cause
+      refuse(sent, cause)
+      return false
     }
     asked = true
     takenAt = now()
@@ -94,6 +118,11 @@ export function createReporter(options: ReporterOptions): Reporter {
     options.onVersions(reply.documents)
     if (reply.wanted.some((name) => names.includes(name))) throw new Fault('busy', 'The EMS asks again for what it was just sent.')
     due ||= unsent.length > sent.length || reply.wanted.some((name) => held.has(name))
+    return true
+  }
+
+  function requireSequence(sequence: number): void {
+    if (sequence < 0 || sequence > MAX_SEQUENCE) throw new Fault('internal', 'The EMS answered with a sequence that can not be.')
   }
 
   /** One section that is not taken must not keep the others back. */
@@ -105,29 +134,47 @@ export function createReporter(options: ReporterOptions): Reporter {
     }
     for (const [name, { hash }] of sent) {
       refused.set(name, hash)
-      log.error({ event: 'section-refused', section: name, code: fault.code, errors: fault.extras.errors }, 'The EMS does not take this section as it is; it will be sent again when it changes.')
+      log.error({ event: 'section-refused', section: name, fault: fault.code, errors: fault.extras.errors }, 'The EMS does not take this section as it is; it will be sent again when it changes.')
     }
+    sayRefused()
+  }
+  function sayRefused(): void {
+    const names = [...refused.keys()]
+    if (names.length === 0) return troubles.clear('section')
+    troubles.raise('section', `The EMS does not take what this machine reports of ${names.join(', ')}; it keeps what it had. It is sent again when it changes.`)
   }
 
   async function answerFault(cause: unknown): Promise<void> {
     if (!(cause instanceof Fault)) throw cause
     due = true
-    if (cause.code === 'stale_sequence' && cause.extras.sequence !== undefined && cause.extras.sequence !== state.sequence()) {
-      return await state.keep({ sequence: cause.extras.sequence })
-    }
-    const answer = closed ? 'stop' : await options.onFault(cause)
+    const theirSequence = cause.code === 'stale_sequence' ? cause.extras.sequence : undefined
+    const answer = closed ? 'stop' : theirSequence === undefined || theirSequence === state.sequence() ? await options.onFault(cause) : await resume(theirSequence)
     if (answer === 'stop') closed = true
-    if (closed || answer === 'again') return
-    const waitMs = Math.max(jitteredBackoff(attempt++), (cause.extras.retryAfterSeconds ?? 0) * 1000)
+    if (closed) return
+    if (answer === 'again' && !hurried) {
+      hurried = true
+      return
+    }
+    if (isAway(cause.code) !== wasAway) attempt = 0
+    wasAway = isAway(cause.code)
+    const waitMs = Math.max(jitteredBackoff(attempt++, { ...wasAway ? RETRY.away : RETRY.refused, random }), (cause.extras.retryAfterSeconds ?? 0) * 1000)
+    troubles.raise('ems', sentenceFor(cause))
     log.warn({ event: 'report-failed', fault: cause.code, reason: cause.message, waitMs }, 'A report was not taken; it will be repeated.')
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, waitMs)
+      const cancel = timers.after(Math.min(waitMs, RETRY.refused.limitMs), resolve)
       wake = () => {
-        clearTimeout(timer)
+        cancel()
         resolve()
       }
     })
     wake = null
+  }
+
+  /** Another report than ours was taken last (ours, whose reply was lost; or of a state that was restored): go on from there. */
+  async function resume(sequence: number): Promise<FaultAnswer> {
+    if (sequence < 0 || sequence > MAX_SEQUENCE) return 'later'
+    await state.keep({ sequence })
+    return 'again'
   }
 
   async function work(): Promise<void> {
@@ -136,8 +183,11 @@ export function createReporter(options: ReporterOptions): Reporter {
     while (due && !closed) {
       due = false
       try {
-        await reportOnce()
-        attempt = 0
+        if (await reportOnce()) {
+          attempt = 0
+          hurried = false
+          troubles.clear('ems')
+        }
       } catch (cause) {
         await answerFault(cause)
       }
@@ -155,17 +205,19 @@ export function createReporter(options: ReporterOptions): Reporter {
 
   return {
     hold(section, value, changedAt = now()) {
-      if (closed) return
-      if (value === null) return void held.delete(section)
+      if (closed) return false
+      if (value === null) return held.delete(section)
       const parsed = sections[section].safeParse(value)
       if (!parsed.success) {
-        held.delete(section)
-        return log.error({ event: 'section-malformed', section, reason: parsed.error.issues[0]?.message, at: parsed.error.issues[0]?.path }, 'What a probe found is not in the form of its section; it stays unknown.')
+        log.error({ event: 'section-malformed', section, reason: parsed.error.issues[0]?.message, at: parsed.error.issues[0]?.path }, 'What a probe found is not in the form of its section; it stays unknown.')
+        return held.delete(section)
       }
       const hash = sectionHash(parsed.data)
-      if (held.get(section)?.hash === hash) return
+      if (held.get(section)?.hash === hash) return false
       held.set(section, { value: parsed.data, hash, changedAt })
+      if (refused.delete(section)) sayRefused()
       if (opened) begin()
+      return true
     },
     flush() {
       opened = true

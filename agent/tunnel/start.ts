@@ -8,7 +8,7 @@ import { createHttpProxy } from './http-proxy.ts'
 import { listen, type Listener } from './listener.ts'
 import { createOpener } from './opener.ts'
 import { createSocksProxy } from './socks-proxy.ts'
-import { systemTimers, type Timers } from './timers.ts'
+import { systemTimers, type Timers } from '../timers.ts'
 import type { TunnelLog } from './tunnel-log.ts'
 
 export interface TunnelOptions {
@@ -75,10 +75,12 @@ export async function startTunnel({ settings, onSettings, identity, authorities,
   }
 
   applyGateways(applied)
-  let http = await start('http', applied.proxy.httpPort)
+  /** The ports that the listeners of the moment were asked for. */
+  const had = { ...applied.proxy }
+  let http = await start('http', had.httpPort)
   let socks: Listener
   try {
-    socks = await start('socks', applied.proxy.socksPort)
+    socks = await start('socks', had.socksPort)
   } catch (error) {
     await http.close()
     throw error
@@ -88,6 +90,7 @@ export async function startTunnel({ settings, onSettings, identity, authorities,
   async function move(kind: 'http' | 'socks', old: Listener, port: number): Promise<Listener> {
     try {
       const next = await start(kind, port)
+      had[`${kind}Port`] = port
       old.stop()
       return next
     } catch (error) {
@@ -96,22 +99,25 @@ export async function startTunnel({ settings, onSettings, identity, authorities,
     }
   }
 
-  async function movePorts(before: ProfileSettings['proxy'], after: ProfileSettings['proxy']): Promise<void> {
+  async function movePorts({ httpPort, socksPort }: ProfileSettings['proxy']): Promise<void> {
     if (closed) return
-    if (before.httpPort !== after.httpPort) http = await move('http', http, after.httpPort)
-    if (before.socksPort !== after.socksPort) socks = await move('socks', socks, after.socksPort)
+    if (httpPort !== had.httpPort) http = await move('http', http, httpPort)
+    if (socksPort !== had.socksPort) socks = await move('socks', socks, socksPort)
   }
 
   // One change of ports after the other: two at once would leave a listener that nobody knows.
   let moving = Promise.resolve()
-  const stopListening = onSettings(() => {
-    const before = applied.proxy
+  function apply(): void {
     applied = settings()
     destinations = compileDestinations(applied.destinations)
     applyGateways(applied)
-    const after = applied.proxy
-    moving = moving.then(() => movePorts(before, after))
-  })
+    const { proxy } = applied
+    moving = moving.then(() => movePorts(proxy))
+  }
+  const stopListening = onSettings(apply)
+  // They may have changed while the ports were being opened.
+  apply()
+  await moving
   log.info({ event: 'tunnel_started', httpPort: http.port, socksPort: socks.port }, 'The local proxy is listening')
 
   return {

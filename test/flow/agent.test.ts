@@ -75,7 +75,7 @@ describe('an agent', () => {
     expect((await fetch(proxy)).status).toBe(400)
     await administrator.call(administration.deregisterEndpoint, { params: { uid: agent.uid }, body: { reason: 'left' } })
     expect(await agent.ended).toBe('deregistered')
-    expect(await readdir(join(directory, 'state'))).toEqual(['deregistered.json'])
+    expect(await readdir(join(directory, 'state'))).toEqual(['deregistered.json', 'lock'])
     await expect(fetch(proxy)).rejects.toThrow()
   })
 })

@@ -3,7 +3,7 @@ import { networkInterfaces, type NetworkInterfaceInfo } from 'node:os'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import type { Sections } from '../../../protocol/facts.ts'
-import { readText } from '../read.ts'
+import { asLine, readText } from '../read.ts'
 
 type Network = Sections['network']
 const NO_MAC = '00:00:00:00:00:00'
@@ -15,7 +15,7 @@ export function connected(interfaces: NodeJS.Dict<NetworkInterfaceInfo[]>, isUp:
     if (addresses.length === 0 || !isUp(name)) return []
     const mac = addresses[0]?.mac.toLowerCase()
     return [{
-      name: name.slice(0, 64), ...(mac === undefined || mac === NO_MAC ? {} : { mac }),
+      name: asLine(name, 64) || '?', ...(mac === undefined || mac === NO_MAC ? {} : { mac }),
       // Temporary IPv6 addresses come in any order: sorted, so that nothing looks changed.
       addresses: addresses.map(({ address, cidr }) => ({ ip: address.split('%')[0] ?? address, prefix: Number(cidr?.split('/')[1] ?? 0) })).sort((a, b) => (a.ip < b.ip ? -1 : 1)).slice(0, 32),
     }]
@@ -27,7 +27,7 @@ export function parseRoutes(text: string): { ip: string; interface: string }[] {
   return text.split('\n').slice(1).flatMap((row) => {
     const [name, destination, gateway, flags, , , , mask] = row.split(/\s+/)
     if (name === undefined || destination !== '00000000' || mask !== '00000000' || (Number.parseInt(flags ?? '0', 16) & 3) !== 3 || !/^[0-9A-F]{8}$/.test(gateway ?? '')) return []
-    return [{ ip: (gateway?.match(/../g) ?? []).map((pair) => Number.parseInt(pair, 16)).reverse().join('.'), interface: name.slice(0, 64) }]
+    return [{ ip: (gateway?.match(/../g) ?? []).map((pair) => Number.parseInt(pair, 16)).reverse().join('.'), interface: asLine(name, 64) || '?' }]
   })
 }
 

@@ -1,5 +1,5 @@
-// Running processes, for conditions only: the list never leaves the machine.
-import { readFileSync, readdirSync, readlinkSync } from 'node:fs'
+// Running processes, for conditions only: the list never leaves the machine. What can't be looked at is an error, never "does not run".
+import { closeSync, openSync, readFileSync, readSync, readdirSync, readlinkSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import type { RunningProcess } from '../../../domain/tagging/device.ts'
 
@@ -8,41 +8,65 @@ export interface SeenProcess { readonly names: readonly string[]; readonly path:
 
 // The kernel cuts a process's own name here (TASK_COMM_LEN).
 const CUT_NAME_LENGTH = 15
-const readNow = (read: () => string): string => {
+/** Two words are looked for; a process may have megabytes of them. */
+const MAX_COMMAND_LINE_BYTES = 4096
+
+/** It ended between two looks. Anything else (no descriptors left, hidden by the system) must not look like that. */
+const isGone = (cause: unknown): boolean => ['ENOENT', 'ESRCH'].includes((cause as NodeJS.ErrnoException).code ?? '')
+/** Beside those: it belongs to somebody else. */
+const isHidden = (cause: unknown): boolean => isGone(cause) || ['EACCES', 'EPERM'].includes((cause as NodeJS.ErrnoException).code ?? '')
+
+function readUnless(expected: (cause: unknown) => boolean, read: () => string): string {
   try {
     return read()
-  } catch {
-    return '' // it ended meanwhile, is a kernel thread, or belongs to somebody else: nothing to see
+  } catch (cause) {
+    if (expected(cause)) return ''
+    throw cause
   }
 }
 
 /**
  * Reads one process; null when it does not run (gone, or dead and not yet collected by its parent).
  * Synchronous on purpose: procfs answers from memory, and a trip through the thread pool costs ten times the read.
+ * Throws when it is there and can't be looked at.
  */
 export function readProcess(proc: string, pid: string): SeenProcess | null {
-  const stat = readNow(() => readFileSync(join(proc, pid, 'stat'), 'latin1'))
+  const stat = readUnless(isGone, () => readFileSync(join(proc, pid, 'stat'), 'latin1'))
   // The name may itself contain `)` and spaces: the last bracket ends it.
   const [open, close] = [stat.indexOf('('), stat.lastIndexOf(')')]
   if (open < 0 || close < open) return null
   const fields = stat.slice(close + 2).split(' ')
   if (fields[0] === 'Z' || fields[0] === 'X') return null
-  const own = Buffer.from(stat.slice(open + 1, close), 'latin1').toString('utf8')
-  // An update replaces the file under a running program; it still runs from there.
-  const path = readNow(() => readlinkSync(join(proc, pid, 'exe'))).replace(/ \(deleted\)$/, '')
-  const names = new Set([own.length === CUT_NAME_LENGTH ? wholeName(proc, pid, own) : own, ...(path === '' ? [] : [basename(path)])])
-  return { names: [...names], path, startedAt: fields[19] ?? '' }
+  const own = Buffer.from(stat.slice(open + 1, close), 'latin1')
+  // An update replaces the file under a running program; it still runs from there. A kernel thread has no program.
+  const path = readUnless(isHidden, () => readlinkSync(join(proc, pid, 'exe'))).replace(/ \(deleted\)$/, '')
+  const name = own.length === CUT_NAME_LENGTH ? wholeName(proc, pid, own.toString('utf8')) : own.toString('utf8')
+  return { names: [...new Set([name, ...(path === '' ? [] : [basename(path)])])], path, startedAt: fields[19] ?? '' }
 }
 
 const wholeName = (proc: string, pid: string, cut: string): string => {
-  const words = readNow(() => readFileSync(join(proc, pid, 'cmdline'), 'utf8')).split('\0').slice(0, 2).map((word) => basename(word))
+  const words = readUnless(isHidden, () => beginning(join(proc, pid, 'cmdline'))).split('\0').slice(0, 2).map((word) => basename(word))
   return words.find((word) => word.startsWith(cut)) ?? cut
 }
 
-/** Ids of everything that runs. */
-export const processIds = (proc: string): string[] => readdirSync(proc).filter((name) => /^\d+$/.test(name))
+function beginning(path: string): string {
+  const file = openSync(path, 'r')
+  try {
+    const bytes = Buffer.alloc(MAX_COMMAND_LINE_BYTES)
+    return bytes.toString('utf8', 0, readSync(file, bytes))
+  } finally {
+    closeSync(file)
+  }
+}
 
-/** Everything that runs, once under each of its names. */
+/** Ids of everything that runs. Throws where the system hides other users' processes (hidepid): then nothing can be said to be absent. */
+export function processIds(proc: string): string[] {
+  const ids = readdirSync(proc).filter((name) => /^\d+$/.test(name))
+  if (!ids.includes('1')) throw new Error('the processes of others are hidden from this agent')
+  return ids
+}
+
+/** Everything that runs, once under each of its names. Throws when not all of it can be looked at. */
 export const listProcesses = (proc: string): RunningProcess[] =>
   processIds(proc).flatMap((pid) => {
     const seen = readProcess(proc, pid)

@@ -2,20 +2,12 @@
 import { readFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { Sections } from '../../../protocol/facts.ts'
-import { readCommand, readNames, readTarget, readText } from '../read.ts'
-import type { RunCommand } from './software.ts'
+import { firewallState } from './firewall.ts'
+import { readCommand, readNames, readTarget, readText, type RunCommand } from '../read.ts'
 
 type Security = Sections['security']
 type State = Security['secureBoot']
 const MAX_STACK = 8
-
-/** On when something hooks into input and can refuse: a policy of drop, or a rule that drops or rejects. */
-export function firewallState(ruleset: string | null): Security['firewall'] {
-  if (ruleset === null) return { state: 'unknown', product: '' }
-  const chains = ruleset.split(/^\s*chain /m).slice(1)
-  const hooked = chains.some((chain) => /hook input/.test(chain))
-  return { state: hooked && /policy drop|\b(drop|reject)\b/.test(ruleset) ? 'on' : 'off', product: 'nftables' }
-}
 
 /** Whether the block device is encrypted, itself or anything it is stacked on (LVM on LUKS). */
 async function encrypted(root: string, device: string, depth = 0): Promise<State> {

@@ -1,9 +1,8 @@
 // What is installed, by the system's own package database: dpkg, else rpm, else apk. No database: the section is missing.
 import type { Sections } from '../../../protocol/facts.ts'
-import { asLine, readCommand } from '../read.ts'
+import { asLine, readCommand, type RunCommand } from '../read.ts'
 
 type Package = Sections['software']['packages'][number]
-export type RunCommand = (file: string, args: readonly string[], timeoutMs?: number) => Promise<string | null>
 const MAX_PACKAGES = 20_000
 
 const rows = (text: string, read: (row: string) => { name: string; version: string } | null, ecosystem: Package['ecosystem']): Package[] =>

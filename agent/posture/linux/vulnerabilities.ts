@@ -1,8 +1,7 @@
 // On Debian and its kin: installed packages that have a newer version in a security archive. How bad each is, apt does not say: `unrated`.
 import { join } from 'node:path'
 import type { Sections } from '../../../protocol/facts.ts'
-import { asLine, readCommand, readNames } from '../read.ts'
-import type { RunCommand } from './software.ts'
+import { asLine, readCommand, readNames, type RunCommand } from '../read.ts'
 
 type Vulnerabilities = Sections['vulnerabilities']
 type Found = Vulnerabilities['found'][number]

@@ -19,6 +19,7 @@ export function createProcessWatch({ root, onChange }: { root: string; onChange:
   let watched = new Set<string>()
   let timer: NodeJS.Timeout | undefined
   let looks = 0
+  let blind = false
 
   /** Reads what may have changed; returns the watched names concerned. */
   function look(): Set<string> {
@@ -51,14 +52,27 @@ export function createProcessWatch({ root, onChange }: { root: string; onChange:
     return changed
   }
 
+  /** Every watched name is concerned when the processes can be seen no longer, or again: the answers become unknown, or known. */
+  function lookOrNot(): Iterable<string> {
+    try {
+      const changed = look()
+      if (!blind) return changed
+      blind = false
+    } catch {
+      if (blind) return []
+      blind = true // whoever asks for the answers hears why
+    }
+    return watched
+  }
+
   return {
     retarget(names) {
       watched = new Set(names)
       clearInterval(timer)
       timer = undefined
       if (watched.size === 0) return known.clear()
-      look()
-      timer = setInterval(() => { for (const name of look()) onChange(name) }, LOOK_EVERY_MS)
+      lookOrNot()
+      timer = setInterval(() => { for (const name of lookOrNot()) onChange(name) }, LOOK_EVERY_MS)
       timer.unref()
     },
     close: () => clearInterval(timer),

@@ -1,0 +1,22 @@
+// What an agent tells of itself while it runs, to its log and to whoever started it.
+import type { StandingKind } from './profile/document-store.ts'
+import type { ChannelState } from './telemetry/channel.ts'
+import type { ReportSent } from './telemetry/reporter.ts'
+import type { TunnelState } from './keep-tunnel.ts'
+import type { Denial } from './tunnel/denial.ts'
+
+export type AgentEvent =
+  | ReportSent
+  | { readonly event: 'channel'; readonly state: ChannelState }
+  | { readonly event: 'tunnel'; readonly state: TunnelState }
+  | { readonly event: 'document-applied'; readonly kind: StandingKind }
+  | { readonly event: 'denied'; readonly denial: Denial }
+  | { readonly event: 'certificate-renewed'; readonly serial: string }
+  | { readonly event: 'let-go'; readonly reason: string }
+
+/** The sentence of each event in the log. */
+export const sentences: Record<AgentEvent['event'], string> = {
+  'report-sent': 'A report is on its way.', 'channel': 'The endpoint channel changed its state.', 'tunnel': 'The local proxy changed its state.',
+  'document-applied': 'A document was applied.', 'denied': 'A gateway refused a connection.', 'certificate-renewed': 'The certificate was renewed.',
+  'let-go': 'This machine is no longer managed: certificate, key, profile and proxy are gone.',
+}

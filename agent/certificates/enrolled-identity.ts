@@ -1,0 +1,18 @@
+// Who this agent is when it starts: what a crash has left is cleared away, and a letting go that it interrupted is finished.
+import { Fault } from '../../protocol/faults.ts'
+import { clearLeftovers, describeLetGo, forgetEnrolment, readIdentity, readLetGo, type AgentIdentity } from './identity-store.ts'
+
+/** Call it under the lock of the directory. Throws a `Fault` `not_found` when this machine is not enrolled, or no longer. */
+export async function enrolledIdentity(stateDirectory: string): Promise<AgentIdentity> {
+  await clearLeftovers(stateDirectory)
+  const letGo = await readLetGo(stateDirectory)
+  const kept = await readIdentity(stateDirectory)
+  if (letGo === null) {
+    if (kept === null) throw new Fault('not_found', 'This machine is not enrolled; ask an administrator for an invitation and run `agent enrol INVITATION`.')
+    return kept
+  }
+  // Enrolled anew since: another UID.
+  if (kept !== null && letGo.uid !== kept.uid) return kept
+  if (kept !== null) await forgetEnrolment(stateDirectory, letGo)
+  throw new Fault('not_found', `${describeLetGo(letGo)} To enrol it again, ask an administrator for an invitation and run \`agent enrol INVITATION\`.`)
+}
