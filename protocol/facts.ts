@@ -42,7 +42,11 @@ const network = z.strictObject({
 
 export const ecosystem = z.enum(['deb', 'rpm', 'apk', 'npm', 'pypi', 'windows', 'macos', 'other'])
 const software = z.strictObject({
-  packages: z.array(z.strictObject({ ecosystem, name: line(256), version: lineOrEmpty(128) })).max(20_000),
+  packages: z.array(z.strictObject({
+    ecosystem, name: line(256), version: lineOrEmpty(128),
+    /** What it was built from, where that has another name or version: distributions name their advisories by it. */
+    source: z.strictObject({ name: line(256), version: lineOrEmpty(128) }).optional(),
+  })).max(20_000),
 })
 
 /** `unknown` is a fact too: it never passes a rule. */
