@@ -3,17 +3,19 @@ import { hostname } from 'node:os'
 import { environment, readArguments, UsageError } from '../node/config.ts'
 import { JOIN_CODE_PREFIX, readInvitation } from '../protocol/invitation.ts'
 import { sha256Hex } from '../protocol/text.ts'
+import { firewallOptions, firewallRunUsage, firewallUsage, readFirewallCommand, readFirewallSettings, type FirewallCommand, type FirewallSettings } from './firewall/command-line.ts'
 
 export const usage = `The gateway: lets devices through to protected services by what the EMS knows of them.
 
   gateway run --state DIR --policies FILE [--listen HOST:PORT] [--metrics-port PORT] [--join-code CODE | --join-code-file FILE | --ems ORIGIN --ems-pin SHA256] [--name NAME] [--tls-ca FILE]
+              ${firewallRunUsage}
       Joins the fabric (the first time) and serves. SIGTERM and SIGINT end it.
   gateway check FILE [--state DIR] [--json]
       Says of each mistake in a policy file where it stands; with the state directory, also which tags the EMS does not know.
   gateway schema
       Prints the JSON schema of the policy file, for editors.
   gateway status --state DIR [--json]
-      What the state directory says: serial, certificate, how old the snapshot is.
+      What the state directory says: serial, certificate, how old the snapshot is.${firewallUsage.trimEnd()}
 
 Examples:
   gateway run --state /var/lib/sallyport-gateway --policies /etc/sallyport/policies.yaml --join-code sj1.eyJ…
@@ -29,6 +31,7 @@ Exit code: 0 done, 1 failed, 2 wrong usage.
 export interface JoinTarget { readonly ems: string; readonly pin: string; readonly code: string | null }
 
 export type Command =
+  | FirewallCommand
   | { readonly verb: 'help' | 'schema' }
   | {
     readonly verb: 'run'
@@ -41,6 +44,7 @@ export type Command =
     readonly pinned: { readonly ems: string; readonly pin: string } | null
     readonly displayName: string
     readonly tlsCaFile: string | null
+    readonly firewall: FirewallSettings | null
     readonly logLevel: string
   }
   | { readonly verb: 'check'; readonly file: string; readonly stateDirectory: string | null; readonly json: boolean }
@@ -48,7 +52,7 @@ export type Command =
 
 const text = { type: 'string' } as const
 const options = {
-  'state': text, 'policies': text, 'listen': text, 'metrics-port': text, 'join-code': text, 'join-code-file': text, 'ems': text, 'ems-pin': text, 'name': text, 'tls-ca': text,
+  'state': text, 'policies': text, 'listen': text, 'metrics-port': text, 'join-code': text, 'join-code-file': text, 'ems': text, 'ems-pin': text, 'name': text, 'tls-ca': text, ...firewallOptions,
   'json': { type: 'boolean' }, 'help': { type: 'boolean', short: 'h' },
 } as const
 
@@ -58,9 +62,9 @@ function readPort(value: string): number {
   return port
 }
 
-function readListen(value: string): { host: string; port: number } {
+function readListen(value: string, option = '--listen'): { host: string; port: number } {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d+)$/.exec(value)
-  if (match === null) throw new UsageError('--listen takes HOST:PORT, like 0.0.0.0:8443 or [::]:8443.')
+  if (match === null) throw new UsageError(`${option} takes HOST:PORT, like 0.0.0.0:8443 or [::]:8443.`)
   return { host: match[1] ?? match[2] ?? '', port: readPort(match[3] ?? '') }
 }
 
@@ -86,6 +90,8 @@ export function readCommand(argv: string[]): Command {
   if (values.help === true || verb === 'help') return { verb: 'help' }
   const stateDirectory = values.state ?? environment.stateDirectory
   const json = values.json ?? false
+  if (verb === 'firewall' || verb === 'lists') return readFirewallCommand([verb, ...rest], { tag: values.tag, stateDirectory, json })
+  if (values.tag !== undefined) throw new UsageError('--tag stands with firewall template.')
   if (rest.length > (verb === 'check' ? 1 : 0)) throw new UsageError(`${rest.at(-1) ?? ''} is one argument too many.`)
   switch (verb) {
     case 'run': {
@@ -93,7 +99,7 @@ export function readCommand(argv: string[]): Command {
       const pinned = readPinned(values.ems, values['ems-pin'])
       if ([values['join-code'], values['join-code-file'], pinned ?? undefined].filter((each) => each !== undefined).length > 1) throw new UsageError('Give one of --join-code, --join-code-file, or --ems with --ems-pin.')
       return {
-        verb, stateDirectory, policiesFile: values.policies, pinned,
+        verb, stateDirectory, policiesFile: values.policies, pinned, firewall: readFirewallSettings(values, readListen),
         listen: readListen(values.listen ?? '0.0.0.0:8443'), metricsPort: readPort(values['metrics-port'] ?? '9464'),
         joinCode: values['join-code'] ?? null, joinCodeFile: values['join-code-file'] ?? null,
         displayName: values.name ?? hostname(), tlsCaFile: values['tls-ca'] ?? environment.tlsCa ?? null, logLevel: environment.logLevel ?? 'info',
@@ -111,6 +117,6 @@ export function readCommand(argv: string[]): Command {
     case 'schema':
       return { verb }
     default:
-      throw new UsageError(verb === undefined ? 'Say what to do: run, check, schema or status.' : `${verb} is no command; there are run, check, schema and status.`)
+      throw new UsageError(verb === undefined ? 'Say what to do: run, check, schema, status, firewall or lists.' : `${verb} is no command; there are run, check, schema, status, firewall and lists.`)
   }
 }

@@ -1,10 +1,11 @@
-// The gateway's command: run, check, schema, status. What runs is in start.ts.
+// The gateway's command: run, check, schema, status, firewall, lists. What runs is in start.ts.
 import { readFile } from 'node:fs/promises'
 import { policyFileSchema } from '../domain/access/policy-file.ts'
 import { UsageError } from '../node/config.ts'
 import { runUntilSignal } from '../node/life-cycle.ts'
 import { createLog } from '../node/logging.ts'
 import { readCommand, usage, type Command } from './config.ts'
+import { runFirewallCommand } from './firewall/command-line.ts'
 import { checkPolicies, readStatus } from './inspect.ts'
 import { startGateway } from './start.ts'
 
@@ -18,11 +19,11 @@ type Run = Extract<Command, { verb: 'run' }>
 
 async function run(command: Run): Promise<number> {
   const log = createLog({ name: 'gateway', level: command.logLevel })
-  const { stateDirectory, policiesFile, listen, metricsPort, displayName, pinned } = command
+  const { stateDirectory, policiesFile, listen, metricsPort, displayName, pinned, firewall } = command
   const joinCode = command.joinCodeFile === null ? command.joinCode : await readFile(command.joinCodeFile, 'utf8')
   const tlsCa = command.tlsCaFile === null ? [] : [await readFile(command.tlsCaFile, 'utf8')]
   return await runUntilSignal((signal) => startGateway({
-    stateDirectory, policiesFile, listen, metricsPort, displayName, joinCode, pinned, tlsCa, now, log, signal,
+    stateDirectory, policiesFile, listen, metricsPort, displayName, joinCode, pinned, firewall, tlsCa, now, log, signal,
     onEvent(event) {
       if (event.event === 'pending') tell(`Not authorised yet: ${event.reason}\nCompare this fingerprint and authorise the gateway:\n  ${event.fingerprint}`)
     },
@@ -70,6 +71,9 @@ export async function main(argv: string[]): Promise<number> {
         return await check(command)
       case 'status':
         return await status(command)
+      case 'firewall-template':
+      case 'list-token':
+        return await runFirewallCommand(command, { print, tell, now })
     }
   } catch (cause) {
     tell(cause instanceof Error ? cause.message : String(cause))

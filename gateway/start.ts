@@ -13,6 +13,8 @@ import { openMembership, type Membership } from './fabric/membership.ts'
 import { keepRenewed } from './fabric/renewal.ts'
 import { createReplica, type Replica } from './fabric/replica.ts'
 import { loadSnapshot } from './fabric/snapshot-file.ts'
+import type { FirewallSettings } from './firewall/command-line.ts'
+import { runFirewall } from './firewall/run.ts'
 import { createMetrics } from './metrics/metrics.ts'
 import { serveMetrics } from './metrics/serve.ts'
 import { openPolicyFile } from './proxy/policy-store.ts'
@@ -33,6 +35,8 @@ export interface GatewayOptions {
   /** Without a code: where the EMS is and the pin by which it is known; an administrator compares the fingerprint. */
   readonly pinned?: { readonly ems: string; readonly pin: string } | null
   readonly displayName?: string
+  /** Packet filter and address lists by what this gateway sees; null or absent: neither. */
+  readonly firewall?: FirewallSettings | null
   /** TLS roots beside the system's, PEM. */
   readonly tlsCa?: readonly string[]
   readonly timers?: Timers
@@ -48,6 +52,8 @@ export interface Gateway {
   readonly serial: string
   readonly port: number
   readonly metricsPort: number
+  /** Where address lists are served; null: nowhere. */
+  readonly listsPort: number | null
   close(): Promise<void>
 }
 
@@ -130,16 +136,18 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       await ended
     })
     await locateEms()
+    const firewall = options.firewall == null ? null : await runFirewall({ settings: options.firewall, directory, membership, world, metrics, timers, now, log })
+    closing.push(() => firewall?.close())
     const proxy = await startProxy({
       world, policies, identity: identityOf(membership), authorities: () => membership.member().stored.authorities, listen: options.listen,
-      serial, log, audit, metrics, now, timers, alsoRefused: () => emsAddresses,
+      serial, log, audit, metrics, now, timers, alsoRefused: () => emsAddresses, onProved: firewall?.proved,
     })
     closing.push(() => proxy.close(), membership.onChange(() => {
       proxy.updateIdentity(identityOf(membership))
       proxy.updateAuthorities()
     }))
     log.info({ event: 'serving', serial, port: proxy.port }, 'The gateway serves.')
-    return { serial, port: proxy.port, metricsPort: served.port, close }
+    return { serial, port: proxy.port, metricsPort: served.port, listsPort: firewall?.listsPort ?? null, close }
   } catch (cause) {
     await close()
     throw cause

@@ -1,6 +1,5 @@
 // Addresses by which a packet filter may know a device: which ones can stand for one device, and what a device claims. It believes nothing.
 import ipaddr from 'ipaddr.js'
-import { normalAddress } from './policies.ts'
 
 /** Ranges in which one address is one machine's, wherever the packet is seen. Link-local addresses are each link's own. */
 const distinct = new Set(['unicast', 'private', 'uniqueLocal', 'carrierGradeNat'])
@@ -10,8 +9,10 @@ const MAX_CLAIMED = 16
 
 /** An address in normal form when it can stand for one device; null otherwise. */
 export function deviceAddress(text: string): string | null {
-  const normal = normalAddress(text)
-  return normal !== null && distinct.has(ipaddr.process(normal).range()) ? normal : null
+  if (!ipaddr.IPv4.isValidFourPartDecimal(text) && !ipaddr.IPv6.isValid(text)) return null
+  // IPv4 inside IPv6 is the same machine as IPv4 alone.
+  const address = ipaddr.process(text)
+  return distinct.has(address.range()) ? address.toString() : null
 }
 
 /** A MAC in lower case when it is one interface's own: neither a group's nor all zeros; null otherwise. */

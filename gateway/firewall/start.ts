@@ -1,0 +1,72 @@
+// The room's parts joined: what this gateway sees, the tags that addresses bear by it, and the packet filter that follows. Lists are served beside it.
+import type { Log } from '../../node/logging.ts'
+import type { Metrics } from '../metrics/metrics.ts'
+import type { ProvedPeer } from '../proxy/peer.ts'
+import type { Timers } from '../proxy/timers.ts'
+import type { World } from '../world.ts'
+import type { Commands } from './commands.ts'
+import { keepLooking, type OwnNetwork } from './look.ts'
+import { followNeighbours, type Neighbours } from './neighbours.ts'
+import { tagName } from '../../protocol/rules.ts'
+import { keepPacketFilter, type PacketFilter } from './packet-filter.ts'
+import { createTaggedAddresses, type TaggedAddresses } from './tagged-addresses.ts'
+
+export interface FirewallOptions {
+  readonly world: World
+  readonly commands: Commands
+  /** Whether nftables' sets are kept; without them addresses are only known, for lists. */
+  readonly filter: boolean
+  readonly sightMs: number
+  readonly staleMs: number
+  readonly networks?: () => readonly OwnNetwork[]
+  readonly metrics: Metrics
+  readonly timers: Timers
+  /** ms. */
+  readonly now: () => number
+  readonly log: Log
+}
+
+export interface Firewall {
+  readonly addresses: TaggedAddresses
+  readonly neighbours: Neighbours
+  /** The proxy's word that a device proved itself from an address. */
+  proved(peer: ProvedPeer, address: string): () => void
+  close(): Promise<void>
+}
+
+/** Starts it; resolves when the neighbour table has been read and the kernel's sets are right. Throws when `ip` or `nft` can't be used. */
+export async function startFirewall(options: FirewallOptions): Promise<Firewall> {
+  const { world, commands, sightMs, staleMs, metrics, timers, now, log } = options
+  const closing: (() => Promise<void> | void)[] = []
+  const close = async () => {
+    for (const each of closing.reverse().splice(0)) await each()
+  }
+  try {
+    let neighbours: Neighbours | null = null
+    const addresses = createTaggedAddresses({ world, neighbours: () => neighbours?.table ?? null, sightMs, staleMs, timers, now, log })
+    closing.push(() => addresses.close())
+    neighbours = await followNeighbours({ commands, timers, now, log, onChange: addresses.neighbourChanged })
+    closing.push(() => neighbours?.close())
+    addresses.refreshAll()
+    const looking = keepLooking({ ...options, table: neighbours.table, claims: addresses.claims })
+    closing.push(() => looking.close())
+    const tagNames = () => {
+      const { tagNames: names, currentAt } = world.snapshot()
+      return currentAt === null ? null : [...new Set(names.values())].filter((name) => tagName.safeParse(name).success)
+    }
+    if (options.filter) {
+      const filter: PacketFilter = await keepPacketFilter({ commands, addresses, tagNames, metrics, timers, now, log })
+      let known = world.snapshot().tagNames
+      const leave = world.onChange(() => {
+        const { tagNames: names } = world.snapshot()
+        if (names !== known) filter.tagsChanged()
+        known = names
+      })
+      closing.push(() => filter.close(), leave)
+    }
+    return { addresses, neighbours, proved: (peer, address) => addresses.connections.opened(peer, address), close }
+  } catch (cause) {
+    await close()
+    throw cause
+  }
+}
