@@ -8,13 +8,19 @@ import { write, type Io } from './io.ts'
 export type Question = string | (() => Promise<string>)
 
 /** Returns when it may go on. Throws when the answer is no, and `UsageError` when nobody can be asked. */
-export async function confirm(io: Io, yes: boolean, question: Question): Promise<void> {
+export async function confirm(io: Pick<Io, 'in' | 'err'>, yes: boolean, question: Question): Promise<void> {
   if (yes) return
   if (io.in.isTTY !== true) throw new UsageError('This asks before it acts, and standard input is no terminal: say --yes.')
   await write(io.err, `${harmless(typeof question === 'string' ? question : await question())} [y/N] `)
-  for await (const line of createInterface({ input: io.in })) {
-    if (/^\s*y(es)?\s*$/i.test(line)) return
-    break
+  if (!/^\s*y(es)?\s*$/i.test(await readLine(io))) throw new Error('Nothing was changed.')
+}
+
+/** The next line; empty at the end of input. Leaving an iteration over lines would leave the terminal open, and the process waiting on it. */
+async function readLine(io: Pick<Io, 'in'>): Promise<string> {
+  const lines = createInterface({ input: io.in })
+  try {
+    return await new Promise<string>((resolve) => lines.once('line', resolve).once('close', () => resolve('')))
+  } finally {
+    lines.close()
   }
-  throw new Error('Nothing was changed.')
 }
