@@ -3,74 +3,93 @@ import { DurableObject } from 'cloudflare:workers'
 import { gatesFor } from '../domain/version/gate.ts'
 import type { Decision } from '../protocol/decisions.ts'
 import { fromGateway, MAX_NOTIFY_FRAME_BYTES, NOTIFY_PING, NOTIFY_PONG, NOTIFY_SUBPROTOCOL, type FromGateway, type ToGateway } from '../protocol/fabric/notify.ts'
-import { subscribe } from '../workers/flows/subscriptions.ts'
-import { sysinfoBodies } from '../workers/flows/report-bodies.ts'
+import { SIGHT_SECONDS } from '../protocol/fabric/sightings.ts'
+import { tableName } from '../protocol/fabric/tables.ts'
+import { endMembership } from '../workers/flows/end-membership.ts'
 import { readConfig, type Env } from '../workers/env.ts'
-import { smallRecords } from '../schema/queries/follow-log.ts'
+import { Audience, laterProtocol, type Goodbye } from './audience.ts'
 import type { Cursor } from './follow.ts'
 import { Follower, type Heard } from './follower.ts'
-import type { EndpointTable } from './follower-store.ts'
 import { greet } from './greet.ts'
-import { entryOf, type Poke } from './log-entry.ts'
-import { currentOf, gatedSysinfo, noticesOf, tells, uidTagsOf } from './notices.ts'
+import { watermarkOf, type Poke } from './log-entry.ts'
+import { lookUp } from './look-up.ts'
+import { currentOf, noticesOf, tells } from './notices.ts'
+import { PendingNotices } from './pending-notices.ts'
 import { acceptChallenged, attachmentOf, isProved, proveSocket, readFrame } from './proved-socket.ts'
-import { readPage, type PageRequest } from './report-page.ts'
+import { readPage, type PageRequest, type ReportTable } from './report-page.ts'
 import { changedSince } from './status.ts'
 
-type Goodbye = Extract<ToGateway, { type: 'bye' }>['reason']
-type Status = Partial<Record<EndpointTable | 'host_tags', boolean>>
-/** Sent and not answered by `applied`: above this the reader is too slow, and resumes by its watermarks. */
-const MAX_UNAPPLIED_BYTES = 4_000_000
-const MAX_SOCKETS = 8
+type Status = Partial<Record<ReportTable, boolean>>
+/** What this gateway is told, as its object knows it. */
+export interface Standing { readonly listening: number; readonly protocol: string; readonly inSight: number; readonly seesItself: boolean; readonly cursor: Cursor | null }
 const EXPLAINED_WITHIN_MS = 3_000
 
 export class FcmNotify extends DurableObject<Env> {
   readonly #follower: Follower
+  readonly #audience: Audience
+  readonly #pending = new PendingNotices()
   readonly #everyMs: number
-  readonly #unapplied = new WeakMap<WebSocket, number>()
+  /** Gateways that wait to be authorised hold their line here. */
+  readonly #awaiting = new Set<() => void>()
   readonly #asked = new Map<string, (decision: Decision | null) => void>()
+  #timer: ReturnType<typeof setTimeout> | null = null
 
   constructor(context: DurableObjectState, env: Env) {
     super(context, env)
     this.#everyMs = readConfig(env).currentEveryMs
     context.setWebSocketAutoResponse(new WebSocketRequestResponsePair(NOTIFY_PING, NOTIFY_PONG))
-    this.#follower = new Follower(context.storage.sql, env.DB, (heard) => { this.#tell(heard) })
+    this.#audience = new Audience(context)
+    this.#follower = new Follower(context.storage.sql, env.DB, (heard) => { this.#hear(heard) })
   }
 
   // --- what the Worker calls ---
 
   /** Takes a slice of the log. Resolves when everything up to its head is written down; a doubled or late poke changes nothing. */
-  async poke(serial: string, poke: Poke): Promise<void> { await this.#follower.follow(serial, poke) }
+  async poke(serial: string, poke: Poke): Promise<void> {
+    await this.#follower.follow(serial, poke)
+    if (poke.tail.some(({ sights }) => sights?.serial === serial)) await this.#wakeBy(Date.now() + SIGHT_SECONDS * 1000)
+  }
   /** Authorised, or entitled to something else: loads what it may see. */
-  async configure(serial: string): Promise<void> { await this.#follower.reload(serial) }
+  async configure(serial: string): Promise<void> {
+    await this.#follower.reload(serial)
+    const until = this.#follower.settings?.vouchedUntil ?? null
+    if (until !== null) await this.#wakeBy(until)
+    this.#decided()
+  }
   /** Subscriptions that concern this gateway changed. */
   async rescope(serial: string): Promise<void> { await this.#follower.rescope(serial) }
   /** De-authorised or revoked: cut at once, and nothing is kept. */
   async end(_serial: string, why: Goodbye, reason: string): Promise<void> {
-    this.#cut(why, reason)
+    this.#audience.cut(why, reason)
     await this.#follower.exclusively(() => Promise.resolve(this.#follower.forget()))
+    this.#pending.take(Date.now())
     // Whoever opened meanwhile was admitted before the records changed.
-    this.#cut(why, reason)
+    this.#audience.cut(why, reason)
+    this.#decided()
   }
   /** One page of a report, the JSON of its parts; null when the records do not authorise this gateway. */
-  async page(serial: string, table: EndpointTable, request: PageRequest): Promise<string | null> {
+  async page(serial: string, table: ReportTable, request: PageRequest): Promise<string | null> {
     const page = await readPage(this.#follower, serial, table, request)
     return page === null ? null : JSON.stringify(page)
   }
   /** Per table: is there anything after that watermark? */
   async status(serial: string, since: Readonly<Record<string, string>>): Promise<Status> {
-    return await this.#follower.exclusively(async () => {
-      await this.#follower.catchUp(serial)
-      return Object.fromEntries((await changedSince(this.#follower, since)).map(({ table, state }) => [table, state !== 'same']))
+    return await this.#caughtUp(serial, async () => Object.fromEntries((await changedSince(this.#follower, since, 'report')).map(({ table, state }) => [table, state !== 'same'])))
+  }
+  /** Which of these endpoints the gateway sees; null when the records do not authorise it. */
+  async seenAmong(serial: string, uids: readonly string[]): Promise<string[] | null> {
+    return await this.#caughtUp(serial, () => {
+      this.#follower.fold()
+      return Promise.resolve(this.#follower.settings === null ? null : this.#follower.store.of(uids).map(({ uid }) => uid))
     })
   }
   /** Told to every socket: a new list of CAs. */
   sendAuthorities(document: string): void {
-    for (const socket of this.#proved()) this.#send(socket, [{ type: 'ca', document }])
+    for (const socket of this.#audience.proved()) this.#audience.send(socket, [{ type: 'ca', document }])
   }
   /** Asks the gateway for a decision it took; null when it is not connected, does not know it, or takes too long. */
   async explainDecision(id: string): Promise<Decision | null> {
-    const sockets = this.#proved()
+    const sockets = this.#audience.proved()
     if (sockets.length === 0) return null
     const request = crypto.randomUUID()
     return await new Promise<Decision | null>((resolve) => {
@@ -82,30 +101,49 @@ export class FcmNotify extends DurableObject<Env> {
       const timer = setTimeout(() => { finish(null) }, EXPLAINED_WITHIN_MS)
       let open = sockets.length
       this.#asked.set(request, (decision) => { if (decision !== null || --open === 0) finish(decision) })
-      for (const socket of sockets) this.#send(socket, [{ type: 'explain', request, id }])
+      for (const socket of sockets) this.#audience.send(socket, [{ type: 'explain', request, id }])
     })
   }
   /** Where this follower stands in the log; null before it was loaded. */
   cursor(): Cursor | null { return this.#follower.cursor }
-  connected(): boolean { return this.#proved().length > 0 }
+  /** Whether the gateway is there, and the protocol it last spoke; null before it spoke any. */
+  peer(): { connected: boolean; protocol: string | null } { return { connected: this.#audience.proved().length > 0, protocol: this.#follower.settings?.protocol ?? null } }
+  /** Resolves when the gateway is authorised or denied, or after `ms`. */
+  async awaitDecision(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        clearTimeout(timer)
+        this.#awaiting.delete(done)
+        resolve()
+      }
+      const timer = setTimeout(done, ms)
+      this.#awaiting.add(done)
+    })
+  }
+  protocol(): string { return this.#follower.protocol }
+  standing(serial: string): Standing {
+    this.#follower.fold()
+    const { cursor, store } = this.#follower
+    return { listening: this.#audience.listening().length, protocol: this.protocol(), inSight: store.count(), seesItself: store.sees(serial), cursor }
+  }
 
   // --- the gateway's sockets ---
 
   override fetch(request: Request): Response {
     const { response, socket, challenge } = acceptChallenged(this.ctx, request, NOTIFY_SUBPROTOCOL)
-    const others = this.ctx.getWebSockets().filter((each) => each !== socket && each.readyState === WebSocket.OPEN).sort((a, b) => attachmentOf(a).openedAt - attachmentOf(b).openedAt)
-    for (const oldest of others.slice(0, Math.max(0, others.length + 1 - MAX_SOCKETS))) this.#bye(oldest, 'replaced')
-    this.#send(socket, [{ type: 'challenge', challenge }])
+    this.#audience.send(socket, [{ type: 'challenge', challenge }])
+    this.#audience.makeRoom()
     return response
   }
 
   override async webSocketMessage(socket: WebSocket, frame: string | ArrayBuffer): Promise<void> {
     const read = fromGateway.safeParse(readFrame(frame, MAX_NOTIFY_FRAME_BYTES))
-    if (!read.success) return this.#bye(socket, 'bad-message')
+    if (!read.success) return this.#audience.bye(socket, 'bad-message')
     const message = read.data
     if (message.type === 'answer') {
-      if (!await proveSocket(socket, message.signature, 'gateway')) this.#bye(socket, 'bad-challenge')
-    } else if (!isProved(socket)) this.#bye(socket, 'bad-challenge')
+      if (await proveSocket(socket, message.signature, 'gateway')) this.#audience.makeRoom()
+      else this.#audience.bye(socket, 'bad-challenge')
+    } else if (!isProved(socket)) this.#audience.bye(socket, 'bad-challenge')
     else await this.#take(socket, message)
   }
   override webSocketClose(socket: WebSocket, code: number): void {
@@ -115,92 +153,113 @@ export class FcmNotify extends DurableObject<Env> {
 
   async #take(socket: WebSocket, message: Exclude<FromGateway, { type: 'answer' }>): Promise<void> {
     const serial = attachmentOf(socket).name
-    if (message.type === 'applied') this.#unapplied.set(socket, 0)
-    else if (message.type === 'explained') this.#asked.get(message.request)?.(message.decision)
-    else if (message.type === 'lookup') await this.#lookUp(socket, serial, message.uid)
-    else await this.#hello(socket, serial, message)
+    if (message.type === 'applied') {
+      this.#audience.applied(socket)
+      this.#tellInTime()
+    } else if (message.type === 'explained') this.#asked.get(message.request)?.(message.decision)
+    else if (message.type === 'hello') await this.#hello(socket, serial, message)
+    else {
+      const { found, rescoped } = await lookUp(this.#follower, serial, message.uid, attachmentOf(socket).protocol ?? '')
+      this.#audience.send(socket, [found])
+      await Promise.all(rescoped.map((each) => (each === serial ? this.rescope(serial) : this.env.FCM_NOTIFY.getByName(each).rescope(each))))
+    }
   }
 
   async #hello(socket: WebSocket, serial: string, { protocol, have }: Extract<FromGateway, { type: 'hello' }>): Promise<void> {
-    await this.#follower.exclusively(async () => {
-      await this.#follower.catchUp(serial)
+    await this.#caughtUp(serial, async () => {
       if (this.#follower.cursor === null) return
-      this.#follower.setProtocol(protocol)
+      // What the others still wait for is told first: afterwards all stand at the same place.
+      this.#flush()
       socket.serializeAttachment({ ...attachmentOf(socket), protocol })
+      this.#follower.setProtocol(this.#audience.protocols().reduce(laterProtocol, protocol))
       const { missing } = gatesFor(protocol)
-      const greeting = await greet(this.#follower, have, protocol)
-      this.#send(socket, [{ type: 'authorisation', state: 'authorised', reason: missing.join('; ') }, ...greeting, currentOf(this.#follower.cursor, Date.now())])
+      await this.#catchUpSocket(socket, have, [{ type: 'authorisation', state: 'authorised', reason: missing.join('; ') }])
     })
-    if (await this.ctx.storage.getAlarm() === null) await this.ctx.storage.setAlarm(Date.now() + this.#everyMs)
-  }
-
-  /** The record, or that there is none; a gateway that sees its own endpoints only now sees this one too. */
-  async #lookUp(socket: WebSocket, serial: string, uid: string): Promise<void> {
-    const { settings, view } = this.#follower
-    if (settings === null) return
-    const { protocol = '' } = attachmentOf(socket)
-    const [bodies, [row]] = await Promise.all([sysinfoBodies(this.#follower.db, [uid]), smallRecords(this.#follower.db, [uid])])
-    const record = bodies.get(uid)
-    const visible = settings.shareMode !== 2 || this.#follower.store.inScope(uid)
-    if (record === undefined || row === undefined || !visible) return this.#send(socket, [{ type: 'found', uid, sysinfo: null, tags: null }])
-    this.#send(socket, [{ type: 'found', uid, sysinfo: gatedSysinfo(record, protocol), tags: tells('uid_tags', protocol) ? uidTagsOf(entryOf(row), row.lastReportAt ?? 0, view) : null }])
-    if (settings.shareMode === 0 && !this.#follower.store.inScope(uid)) {
-      const { concerned } = await subscribe(this.#follower.db, serial, [uid], [])
-      await this.#follower.rescope(serial)
-      await Promise.all(concerned.filter((other) => other !== serial).map((other) => this.env.FCM_NOTIFY.getByName(other).rescope(other)))
-    }
+    await this.#wakeBy(Date.now() + this.#everyMs)
   }
 
   /** The last net under a lost poke: reads the head of the log, and says that this is all. */
   override async alarm(): Promise<void> {
-    if (this.#listening().length > 0) await this.ctx.storage.setAlarm(Date.now() + this.#everyMs)
+    const now = Date.now()
+    const serial = this.#follower.settings?.serial
+    this.#follower.fold()
+    const next = this.#nextWake(serial, now)
+    if (next !== null) await this.ctx.storage.setAlarm(next)
+    if (serial === undefined) return
     try {
-      const serial = this.#follower.settings?.serial
-      if (serial === undefined) return
-      await this.#follower.exclusively(async () => {
-        await this.#follower.catchUp(serial)
+      await endMembership({ env: this.env, waitUntil: (promise) => { this.ctx.waitUntil(promise) } }, serial, { vouchedUntil: this.#follower.settings?.vouchedUntil ?? null, sees: this.#follower.store.sees(serial) })
+      await this.#caughtUp(serial, async () => {
         this.#follower.fold()
-        const { cursor } = this.#follower
-        if (cursor !== null) for (const socket of this.#listening()) this.#send(socket, [currentOf(cursor, Date.now())])
+        this.#flush()
+        for (const socket of this.#audience.listening()) await this.#catchUpSocket(socket, null)
       })
     } catch (cause) {
       // Never thrown: the platform gives an alarm up after six retries, and the next one is set.
       console.log(JSON.stringify({ event: 'follow-failed', at: new Date().toISOString(), cause: cause instanceof Error ? cause.message : String(cause) }))
     }
   }
+  #nextWake(serial: string | undefined, now: number): number | null {
+    const until = this.#follower.settings?.vouchedUntil ?? null
+    const due = [
+      ...(this.#audience.listening().length > 0 ? [now + this.#everyMs] : []), ...(serial !== undefined && this.#follower.store.sees(serial) ? [now + SIGHT_SECONDS * 1000] : []),
+      ...(until !== null ? [Math.max(until, now + this.#everyMs)] : []),
+    ]
+    return due.length === 0 ? null : Math.min(...due)
+  }
+  async #wakeBy(at: number): Promise<void> {
+    const set = await this.ctx.storage.getAlarm()
+    if (set === null || at < set) await this.ctx.storage.setAlarm(at)
+  }
+  async #caughtUp<T>(serial: string, work: () => Promise<T>): Promise<T> {
+    return await this.#follower.exclusively(async () => {
+      await this.#follower.catchUp(serial)
+      return await work()
+    })
+  }
+
+  #decided(): void { for (const done of this.#awaiting) done() }
 
   // --- telling ---
 
-  #proved(): WebSocket[] { return this.ctx.getWebSockets().filter((socket) => socket.readyState === WebSocket.OPEN && isProved(socket)) }
-  #listening(): WebSocket[] { return this.#proved().filter((socket) => attachmentOf(socket).protocol !== undefined) }
-
-  #tell(heard: Heard): void {
-    if (heard.kind === 'refused') return this.#cut('deauthorised', heard.reason)
-    const byProtocol = Map.groupBy(this.#listening(), (socket) => attachmentOf(socket).protocol ?? '')
-    for (const [protocol, sockets] of byProtocol) {
-      const messages: ToGateway[] = heard.kind === 'told' ? noticesOf({ ...heard, view: this.#follower.view, protocol }) : (['host_tags', 'sysinfo', 'uid_tags', 'tags', 'vuln', 'avatar'] as const)
-        .filter((table) => tells(table, protocol)).map((table) => ({ type: 'reload', table }))
-      for (const socket of sockets) this.#send(socket, [...messages, currentOf(heard.cursor, Date.now())])
+  #hear(heard: Heard): void {
+    if (heard.kind === 'told') {
+      this.#pending.add(heard, Date.now())
+      return this.#tellInTime()
+    }
+    this.#pending.take(Date.now())
+    if (heard.kind === 'refused') return this.#audience.cut('deauthorised', heard.reason)
+    for (const socket of this.#audience.listening()) {
+      const tables = (['host_tags', 'sysinfo', 'uid_tags', 'tags', 'vuln', 'avatar'] as const).filter((table) => tells(table, attachmentOf(socket).protocol ?? ''))
+      this.#audience.send(socket, [...tables.map((table): ToGateway => ({ type: 'reload', table })), currentOf(heard.cursor, Date.now())], watermarkOf(heard.cursor))
     }
   }
-
-  #send(socket: WebSocket, messages: readonly ToGateway[]): void {
-    if (socket.readyState !== WebSocket.OPEN) return
-    const frame = JSON.stringify(messages)
-    // What a reader does not read is kept in our memory: only so much of it.
-    const unapplied = messages.some(({ type }) => type === 'changed') ? (this.#unapplied.get(socket) ?? 0) + frame.length : 0
-    if (unapplied > MAX_UNAPPLIED_BYTES) return this.#bye(socket, 'too-slow')
-    if (unapplied > 0) this.#unapplied.set(socket, unapplied)
-    socket.send(frame)
+  #tellInTime(): void {
+    if (!this.#pending.waiting) return
+    const waitMs = this.#pending.waitFor(Date.now(), this.#audience.isApplied())
+    if (waitMs === 0) return this.#flush()
+    this.#timer ??= setTimeout(() => { this.#flush() }, waitMs)
   }
-  #bye(socket: WebSocket, reason: Goodbye): void {
-    if (socket.readyState !== WebSocket.OPEN) return
-    socket.send(JSON.stringify([{ type: 'bye', reason }] satisfies ToGateway[]))
-    socket.close(4000, reason)
+  #flush(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#timer = null
+    const now = Date.now()
+    const waiting = this.#pending.take(now)
+    if (waiting === null) return
+    const [before, told] = [watermarkOf(waiting.before), watermarkOf(waiting.cursor)]
+    // One that was not told all before (this object was ended in between) is told at the alarm, from where it stands.
+    const listeners = this.#audience.listening().filter((socket) => attachmentOf(socket).told === before)
+    for (const [protocol, sockets] of Map.groupBy(listeners, (socket) => attachmentOf(socket).protocol ?? '')) {
+      const notices = noticesOf({ ...waiting, view: this.#follower.view, protocol })
+      for (const socket of sockets) this.#audience.send(socket, [...notices, currentOf(waiting.cursor, now)], told)
+    }
   }
-  #cut(why: Goodbye, reason: string): void {
-    for (const socket of this.#proved()) this.#send(socket, [{ type: 'authorisation', state: 'denied', reason }])
-    for (const socket of this.ctx.getWebSockets()) this.#bye(socket, why)
+  /** Inside the follower's lane, with nothing waiting: tells one socket what it misses, and that this is all. @param have null: it holds what it was told */
+  async #catchUpSocket(socket: WebSocket, have: Parameters<typeof greet>[1] | null, first: readonly ToGateway[] = []): Promise<void> {
+    const { protocol = '', told = '' } = attachmentOf(socket)
+    const { cursor } = this.#follower
+    if (cursor === null) return
+    const isThere = have === null && told === watermarkOf(cursor)
+    const missed = isThere ? [] : await greet(this.#follower, have ?? Object.fromEntries(tableName.options.map((table) => [table, told])), protocol)
+    this.#audience.send(socket, [...first, ...missed, currentOf(cursor, Date.now())], watermarkOf(cursor))
   }
 }
-

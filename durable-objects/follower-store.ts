@@ -1,7 +1,8 @@
 // What one follower of the log keeps in its SQLite: a journal (one row a poke), folded now and then into one entry an endpoint. It reads no log.
 import type { TableName } from '../protocol/fabric/tables.ts'
 import type { Cursor } from './follow.ts'
-import type { LogEntry, LogRow } from './log-entry.ts'
+import type { LogEntry, LogRow, SightChange } from './log-entry.ts'
+import type { SightKind } from '../protocol/fabric/sightings.ts'
 
 /** Tables that are kept by endpoint, each with the revision that last changed it. */
 export const endpointTables = ['sysinfo', 'uid_tags', 'tags', 'vuln', 'avatar'] as const
@@ -18,9 +19,17 @@ export interface Settings {
   /** Increments reach back to this revision and no further. */
   readonly floor: number
   readonly shareMode: number
+  /** Gateways whose sights count here, itself always among them; null: all. */
+  readonly trusts: readonly string[] | null
   readonly shareTagTypes: readonly number[]
-  readonly protocol: string
+  /** The protocol that the gateway last spoke; null: none yet. */
+  readonly protocol: string | null
+  /** ms: until when a root gateway vouches for it; null: nobody's word ends. */
+  readonly vouchedUntil: number | null
 }
+
+/** An address of a device, as a gateway sees it: `device` is the MAC of a neighbour, the UID at the end of a connection. */
+export interface Sight { readonly serial: string; readonly kind: SightKind; readonly vdom: string; readonly ip: string; readonly uid: string; readonly device: string; readonly interface: string }
 
 export class FollowerStore {
   readonly #sql: SqlStorage
@@ -31,6 +40,7 @@ export class FollowerStore {
       CREATE TABLE IF NOT EXISTS entries (uid TEXT PRIMARY KEY, at INTEGER NOT NULL, entry TEXT, ${endpointTables.map((name) => `${name} INTEGER NOT NULL`).join(', ')}) WITHOUT ROWID;
       CREATE TABLE IF NOT EXISTS scope (uid TEXT PRIMARY KEY) WITHOUT ROWID;
       CREATE TABLE IF NOT EXISTS tag_names (uid TEXT PRIMARY KEY, name TEXT NOT NULL, type INTEGER NOT NULL, description TEXT NOT NULL) WITHOUT ROWID;
+      CREATE TABLE IF NOT EXISTS sights (serial TEXT NOT NULL, kind TEXT NOT NULL, vdom TEXT NOT NULL, ip TEXT NOT NULL, uid TEXT NOT NULL, device TEXT NOT NULL, interface TEXT NOT NULL, PRIMARY KEY (serial, kind, vdom, ip, uid)) WITHOUT ROWID;
       CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID`)
   }
 
@@ -46,15 +56,16 @@ export class FollowerStore {
 
   /** Forgets everything; what follows is loaded anew. */
   clear(): void {
-    for (const table of ['journal', 'entries', 'scope', 'tag_names', 'kept']) this.#sql.exec(`DELETE FROM ${table}`)
+    for (const table of ['journal', 'entries', 'scope', 'tag_names', 'sights', 'kept']) this.#sql.exec(`DELETE FROM ${table}`)
   }
 
   /** Whether that very row was written down and not yet folded. */
   holds({ revision, mark }: Cursor): boolean {
     return this.#sql.exec('SELECT 1 FROM journal WHERE revision = ? AND mark = ?', revision, mark).toArray().length > 0
   }
-  journal({ revision, mark, at, uid, tables, entry }: LogRow): void {
-    this.#sql.exec('INSERT INTO journal (revision, mark, at, uid, tables, entry) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING', revision, mark, at, uid, tables.join(','), entry === null ? null : JSON.stringify(entry))
+  journal({ revision, mark, at, uid, tables, entry, sights }: LogRow): void {
+    const body = entry ?? sights
+    this.#sql.exec('INSERT INTO journal (revision, mark, at, uid, tables, entry) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING', revision, mark, at, uid, tables.join(','), body === null ? null : JSON.stringify(body))
   }
   journalled(): number {
     return this.#sql.exec<{ n: number }>('SELECT count(*) AS n FROM journal').one().n
@@ -64,7 +75,10 @@ export class FollowerStore {
     const cursor = this.cursor()
     const rows = this.#sql.exec<{ revision: number; at: number; uid: string | null; tables: string; entry: string | null }>('SELECT revision, at, uid, tables, entry FROM journal ORDER BY revision').toArray()
     if (rows.length === 0 || cursor === null) return
-    for (const { revision, at, uid, tables, entry } of rows) if (uid !== null) this.put(uid, entry, at, revision, tables.split(','))
+    for (const { revision, at, uid, tables, entry } of rows) {
+      if (uid !== null) this.put(uid, entry, at, revision, tables.split(','))
+      else if (entry !== null) this.#changeSights(JSON.parse(entry) as SightChange)
+    }
     this.keepCursor(cursor)
     this.#sql.exec('DELETE FROM journal')
   }
@@ -75,16 +89,23 @@ export class FollowerStore {
     uid, at, entry, ...endpointTables.map((name) => (tables.includes(name) ? revision : 0)))
   }
 
-  /** Entries of a table after a place, in the order (revision, uid): what changes meanwhile comes again at the end. Fold first. */
-  after(table: EndpointTable, place: { revision: number; uid: string }, limit: number): KeptEntry[] {
+  /** Entries of a table after a place, in the order (revision, uid): what changes meanwhile comes again at the end. `uids`: only of these. Fold first. */
+  after(table: EndpointTable, place: { revision: number; uid: string }, limit: number, uids: readonly string[] | null = null): KeptEntry[] {
     return this.#sql.exec<{ uid: string; revision: number; at: number; entry: string | null }>(
-      `SELECT uid, ${table} AS revision, at, entry FROM entries WHERE (${table}, uid) > (?, ?) ORDER BY ${table}, uid LIMIT ?`, place.revision, place.uid, limit,
+      `SELECT uid, ${table} AS revision, at, entry FROM entries WHERE (${table}, uid) > (?, ?)${uids === null ? '' : ' AND uid IN (SELECT value FROM json_each(?))'} ORDER BY ${table}, uid LIMIT ?`,
+      place.revision, place.uid, ...(uids === null ? [] : [JSON.stringify(uids)]), limit,
     ).toArray().map((row) => ({ ...row, entry: row.entry === null ? null : JSON.parse(row.entry) as LogEntry }))
   }
   /** Every endpoint in sight, one by one. Fold first. */
-  * all(): Generator<LogEntry> {
-    for (const { entry } of this.#sql.exec<{ entry: string }>('SELECT entry FROM entries WHERE entry IS NOT NULL')) yield JSON.parse(entry) as LogEntry
+  * all(): Generator<{ at: number; entry: LogEntry }> {
+    for (const { at, entry } of this.#sql.exec<{ at: number; entry: string }>('SELECT at, entry FROM entries WHERE entry IS NOT NULL')) yield { at, entry: JSON.parse(entry) as LogEntry }
   }
+  /** Entries by UID; those that are not in sight are left out. Fold first. */
+  of(uids: readonly string[]): LogEntry[] {
+    return this.#sql.exec<{ entry: string }>('SELECT entry FROM entries WHERE entry IS NOT NULL AND uid IN (SELECT value FROM json_each(?))', JSON.stringify(uids)).toArray().map(({ entry }) => JSON.parse(entry) as LogEntry)
+  }
+  /** How many endpoints are in sight. Fold first. */
+  count(): number { return this.#sql.exec<{ n: number }>('SELECT count(*) AS n FROM entries WHERE entry IS NOT NULL').one().n }
   /** The revision that last changed a table for any endpoint; 0 for none. Fold first. */
   lastChange(table: EndpointTable): { revision: number; at: number } {
     const [row] = this.#sql.exec<{ revision: number; at: number }>(`SELECT ${table} AS revision, at FROM entries ORDER BY ${table} DESC LIMIT 1`).toArray()
@@ -98,6 +119,23 @@ export class FollowerStore {
     for (const uid of added) this.#sql.exec('INSERT INTO scope (uid) VALUES (?) ON CONFLICT DO NOTHING', uid)
     for (const uid of removed) this.#sql.exec('DELETE FROM scope WHERE uid = ?', uid)
   }
+
+  #changeSights({ serial, rows }: SightChange): void {
+    for (const [kind, vdom, ip, uid, device, iface] of rows) {
+      if (device === '') this.#sql.exec('DELETE FROM sights WHERE serial = ? AND kind = ? AND vdom = ? AND ip = ? AND uid = ?', serial, kind, vdom, ip, uid)
+      else this.keepSight({ serial, kind, vdom, ip, uid, device, interface: iface })
+    }
+  }
+  keepSight({ serial, kind, vdom, ip, uid, device, interface: iface }: Sight): void {
+    this.#sql.exec('INSERT INTO sights (serial, kind, vdom, ip, uid, device, interface) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET device = excluded.device, interface = excluded.interface', serial, kind, vdom, ip, uid, device, iface)
+  }
+  /** Everything that the trusted gateways see. Fold first. */
+  sights(): Sight[] { return this.#sql.exec<Sight & Record<string, SqlStorageValue>>('SELECT serial, kind, vdom, ip, uid, device, interface FROM sights').toArray() }
+  /** Whether a gateway sees anything. Fold first. */
+  sees(serial: string): boolean { return this.#sql.exec('SELECT 1 FROM sights WHERE serial = ? LIMIT 1', serial).toArray().length > 0 }
+  /** The revision that last changed them. */
+  sightsChangedAt(): number { return this.#read<number>('sights-changed') ?? 0 }
+  keepSightsChangedAt(revision: number): void { this.#write('sights-changed', revision) }
 
   tagNames(): ReadonlyMap<string, TagRow> {
     return new Map(this.#sql.exec<{ uid: string; name: string; type: number; description: string }>('SELECT uid, name, type, description FROM tag_names').toArray().map((row) => [row.uid, row]))

@@ -4,7 +4,8 @@ import { toHex } from '../identity/encoding.ts'
 import { PROTOCOL } from '../protocol/ids.ts'
 import type { SysinfoRecord } from '../protocol/fabric/tables.ts'
 import { allTags, gatewayBySerial, insertMarker, logFrom, logHead, smallRecords, smallRecordsAfter, subscribedAfter } from '../schema/queries/follow-log.ts'
-import { endpointTables, FollowerStore, type Settings } from './follower-store.ts'
+import { toldSightsAfter } from '../schema/queries/sights.ts'
+import { endpointTables, FollowerStore, type Settings, type Sight } from './follower-store.ts'
 import { stepFrom, type Cursor } from './follow.ts'
 import { entryOf, readLogRow, type LogEntry, type LogRow, type Poke } from './log-entry.ts'
 import type { View } from './notices.ts'
@@ -42,11 +43,15 @@ export class Follower {
     this.#cursor = this.store.cursor()
     this.#settings = this.store.settings()
     this.#journalled = this.store.journalled()
+    // Written by an earlier release that knew of no sights: loaded anew.
+    if (this.#settings !== null && (this.#settings as Partial<Settings>).trusts === undefined) this.forget()
   }
 
   get db(): DrizzleD1Database { return this.#db }
   get cursor(): Cursor | null { return this.#cursor }
   get settings(): Settings | null { return this.#settings }
+  /** The protocol that the gateway last spoke; ours before it spoke any. */
+  get protocol(): string { return this.#settings?.protocol ?? PROTOCOL }
   get view(): View {
     this.#view ??= { tagNames: this.store.tagNames(), shareTagTypes: this.#settings?.shareTagTypes ?? [] }
     return this.#view
@@ -91,7 +96,8 @@ export class Follower {
     this.#journalled = 0
   }
 
-  #concerns({ uid, tables }: LogRow): boolean {
+  #concerns({ uid, tables, sights }: LogRow): boolean {
+    if (sights !== null) return this.#settings?.trusts?.includes(sights.serial) ?? true
     if (uid === null) return tables.length > 0
     return this.#settings?.shareMode === 1 || this.store.inScope(uid)
   }
@@ -107,6 +113,7 @@ export class Follower {
     for (const row of concerning) {
       this.store.journal(row)
       if (row.tables.includes('host_tags')) this.store.keepTagsChangedAt(row.revision)
+      if (row.sights !== null) this.store.keepSightsChangedAt(row.revision)
     }
     this.#journalled += concerning.length
     this.#cursor = { revision: last.revision, mark: last.mark }
@@ -136,7 +143,7 @@ export class Follower {
 
   /** The head is read first: what is committed meanwhile comes again from the log, and is the same. */
   async #reload(serial: string): Promise<void> {
-    const protocol = this.#settings?.protocol ?? PROTOCOL
+    const protocol = this.#settings?.protocol ?? null
     this.forget()
     const [rows, heads, tags] = await this.#db.batch([gatewayBySerial(this.#db, serial), logHead(this.#db), allTags(this.#db)])
     const [gateway] = rows
@@ -145,22 +152,33 @@ export class Follower {
     const owners = ownersOf(gateway)
     this.store.keepTagNames(tags)
     this.store.keepTagsChangedAt(head.revision)
-    if (owners !== null) this.store.changeScope(await this.#subscribed(owners), [])
+    if (owners !== null) this.store.changeScope(await this.subscribed(owners), [])
     for (let after: string | undefined = ''; after !== undefined;) {
       const page: SmallRow[] = await smallRecordsAfter(this.#db, after, owners, RELOAD_ROWS)
       for (const row of page) this.store.put(row.uid, JSON.stringify(entryOf(row)), row.lastReportAt ?? 0, head.revision, endpointTables)
       after = page.length === RELOAD_ROWS ? page.at(-1)?.uid : undefined
     }
-    this.#settings = { serial, protocol, epoch: random(3), floor: head.revision, shareMode: gateway.shareMode, shareTagTypes: JSON.parse(gateway.shareTagTypes) as number[] }
+    const trusts = trustsOf(gateway)
+    await this.#loadSights(trusts)
+    this.#settings = { serial, protocol, epoch: random(3), floor: head.revision, shareMode: gateway.shareMode, trusts, vouchedUntil: gateway.vouchedUntil, shareTagTypes: JSON.parse(gateway.shareTagTypes) as number[] }
     this.store.keepSettings(this.#settings)
     this.store.keepCursor(head)
     this.#cursor = head
     this.#hear({ kind: 'reloaded', cursor: head })
   }
-  async #subscribed(owners: readonly string[]): Promise<string[]> {
+  async #loadSights(trusts: readonly string[] | null): Promise<void> {
+    for (let last: Sight | undefined, more = true; more;) {
+      const page: Sight[] = await toldSightsAfter(this.#db, last === undefined ? ['', '', '', '', ''] : [last.serial, last.kind, last.vdom, last.ip, last.uid], trusts, RELOAD_ROWS)
+      for (const sight of page) this.store.keepSight(sight)
+      last = page.at(-1)
+      more = page.length === RELOAD_ROWS
+    }
+  }
+  /** What these gateways subscribed to, read in pages. `among`: of these only. */
+  async subscribed(owners: readonly string[], among: readonly string[] | null = null): Promise<string[]> {
     const uids: string[] = []
     for (;;) {
-      const page = await subscribedAfter(this.#db, uids.at(-1) ?? '', owners, RELOAD_ROWS)
+      const page = await subscribedAfter(this.#db, uids.at(-1) ?? '', owners, RELOAD_ROWS, among)
       uids.push(...page.map(({ uid }) => uid))
       if (page.length < RELOAD_ROWS) return uids
     }
@@ -173,7 +191,7 @@ export class Follower {
       const [gateway] = await gatewayBySerial(this.#db, serial)
       const owners = gateway === undefined ? null : ownersOf(gateway)
       if (owners === null || this.#cursor === null) return
-      const [now, before] = [new Set(await this.#subscribed(owners)), this.store.scope()]
+      const [now, before] = [new Set(await this.subscribed(owners)), this.store.scope()]
       const [added, removed] = [[...now].filter((uid) => !before.has(uid)), [...before].filter((uid) => !now.has(uid))]
       for (let at = 0; at < Math.max(added.length, removed.length); at += RELOAD_ROWS) await this.#move(added.slice(at, at + RELOAD_ROWS), removed.slice(at, at + RELOAD_ROWS))
     })
@@ -196,7 +214,7 @@ export class Follower {
     for (const uid of [...entries.keys(), ...removed]) {
       const entry = entries.get(uid) ?? null
       this.store.put(uid, entry === null ? null : JSON.stringify(entry), at, marker.revision, endpointTables)
-      told.push({ revision: marker.revision, mark: marker.mark, at, uid, tables: [...endpointTables], entry })
+      told.push({ revision: marker.revision, mark: marker.mark, at, uid, tables: [...endpointTables], entry, sights: null })
     }
     this.#cursor = { revision: marker.revision, mark: marker.mark }
     this.store.keepCursor(this.#cursor)
@@ -204,6 +222,9 @@ export class Follower {
   }
 }
 
+/** Whose sights bring an address into its lists; null: everybody's. */
+const trustsOf = ({ shareMode, serial, selectedSerials }: { shareMode: number; serial: string; selectedSerials: string }): readonly string[] | null =>
+  (shareMode === 1 ? null : shareMode === 0 ? [serial] : [...new Set([serial, ...JSON.parse(selectedSerials) as string[]])])
 type SmallRow = Parameters<typeof entryOf>[0]
 /** Whose subscriptions bound a gateway's sight; null: it sees all. */
 const ownersOf = ({ shareMode, serial, selectedSerials }: { shareMode: number; serial: string; selectedSerials: string }): readonly string[] | null =>

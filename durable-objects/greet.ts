@@ -3,7 +3,7 @@ import type { ToGateway } from '../protocol/fabric/notify.ts'
 import { tableName, type TableName } from '../protocol/fabric/tables.ts'
 import type { Follower } from './follower.ts'
 import { readWatermark, watermarkOf } from './log-entry.ts'
-import { tells, uidTagsOf } from './notices.ts'
+import { MAX_INCREMENT_BYTES, tells, uidTagsOf } from './notices.ts'
 import { changedSince } from './status.ts'
 
 /** Endpoints in an increment that rides in the greeting; more are pulled. */
@@ -27,5 +27,6 @@ export async function greet(follower: Follower, have: Readonly<Partial<Record<Ta
 function tagsSince(follower: Follower, after: string): object | null {
   const rows = follower.store.after('uid_tags', { revision: readWatermark(after)?.revision ?? 0, uid: '~' }, MAX_GREETED + 1)
   if (rows.length > MAX_GREETED) return null
-  return { uid_tag_lists: Object.fromEntries(rows.map(({ uid, at, entry }) => [uid, entry === null ? null : uidTagsOf(entry, at, follower.view)])) }
+  const data = { uid_tag_lists: Object.fromEntries(rows.map(({ uid, at, entry }) => [uid, entry === null ? null : uidTagsOf(entry, at, follower.view)])) }
+  return JSON.stringify(data).length <= MAX_INCREMENT_BYTES ? data : null
 }

@@ -7,7 +7,7 @@ import { watermarkOf, type LogEntry, type LogRow } from './log-entry.ts'
 import type { Cursor } from './follow.ts'
 
 /** Above this an increment is left to be pulled: the notice alone is always enough. */
-const MAX_INCREMENT_BYTES = 64 * 1024
+export const MAX_INCREMENT_BYTES = 64 * 1024
 
 export interface View {
   readonly tagNames: ReadonlyMap<string, TagRow>
@@ -37,16 +37,16 @@ export const gatedSysinfo = (record: SysinfoRecord, protocol: string): SysinfoRe
 /** Whether a table is told to a gateway of that protocol. */
 export const tells = (table: TableName, protocol: string): boolean => gatesFor(protocol).dynamicGroups || !['uid_tags', 'tags', 'host_tags'].includes(table)
 
-export interface Increment { readonly rows: readonly LogRow[]; readonly before: Cursor; readonly cursor: Cursor; readonly sysinfo: Readonly<Record<string, SysinfoRecord>>; readonly view: View; readonly protocol: string }
+export interface Increment { readonly rows: readonly LogRow[]; readonly before: Cursor; readonly cursor: Cursor; readonly sysinfo: Readonly<Record<string, SysinfoRecord>>; readonly view: View; readonly protocol: string; readonly isWhole: boolean }
 
 /** Notices of every table that the rows changed, each with its increment where it is small and whole. */
-export function noticesOf({ rows, before, cursor, sysinfo, view, protocol }: Increment): ToGateway[] {
+export function noticesOf({ rows, before, cursor, sysinfo, view, protocol, isWhole }: Increment): ToGateway[] {
   const [after, updated_after] = [watermarkOf(before), watermarkOf(cursor)]
   return tableName.options.filter((table) => tells(table, protocol)).flatMap((table): ToGateway[] => {
     const changed = rows.filter(({ tables }) => tables.includes(table))
     const at = changed.at(-1)?.at
     if (at === undefined) return []
-    const data = incrementOf(table, changed, sysinfo, view, protocol)
+    const data = isWhole ? incrementOf(table, changed, sysinfo, view, protocol) : undefined
     const small = data !== undefined && JSON.stringify(data).length <= MAX_INCREMENT_BYTES
     return [{ type: 'changed', table, after, updated_after, at, ...(small ? { data } : {}) }]
   })
@@ -63,22 +63,3 @@ function incrementOf(table: TableName, changed: readonly LogRow[], sysinfo: Read
 }
 
 export const currentOf = (cursor: Cursor, now: number): ToGateway => ({ type: 'current', revision: watermarkOf(cursor), at: now })
-
-/** Tag → addresses of the endpoints that bear it, for packet filters; one command per tag and kind of address. */
-export function addressCommands(entries: Iterable<LogEntry>, { tagNames, shareTagTypes }: View) {
-  const byTag = new Map<string, { ips: Set<string>; macs: Set<string> }>()
-  for (const { tags, ips, macs, registered } of entries) {
-    for (const { tagUid, state } of registered ? tags : []) {
-      if (state !== 'present') continue
-      const addresses = byTag.get(tagUid) ?? { ips: new Set<string>(), macs: new Set<string>() }
-      for (const ip of ips) addresses.ips.add(ip)
-      for (const mac of macs) addresses.macs.add(mac)
-      byTag.set(tagUid, addresses)
-    }
-  }
-  return [...tagNames.values()].filter(({ type }) => shareTagTypes.includes(type)).sort((a, b) => (a.uid < b.uid ? -1 : 1)).flatMap((tag) => {
-    const { ips, macs } = byTag.get(tag.uid) ?? { ips: new Set<string>(), macs: new Set<string>() }
-    const described = { uuid: tag.uid, tag_properties: propertiesOf(tag) }
-    return [{ ...described, type: 'ipblock' as const, values: [...ips].sort() }, { ...described, type: 'mac' as const, values: [...macs].sort() }]
-  })
-}

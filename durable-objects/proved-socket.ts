@@ -14,6 +14,8 @@ export interface Attachment {
   readonly openedAt: number
   /** The protocol that it said hello with; nothing is told before. */
   readonly protocol?: string
+  /** The watermark up to which it was told. */
+  readonly told?: string
 }
 
 /** Accepts the upgrade with hibernation and returns the challenge to send. */

@@ -14,7 +14,7 @@ export const changeLog = sqliteTable('change_log', {
   uid: text('uid'),
   /** Fabric tables that changed, comma-separated: `sysinfo,uid_tags`. */
   tables: text('tables').notNull(),
-  /** The endpoint's whole small record after the change (LogEntry JSON): a later row replaces an earlier one. */
+  /** The endpoint's whole small record after the change (LogEntry JSON): a later row replaces an earlier one. Without a UID: what changed in a gateway's sights (SightChange JSON). */
   entry: text('entry'),
 })
 

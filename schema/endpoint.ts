@@ -33,6 +33,8 @@ export const endpoints = sqliteTable('endpoints', {
   addresses: text('addresses').notNull().default('{"ips":[],"macs":[]}'),
   /** The earliest instant at which a verdict can change without a new fact. */
   nextDue: integer('next_due'),
+  /** Source of the last report that changed something; empty where the platform does not tell it. */
+  publicIp: text('public_ip').notNull().default(''),
 }, (t) => [
   index('endpoints_due').on(t.nextDue).where(sql`next_due IS NOT NULL`),
   index('endpoints_rules').on(t.rulesRevision),
@@ -51,7 +53,15 @@ export const certificates = sqliteTable('certificates', {
   /** `fresh` until the first request signed with it, which retires the ones before; `retired` and `revoked` are refused. */
   state: text('state', { enum: ['fresh', 'current', 'retired', 'revoked'] }).notNull(),
   issuedAt: integer('issued_at').notNull(),
-}, (t) => [index('certificates_uid').on(t.uid)])
+  /** When it was retired or revoked (ms). */
+  endedAt: integer('ended_at'),
+}, (t) => [index('certificates_uid').on(t.uid), index('certificates_revoked').on(t.notAfter).where(sql`state = 'revoked'`)])
+
+/** Who says that a MAC is its own: a gateway's sight of any other is nobody's business. */
+export const endpointMacs = sqliteTable('endpoint_macs', {
+  mac: text('mac').notNull(),
+  uid: text('uid').notNull(),
+}, (t) => [primaryKey({ columns: [t.mac, t.uid] })])
 
 /** One row per (endpoint, section): deflated canonical JSON, its hash, and when the EMS took it. WITHOUT ROWID: one row written, not two. */
 export const endpointSections = sqliteTable('endpoint_sections', {

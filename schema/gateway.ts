@@ -23,6 +23,11 @@ export const gateways = sqliteTable('gateways', {
   shareTagTypes: text('share_tag_types').notNull().default('[1,2,3,4]'),
   joinedAt: integer('joined_at').notNull(),
   authorisedAt: integer('authorised_at'),
+  /** Vouched for until then (ms); null: until somebody ends it. */
+  vouchedUntil: integer('vouched_until'),
+  /** When it last told all that it sees (ms): its neighbour tables, its connections. */
+  neighboursAt: integer('neighbours_at'),
+  connectionsAt: integer('connections_at'),
 })
 
 /** Which endpoints a gateway said it cares for. */
@@ -30,5 +35,30 @@ export const gatewaySubscriptions = sqliteTable('gateway_subscriptions', {
   uid: text('uid').notNull(),
   serial: text('serial').notNull(),
 }, (t) => [primaryKey({ columns: [t.uid, t.serial] })])
+
+/**
+ * What gateways see themselves: a device at an address. A neighbour is known by its MAC, the end of a connection by its UID.
+ * `told` is the MAC (or UID) that followers were told of that row; another one, and it is told with the next report.
+ * WITHOUT ROWID: a sight costs one row written.
+ */
+export const sightings = sqliteTable('sightings', {
+  serial: text('serial').notNull(),
+  kind: text('kind', { enum: ['neighbour', 'vpn', 'mtls'] }).notNull(),
+  vdom: text('vdom').notNull(),
+  ip: text('ip').notNull(),
+  /** Empty for neighbours: there the device at the address is whichever has the MAC. */
+  uid: text('uid').notNull(),
+  mac: text('mac').notNull(),
+  interface: text('interface').notNull(),
+  seenAt: integer('seen_at').notNull(),
+  told: text('told').notNull().default(''),
+}, (t) => [primaryKey({ columns: [t.serial, t.kind, t.vdom, t.ip, t.uid] })])
+
+/** Certificates of gateways that were ended before their time, for the revocation list. */
+export const gatewayRevocations = sqliteTable('gateway_revocations', {
+  certificateSerial: text('certificate_serial').primaryKey(),
+  notAfter: integer('not_after').notNull(),
+  at: integer('at').notNull(),
+})
 
 export type GatewayRow = typeof gateways.$inferSelect

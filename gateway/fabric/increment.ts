@@ -1,12 +1,12 @@
 // The increment that a notice carries: checked like a page, then written into a draft. What does not read as one is read from the report instead.
-import { sysinfoData, uidTagsData } from '../../protocol/fabric/tables.ts'
+import { sysinfoIncrement, uidTagsIncrement } from '../../protocol/fabric/tables.ts'
 import { memberNames, systemFacts, tagFacts } from './records.ts'
 import type { Draft, FollowedTable } from './replica.ts'
 
 /** Maps the data of a notice; null when it is not of the table's shape. Throws a `Fault` when it contradicts itself. */
 export function incrementOf(table: FollowedTable, data: unknown): ((draft: Draft) => void) | null {
   if (table === 'sysinfo') {
-    const read = sysinfoData.safeParse(data).data
+    const read = sysinfoIncrement.safeParse(data).data
     if (read === undefined) return null
     const rows = Object.entries(read).map(([uid, row]) => [uid, systemFacts(uid, row)] as const)
     return (draft) => {
@@ -14,7 +14,7 @@ export function incrementOf(table: FollowedTable, data: unknown): ((draft: Draft
     }
   }
   if (table === 'uid_tags') {
-    const read = uidTagsData.safeParse(data).data
+    const read = uidTagsIncrement.safeParse(data).data
     if (read === undefined) return null
     const rows = Object.entries(read.uid_tag_lists).map(([uid, row]) => [uid, tagFacts(uid, row)] as const)
     return (draft) => {

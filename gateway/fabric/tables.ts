@@ -36,11 +36,14 @@ function head(cursor: Cursor, page: Told) {
   return { next, isFinal: page.is_final, isSnapshot: page.is_snapshot || (cursor.watermark === '' && cursor.offset === undefined) }
 }
 
+/** What has left this gateway's sight. */
+const gone = ({ removed }: { removed: readonly string[] }) => removed.map((uid) => [uid, null] as const)
+
 export const systemTable: PagedTable<SystemFacts> = {
   name: 'sysinfo',
   async read(client, cursor) {
     const { data: page } = await client.call(fabric.sysinfo.get, { query: queryOf(cursor) })
-    return { ...head(cursor, page), rows: new Map(Object.entries(page.data).map(([uid, row]) => [uid, systemFacts(uid, row)])), tagNames: new Map() }
+    return { ...head(cursor, page), rows: new Map([...Object.entries(page.data).map(([uid, row]) => [uid, systemFacts(uid, row)] as const), ...gone(page)]), tagNames: new Map() }
   },
   change: (draft, uid, facts) => draft.system(uid, facts),
   replace: (draft, rows) => draft.wholeSystem(rows),
@@ -51,7 +54,7 @@ export const tagTable: PagedTable<TagFacts> = {
   async read(client, cursor) {
     const { data: page } = await client.call(fabric.uidTags.get, { query: queryOf(cursor) })
     const lists = page.data.uid_tag_lists
-    return { ...head(cursor, page), rows: new Map(Object.entries(lists).map(([uid, row]) => [uid, tagFacts(uid, row)])), tagNames: memberNames(Object.values(lists)) }
+    return { ...head(cursor, page), rows: new Map([...Object.entries(lists).map(([uid, row]) => [uid, tagFacts(uid, row)] as const), ...gone(page)]), tagNames: memberNames(Object.values(lists)) }
   },
   change: (draft, uid, facts) => draft.tags(uid, facts),
   replace: (draft, rows) => draft.wholeTags(rows),

@@ -13,7 +13,10 @@ export const PAGE_BYTES = 2_097_152
 export const watermark = z.string().max(64).regex(/^(|\d{1,16}\.[0-9a-f]{16})$/, 'hand back the watermark you were given')
 
 const list = z.union([z.array(z.string().max(64)).max(1000), z.string().max(64_000).transform((s) => s.split(',').filter(Boolean))]).optional()
-/** Parameters of every report table, in the query of a GET or the body of a POST. */
+/**
+ * Parameters of every report table, in the query of a GET or the body of a POST. `sn_list` narrows the answer to endpoints of these
+ * gateways: the caller itself, or members it vouched for; any other serial stands for nothing.
+ */
 export const reportQuery = z.object({
   sn_list: list,
   uid_list: list,
@@ -36,5 +39,7 @@ export const page = <D extends z.ZodType>(data: D) => z.object({
   unzipped_size: z.number().int(),
   /** True when this page begins a whole reload: the reader drops what it holds for this table (our addition). */
   is_snapshot: z.boolean(),
+  /** UIDs that have left the reader's sight, in increments of tables by UID (our addition). */
+  removed: z.array(z.string()).default([]),
   data,
 })

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { certificatePem, csrPem } from '../certificates.ts'
 import { gatewaySerial } from '../ids.ts'
-import { line } from '../text.ts'
+import { line, lineOrEmpty } from '../text.ts'
 
 const displayName = line(128)
 export const initBody = z.object({
@@ -13,6 +13,8 @@ export const initBody = z.object({
   vdom: line(64).optional(),
   csr: csrPem,
   join_code: z.string().max(512).optional(),
+  /** Seconds for which the answer may wait for a decision (our addition): a gateway that waits learns of it at once. */
+  wait: z.number().int().min(0).max(10).optional(),
 })
 export const gatewayState = z.enum(['pending', 'authorised', 'denied'])
 export const initData = z.object({
@@ -22,6 +24,8 @@ export const initData = z.object({
   fingerprint: z.string(),
   /** Why it is in that state, in a sentence. */
   reason: z.string(),
+  /** ms: until when it may wait to be authorised; null when it does not wait. */
+  pending_until: z.number().int().nullable().optional(),
   certificate: certificatePem.optional(),
   /** Signed `authorities` document addressed to the serial. */
   authorities: z.string().optional(),
@@ -42,4 +46,4 @@ export const updateBody = z.object({
   /** A root gateway may vouch for members (our addition). */
   is_root: z.boolean().optional(),
 })
-export const updateAuthBody = z.object({ devices_to_update: z.array(z.object({ id: gatewaySerial, authorized: z.boolean() })).min(1).max(100) })
+export const updateAuthBody = z.object({ devices_to_update: z.array(z.object({ id: gatewaySerial, authorized: z.boolean(), /** Shown on both sides (our addition). */ reason: lineOrEmpty(256).optional() })).min(1).max(100) })

@@ -32,8 +32,10 @@ export const sysinfoRecord = z.object({
   vuln_stats: z.object({ scan_time: z.number().int(), critical: z.number().int(), high: z.number().int(), medium: z.number().int(), low: z.number().int(), info: z.number().int() }),
 })
 export type SysinfoRecord = z.infer<typeof sysinfoRecord>
-/** Keyed by UID; a UID mapped to null has left this gateway's sight (our addition, in increments only). */
-export const sysinfoData = z.record(text, sysinfoRecord.nullable())
+/** Keyed by UID. */
+export const sysinfoData = z.record(text, sysinfoRecord)
+/** As a notice carries it: a UID mapped to null has left this gateway's sight. */
+export const sysinfoIncrement = z.record(text, sysinfoRecord.nullable())
 
 export const tagProperties = z.object({ name: text, type: z.number().int(), detection_level: text, description: text })
 export const uidTags = z.object({
@@ -45,7 +47,9 @@ export const uidTags = z.object({
   host_tag_update_time: z.number().int(),
 })
 export type UidTags = z.infer<typeof uidTags>
-export const uidTagsData = z.object({ uid_tag_lists: z.record(text, uidTags.nullable()) })
+export const uidTagsData = z.object({ uid_tag_lists: z.record(text, uidTags) })
+/** As a notice carries it: a UID mapped to null has left this gateway's sight, or nothing is known of its tags any more. */
+export const uidTagsIncrement = z.object({ uid_tag_lists: z.record(text, uidTags.nullable()) })
 
 export const hostTag = z.object({ tag_uid: text, name: text, type: z.number().int(), description: text, detection_level: text })
 export type HostTag = z.infer<typeof hostTag>
@@ -54,13 +58,31 @@ export const hostTagsReply = z.object({ ems_version: text, data: z.array(hostTag
 /** Tag → addresses, for packet filters that know addresses only. */
 export const tagsData = z.object({
   command_version: z.number().int(), serial: text, device_type: text, send_mac: z.boolean(), no_vdom: z.boolean(),
-  commands: z.array(z.object({ uuid: text, tag_properties: tagProperties, type: z.enum(['ipblock', 'mac']), values: z.array(text) })),
+  commands: z.array(z.object({
+    uuid: text, tag_properties: tagProperties, type: z.enum(['ipblock', 'mac']), values: z.array(text),
+    /** ms: the earliest instant at which a value ends by time alone; null: none does (our addition). */
+    valid_until: z.number().int().nullable(),
+  })),
+})
+/** The older form, by names of tags: for readers that know neither `uid_tags` nor `tags`. */
+export const olderTagsData = z.object({
+  is_snapshot: z.boolean(), tag_info: z.record(text, z.object({ description: text })),
+  tag_members: z.record(text, z.object({ ip_list: z.array(text), mac_list: z.array(text) })),
+  uid_tag_lists: z.record(text, z.array(text)), uid_info: z.record(text, z.object({ host_tag_update_time: z.number().int() })),
 })
 export const vulnData = z.object({
   forticlients: z.record(text, z.object({ fgt_sn: text, vdom: text, scan_time: z.number().int(), hostname: text, ip: text, mac: text, user_name: text, vuln_ids: z.array(text) })),
   vulns: z.record(text, z.object({ vuln_name: text, category: text, severity: text, vendor_url: text, cve_ids: z.array(text) })),
 })
 export const avatarData = z.record(text, z.object({ avatar: text }))
+
+/** A picture, and whose it is. */
+export const clientAvatars = z.object({ avatars: z.array(z.object({ fingerprint: text, avatar: text, user_name: text, domain_name: text, fct_uid: text })) })
+/** The processes of an endpoint at an event. */
+export const processSnapshot = z.object({
+  timestamp: z.number().int(), emssn: text, vdom: text, fctsn: text, guid: text, evtype: text, info_type: text,
+  info: z.object({ procinfolist: z.array(z.object({ pid: z.number().int(), path: text })) }),
+})
 
 /** The tables a gateway follows, as named in `status`, `hello` and notices. */
 export const tableName = z.enum(['sysinfo', 'uid_tags', 'tags', 'host_tags', 'vuln', 'avatar'])

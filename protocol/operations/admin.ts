@@ -84,7 +84,12 @@ export const issueLicence = operation({ id: 'issue-licence', method: 'PUT', path
 
 const gateway = z.object({
   serial: gatewaySerial, name: z.string(), state: gatewayState, reason: z.string(), fingerprint: z.string(), address: z.string(),
-  shareMode, shareTagTypes: z.array(z.number().int()), connected: z.boolean(), joinedAt: instant, authorisedAt: instant.nullable(),
+  shareMode, shareTagTypes: z.array(z.number().int()), selectedSerials: z.array(gatewaySerial), connected: z.boolean(), joinedAt: instant, authorisedAt: instant.nullable(),
+  /** Until when a pending one may wait. */
+  pendingUntil: instant.nullable(),
+  isRoot: z.boolean(), vouchedBy: gatewaySerial.nullable(), vouchedUntil: instant.nullable(), certificate: z.object({ serial: certificateSerial, notAfter: instant }).nullable(),
+  /** The protocol that it last spoke, and what that keeps it from; null before it spoke any. */
+  protocol: z.string().nullable(), missing: z.array(z.string()),
 })
 export const listGateways = operation({ id: 'list-gateways', method: 'GET', path: '/api/v1/admin/gateways', caller, summary: 'Gateways, by serial.', query: listQuery, reply: listOf(gateway) })
 export const authoriseGateway = operation({ id: 'authorise-gateway', method: 'POST', path: '/api/v1/admin/gateways/{serial}/authorise', caller, summary: 'Authorise a gateway whose fingerprint was compared.', params: z.object({ serial: gatewaySerial }), body: z.strictObject({ fingerprint: z.string().max(128) }), reply: gateway })

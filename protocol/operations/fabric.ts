@@ -3,7 +3,8 @@ import { z } from 'zod'
 import { type Caller, operation } from '../operation.ts'
 import { envelope, page, reportQuery, watermark } from '../fabric/envelope.ts'
 import { approveBody, approveData, initBody, initData, updateAuthBody, updateBody } from '../fabric/joining.ts'
-import { avatarData, hostTagsReply, sysinfoData, tagsData, uidTagsData, vulnData } from '../fabric/tables.ts'
+import { gatewayMacBody, rejectedConnections, rejectedMacs, vpnBody } from '../fabric/sightings.ts'
+import { avatarData, clientAvatars, hostTagsReply, olderTagsData, processSnapshot, sysinfoData, tagsData, uidTagsData, vulnData } from '../fabric/tables.ts'
 import { gatewaySerial, uid } from '../ids.ts'
 
 const surface = 'fabric' as const
@@ -28,6 +29,17 @@ export const updateAuth = operation({ id: 'fabric-update-auth', method: 'PATCH',
 /** A gateway's certificate is renewed like an endpoint's (ours; the published interface has none). */
 export const renewGateway = operation({ id: 'fabric-renew', method: 'POST', path: '/api/v1/fabric/renew', caller: 'gateway', acceptsExpired: true, summary: 'A new certificate for the same serial.', body: z.strictObject({ csr: initBody.shape.csr }), reply: z.object({ certificate: z.string(), authorities: z.string() }) })
 
+/** The two calls by which a gateway tells what it saw itself. Nothing else brings an address into a tag's address list. */
+const SIGHTS_BYTES = 2_000_000
+export const gatewayMac = operation({
+  id: 'fabric-gateway-mac', method: 'POST', path: '/api/v1/fgt/gateway_details/gateway_mac', caller: 'gateway', surface, maxBodyBytes: SIGHTS_BYTES,
+  summary: 'Which MAC answers at which address, by the gateway\'s neighbour tables.', body: gatewayMacBody, reply: envelope(rejectedMacs),
+})
+export const vpn = operation({
+  id: 'fabric-vpn', method: 'POST', path: '/api/v1/fgt/gateway_details/vpn', caller: 'gateway', surface, maxBodyBytes: SIGHTS_BYTES,
+  summary: 'Which endpoint is at the end of which connection.', body: vpnBody, reply: envelope(rejectedConnections),
+})
+
 /** Every report table is read by GET (query) and POST (body) alike. */
 const table = <D extends z.ZodType>(id: string, path: string, summary: string, data: D) => ({
   get: operation({ id, method: 'GET', path, caller: 'gateway', surface, summary, query: reportQuery, reply: envelope(page(data)) }),
@@ -38,16 +50,40 @@ export const uidTags = table('report-uid-tags', '/api/v1/report/fct/uid_tags', '
 export const tags = table('report-tags', '/api/v1/report/fct/tags', 'Addresses by tag.', tagsData)
 export const avatars = table('report-avatars', '/api/v1/report/fct/avatar', 'Avatars by fingerprint.', avatarData)
 export const vulns = table('report-vuln', '/api/v1/report/fct/vuln', 'Vulnerabilities by endpoint.', vulnData)
-export const hostTags = operation({ id: 'report-host-tags', method: 'GET', path: '/api/v1/report/host_tags', caller: 'gateway', surface, summary: 'All tags, without members.', reply: z.object({ result: envelope(z.object({})).shape.result, data: hostTagsReply }) })
+export const olderTags = table('report-fct-host-tags', '/api/v1/report/fct/host_tags', 'Tags in the older form: by name, with members and addresses.', olderTagsData)
+const hostTagsSaid = { path: '/api/v1/report/host_tags', caller: 'gateway', surface, summary: 'All tags, without members.', reply: envelope(hostTagsReply) } as const
+export const hostTags = operation({ ...hostTagsSaid, id: 'report-host-tags', method: 'GET' })
+export const hostTagsPost = operation({ ...hostTagsSaid, id: 'report-host-tags-post', method: 'POST', body: reportQuery })
+
+/** These are no tables, yet published readers look for what they tell in `data.data` as well: it stands in both places. */
+const twice = <S extends z.ZodRawShape>(told: z.ZodObject<S>) => told.extend({ data: told })
+const AVATARS_AT_ONCE = 20
+export const avatarsOf = operation({
+  id: 'report-client-avatars', method: 'POST', path: '/api/v1/report/fct/client_avatars', caller: 'gateway', surface, summary: 'Avatars by fingerprint or by user, of endpoints in sight.',
+  body: z.object({
+    fingerprints: z.array(z.string().max(64)).max(AVATARS_AT_ONCE).optional(),
+    users: z.array(z.object({ user_name: z.string().max(256).default(''), domain_name: z.string().max(256).default(''), fct_uid: z.string().max(64).default('') })).max(AVATARS_AT_ONCE).optional(),
+  }).refine(({ fingerprints, users }) => fingerprints !== undefined || users !== undefined, 'name fingerprints or users'),
+  reply: envelope(twice(clientAvatars)),
+})
+const snapshotQuery = z.object({
+  fctsn: z.string().max(64).default(''), fctguid: z.string().max(64).default(''), start_timestamp: z.coerce.number().int().min(0).default(0),
+  limit: z.coerce.number().int().min(0).max(10_000).optional(), offset: z.coerce.number().int().min(0).optional(),
+})
+const snapshotSaid = { path: '/api/v1/report/fct/snapshot', caller: 'gateway', surface, summary: 'The processes of an endpoint at an event. This EMS keeps no process lists: the list is empty.', reply: envelope(twice(processSnapshot)) } as const
+export const snapshot = {
+  get: operation({ ...snapshotSaid, id: 'report-snapshot', method: 'GET', query: snapshotQuery }),
+  post: operation({ ...snapshotSaid, id: 'report-snapshot-post', method: 'POST', body: snapshotQuery }),
+}
 
 const since = z.object({ version: z.object({ updated_after: watermark.optional(), uid_offset: z.string().max(64).optional() }).optional(), sn_list: z.array(z.string().max(64)).max(1000).optional() }).optional()
 const statusBody = z.object({ sysinfo: since, vulns: since, avatar: since, host_tags: since, uid_tags: since, tags: since })
 const isUpdated = z.object({ is_updated: z.boolean() }).optional()
 const statusData = z.object({ sysinfo: isUpdated, vulns: isUpdated, avatar: isUpdated, host_tags: isUpdated, uid_tags: isUpdated, tags: isUpdated })
-export const status = operation({ id: 'report-status-post', method: 'POST', path: '/api/v1/report/fct/status', caller: 'gateway', surface, summary: 'Is there anything after my watermarks?', body: statusBody, reply: envelope(statusData) })
+export const status = operation({ id: 'report-status-post', method: 'POST', path: '/api/v1/report/fct/status', caller: 'gateway', surface, summary: 'Is there anything after my watermarks?', body: statusBody, reply: envelope(twice(statusData)) })
 export const statusGet = operation({
   id: 'report-status', method: 'GET', path: '/api/v1/report/fct/status', caller: 'gateway', surface, summary: 'Is there anything after one watermark, in any table?',
-  query: z.object({ updated_after: watermark.optional() }), reply: envelope(statusData),
+  query: z.object({ updated_after: watermark.optional(), sn_list: reportQuery.shape.sn_list }), reply: envelope(twice(statusData)),
 })
 export const subscribe = operation({
   id: 'report-subscribe', method: 'POST', path: '/api/v1/report/fct/subscribe', caller: 'gateway', surface, summary: 'Say which endpoints this gateway cares for.', maxBodyBytes: 256 * 1024,
@@ -58,6 +94,6 @@ export const subscribe = operation({
       is_snapshot: z.boolean().default(false),
     })).max(10),
   }),
-  reply: envelope(z.object({ subscribed: z.record(z.string(), z.object({ is_registered: z.boolean() })) })),
+  reply: envelope(twice(z.object({ subscribed: z.record(z.string(), z.object({ is_registered: z.boolean() })) }))),
 })
 export const notify = operation({ id: 'fabric-notify', method: 'GET', path: '/api/v1/fabric/notify', caller: 'gateway', surface: 'socket', summary: 'FcmNotify (websocket).', reply: z.undefined() })

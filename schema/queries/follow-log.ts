@@ -27,6 +27,7 @@ const subscribedBy = (serials: readonly string[]): SQL => sql`SELECT uid FROM ga
 export const smallRecordsAfter = (db: DrizzleD1Database, after: string, owners: readonly string[] | null, limit: number) => db.select(shown).from(endpoints)
   .where(owners === null ? sql`${endpoints.uid} > ${after}` : sql`${endpoints.uid} > ${after} AND ${endpoints.uid} IN (${subscribedBy(owners)})`).orderBy(asc(endpoints.uid)).limit(limit)
 export const smallRecords = (db: DrizzleD1Database, uids: readonly string[]) => db.select(shown).from(endpoints).where(sql`${endpoints.uid} IN (SELECT value FROM json_each(${JSON.stringify(uids)}))`)
-/** UIDs that these gateways subscribed to, in pages. */
-export const subscribedAfter = (db: DrizzleD1Database, after: string, owners: readonly string[], limit: number) =>
-  db.all<{ uid: string }>(sql`SELECT DISTINCT uid FROM (${subscribedBy(owners)}) WHERE uid > ${after} ORDER BY uid LIMIT ${limit}`)
+/** UIDs that these gateways subscribed to, in pages; `among`: of these only. */
+export const subscribedAfter = (db: DrizzleD1Database, after: string, owners: readonly string[], limit: number, among: readonly string[] | null = null) => db.all<{ uid: string }>(
+  sql`SELECT DISTINCT uid FROM (${subscribedBy(owners)}) WHERE uid > ${after}${among === null ? sql`` : sql` AND uid IN (SELECT value FROM json_each(${JSON.stringify(among)}))`} ORDER BY uid LIMIT ${limit}`,
+)

@@ -4,14 +4,15 @@ import { JOIN_CODE_PREFIX, writeInvitation } from '../../protocol/invitation.ts'
 import { authoriseGateway, createJoinCode, deauthoriseGateway, listGateways } from '../../protocol/operations/admin.ts'
 import { joinCodes } from '../../schema/invitation.ts'
 import { authorityRows } from '../flows/authority.ts'
-import { authoriseGateway as authorise, deauthoriseGateway as deauthorise, listGateways as list } from '../flows/gateways.ts'
+import { describeGateway, listGateways as list } from '../flows/describe-gateway.ts'
+import { authoriseGateway as authorise, deauthoriseGateway as deauthorise } from '../flows/gateways.ts'
 import { handle, type Route } from '../http/mount.ts'
 import { requireTls } from './invitations.ts'
 
 export const gatewayRoutes: Route[] = [
   handle(listGateways, { run: (context, { query }) => list(context, query) }),
-  handle(authoriseGateway, { run: (context, { params, body }) => authorise(context, params.serial, body.fingerprint) }),
-  handle(deauthoriseGateway, { run: (context, { params, body }) => deauthorise(context, params.serial, body.reason) }),
+  handle(authoriseGateway, { run: async (context, { params, body }) => describeGateway(context, await authorise(context, params.serial, body.fingerprint)) }),
+  handle(deauthoriseGateway, { run: async (context, { params, body }) => describeGateway(context, await deauthorise(context, params.serial, body.reason)) }),
   handle(createJoinCode, {
     async run(context, { body }) {
       const [[active], code, now] = [await authorityRows(context), newSecret(), context.now()]

@@ -2,7 +2,8 @@
 import { disconnect, joinApprove, joinInit, renewGateway, updateAuth, updateGateway } from '../../protocol/operations/fabric.ts'
 import { Fault } from '../../protocol/faults.ts'
 import { authoritiesDocument } from '../flows/documents.ts'
-import { authorise, deauthoriseGateway, entitle, findGateway, joinGateway, renewGatewayCertificate, retirePrevious, vouch } from '../flows/gateways.ts'
+import { entitle, vouch } from '../flows/entitle.ts'
+import { authorise, awaitDecision, BY_ITSELF, deauthoriseGateway, findGateway, joinGateway, pendingUntil, renewGatewayCertificate, retirePrevious } from '../flows/gateways.ts'
 import { handle, type Route } from '../http/mount.ts'
 import { ok } from './server.ts'
 
@@ -10,11 +11,12 @@ export const joiningRoutes: readonly Route[] = [
   handle(joinInit, {
     async run(context, { body }) {
       if (context.caller.kind !== 'key') throw new Fault('unsigned', 'Sign the request with the key of the certificate request.')
-      const { serial, state, fingerprint, reason, certificatePem } = await joinGateway(context, body, context.caller.signed.publicKeyHash)
+      const row = await awaitDecision(context, await joinGateway(context, body, context.caller.signed.publicKeyHash), (body.wait ?? 0) * 1000)
+      const { serial, state, fingerprint, reason, certificatePem } = row
       return {
         result: ok,
         data: {
-          result: ok, serial, state, fingerprint, reason,
+          result: ok, serial, state, fingerprint, reason, pending_until: pendingUntil(row),
           ...(state === 'authorised' && certificatePem !== null ? { certificate: certificatePem, authorities: await authoritiesDocument(context, serial) } : {}),
         },
       }
@@ -23,19 +25,17 @@ export const joiningRoutes: readonly Route[] = [
   handle(joinApprove, {
     async run(context, { body }) {
       const verdicts = Object.fromEntries(Object.entries(body.fortigates).map(([serial, { authenticate }]) => [serial, authenticate]))
-      const done = await vouch(context, context.caller.gateway, verdicts)
+      const done = await vouch(context, context.caller.gateway, verdicts, body.expiry_period)
       return { result: ok, data: { ...done, ...(body.expiry_period === undefined ? {} : { expiry: { expiry_period: body.expiry_period } }) } }
     },
   }),
   handle(disconnect, {
     async run(context, { body }) {
-      const { serial } = context.caller
-      for (const leaving of body.fgt_sns) {
-        const row = leaving === serial ? context.caller.gateway : await findGateway(context, leaving)
-        // The same answer as for a serial that does not exist: a gateway does not learn of others.
-        if (row.serial !== serial && row.vouchedBy !== serial) throw new Fault('not_found', 'There is no such gateway.')
-        await deauthoriseGateway(context, row.serial, 'The gateway has left the fabric.')
-      }
+      const { serial, gateway } = context.caller
+      const leaving = await Promise.all([...new Set(body.fgt_sns)].map((each) => (each === serial ? gateway : findGateway(context, each))))
+      // The same answer as for a serial that does not exist, before anything is done: a gateway does not learn of others.
+      if (leaving.some((row) => row.serial !== serial && row.vouchedBy !== serial)) throw new Fault('not_found', 'There is no such gateway.')
+      for (const row of leaving) await deauthoriseGateway(context, row.serial, 'The gateway has left the fabric.')
       return { result: ok, data: {} }
     },
   }),
@@ -51,9 +51,9 @@ export const joiningRoutes: readonly Route[] = [
   }),
   handle(updateAuth, {
     async run(context, { body }) {
-      for (const { id, authorized } of body.devices_to_update) {
-        if (authorized) await authorise(context, await findGateway(context, id), {})
-        else await deauthoriseGateway(context, id, '')
+      for (const { id, authorized, reason } of body.devices_to_update) {
+        if (authorized) await authorise(context, await findGateway(context, id), BY_ITSELF)
+        else await deauthoriseGateway(context, id, reason ?? '')
       }
       return { result: ok, data: {} }
     },

@@ -1,76 +1,113 @@
 // The report tables: what a gateway sees is answered by its own object alone.
-import type { EndpointTable } from '../../durable-objects/follower-store.ts'
-import type { ReportPage } from '../../durable-objects/report-page.ts'
+import type { PageRequest, ReportPage, ReportTable } from '../../durable-objects/report-page.ts'
 import { PAGE_BYTES, type ReportQuery } from '../../protocol/fabric/envelope.ts'
 import { Fault } from '../../protocol/faults.ts'
-import { avatars, hostTags, status, statusGet, subscribe, sysinfo, tags, uidTags, vulns } from '../../protocol/operations/fabric.ts'
+import { avatars, hostTags, hostTagsPost, olderTags, status, statusGet, subscribe, sysinfo, tags, uidTags, vulns } from '../../protocol/operations/fabric.ts'
 import { allTags } from '../../schema/queries/follow-log.ts'
+import { speaksFor } from '../../schema/queries/sights.ts'
+import { gatesFor } from '../../domain/version/gate.ts'
 import type { Context, KnownCaller } from '../context.ts'
 import { subscribe as writeSubscriptions } from '../flows/subscriptions.ts'
 import { handle, type Route } from '../http/mount.ts'
 import { ok, VERSION } from './server.ts'
 
-type GatewayContext = Context<Extract<KnownCaller, { kind: 'gateway' }>>
-const offsets = { sysinfo: 'uid_offset', uid_tags: 'uid_offset', vuln: 'uid_offset', avatar: 'fingerprint_offset', tags: 'tag_uid_offset' } as const
-const object = ({ env, caller }: GatewayContext) => env.FCM_NOTIFY.getByName(caller.serial)
-const refused = () => new Fault('not_authorised', 'This gateway is not authorised.')
+export type GatewayContext = Context<Extract<KnownCaller, { kind: 'gateway' }>>
+type Spoken = Awaited<ReturnType<typeof speaksFor>>
+const offsets = { sysinfo: 'uid_offset', uid_tags: 'uid_offset', vuln: 'uid_offset', avatar: 'fingerprint_offset', tags: 'tag_uid_offset', host_tags: 'uid_offset' } as const
+export const objectOf = ({ env, caller }: GatewayContext) => env.FCM_NOTIFY.getByName(caller.serial)
+export const refused = () => new Fault('not_authorised', 'This gateway is not authorised.')
+/** What is told stands in two places: published readers look in `data.data` as well. */
+export const twice = <T extends object>(told: T): T & { data: T } => ({ ...told, data: told })
+
+const speaking = ({ db }: Pick<Context, 'db'>, serial: string, list: readonly string[] | undefined) => (list === undefined ? [] : [speaksFor(db, serial, list)])
+/** Whose subscriptions bound the answer; null: nobody's. A serial that is not the caller's and not a member's stands for nothing. */
+function ownersOf(caller: string, list: readonly string[] | undefined, spoken: Spoken | undefined): readonly string[] | null {
+  if (list === undefined || list.includes(caller)) return null
+  const named = (spoken ?? []).filter(({ serial }) => list.includes(serial))
+  if (named.some(({ shareMode }) => shareMode === 1)) return null
+  return named.flatMap(({ serial, shareMode, selectedSerials }) => (shareMode === 0 ? [serial] : JSON.parse(selectedSerials) as string[]))
+}
 
 /** The page goes out as it is: parsing two megabytes again would only prove what tests prove. */
-async function answer(context: GatewayContext, table: EndpointTable, query: ReportQuery): Promise<Response> {
+async function answer(context: GatewayContext, table: ReportTable, query: ReportQuery, spoken: Spoken | undefined): Promise<Response> {
   const offset = offsets[table]
-  const text = await object(context).page(context.caller.serial, table, {
-    updatedAfter: query.updated_after ?? '', offset: query[offset] ?? '', maxBytes: query.unzipped_size ?? PAGE_BYTES, uids: query.uid_list ?? null,
-  })
+  const request: PageRequest = {
+    updatedAfter: query.updated_after ?? '', offset: query[offset] ?? '', maxBytes: query.unzipped_size ?? PAGE_BYTES, uids: query.uid_list ?? null, owners: ownersOf(context.caller.serial, query.sn_list, spoken),
+  }
+  const text = await objectOf(context).page(context.caller.serial, table, request)
   if (text === null) throw refused()
   const page = JSON.parse(text) as ReportPage
   return Response.json({
     result: ok,
     data: {
-      updated_after: page.updatedAfter, ...(page.offset === null ? {} : { [offset]: page.offset }), is_final: page.offset === null, is_zipped: false, unzipped_size: page.bytes, is_snapshot: page.isSnapshot, data: page.data,
+      updated_after: page.updatedAfter, ...(page.offset === null ? {} : { [offset]: page.offset }), is_final: page.offset === null, is_zipped: false, unzipped_size: page.bytes, is_snapshot: page.isSnapshot,
+      removed: page.removed, data: page.data,
     },
   }, { headers: { 'cache-control': 'no-store' } })
 }
 
-const tableRoutes = ([[sysinfo, 'sysinfo'], [uidTags, 'uid_tags'], [tags, 'tags'], [avatars, 'avatar'], [vulns, 'vuln']] as const).flatMap(([{ get, post }, table]): Route[] => [
-  handle(get as typeof sysinfo.get, { run: (context, { query }) => answer(context, table, query) }),
-  handle(post as typeof sysinfo.post, { run: (context, { body }) => answer(context, table, body) }),
+const tableRoutes = ([[sysinfo, 'sysinfo'], [uidTags, 'uid_tags'], [tags, 'tags'], [avatars, 'avatar'], [vulns, 'vuln'], [olderTags, 'host_tags']] as const).flatMap(([{ get, post }, table]): Route[] => [
+  handle(get as typeof sysinfo.get, { load: (context, serial, { query }) => speaking(context, serial, query.sn_list), run: (context, { query }, [spoken]) => answer(context, table, query, spoken as Spoken | undefined) }),
+  handle(post as typeof sysinfo.post, { load: (context, serial, { body }) => speaking(context, serial, body.sn_list), run: (context, { body }, [spoken]) => answer(context, table, body, spoken as Spoken | undefined) }),
 ])
 
 /** Wire name → table; the published name of the vulnerabilities differs here. */
 const statusTables = { sysinfo: 'sysinfo', vulns: 'vuln', avatar: 'avatar', host_tags: 'host_tags', uid_tags: 'uid_tags', tags: 'tags' } as const
 type StatusName = keyof typeof statusTables
 const statusNames = Object.keys(statusTables) as StatusName[]
+interface Asked { readonly updatedAfter: string; readonly serials: readonly string[] | undefined }
 
-async function statusOf(context: GatewayContext, since: Partial<Record<StatusName, string>>) {
-  const asked = Object.fromEntries(Object.entries(since).map(([name, watermark]) => [statusTables[name as StatusName], watermark]))
-  const told = await object(context).status(context.caller.serial, asked)
-  return { result: ok, data: Object.fromEntries(statusNames.filter((name) => since[name] !== undefined).map((name) => [name, { is_updated: told[statusTables[name]] ?? true }])) as Partial<Record<StatusName, { is_updated: boolean }>> }
+/** Something new may concern none of the gateways named: then a pull tells nothing. Gateways that stand for nothing have nothing new. */
+async function statusOf(context: GatewayContext, asked: Partial<Record<StatusName, Asked>>, spoken: Spoken | undefined) {
+  const { serial } = context.caller
+  const told = await objectOf(context).status(serial, Object.fromEntries(Object.entries(asked).map(([name, { updatedAfter }]) => [statusTables[name as StatusName], updatedAfter])))
+  const states = statusNames.flatMap((name) => {
+    const named = asked[name]
+    if (named === undefined) return []
+    const owners = ownersOf(serial, named.serials, spoken)
+    return [[name, { is_updated: owners?.length !== 0 && (told[statusTables[name]] ?? true) }] as const]
+  })
+  return { result: ok, data: twice(Object.fromEntries(states) as Partial<Record<StatusName, { is_updated: boolean }>>) }
 }
 
 export const reportRoutes: readonly Route[] = [
   ...tableRoutes,
-  handle(hostTags, {
+  ...[hostTags, hostTagsPost].map((operation) => handle(operation as typeof hostTags, {
     load: ({ db }) => [allTags(db)],
-    run(context, _, [rows]) {
+    async run(context, _, [rows]) {
       const types = JSON.parse(context.caller.gateway.shareTagTypes) as number[]
-      const shown = (rows as Awaited<ReturnType<typeof allTags>>).filter(({ type }) => types.includes(type))
-      return Promise.resolve({ result: ok, data: { ems_version: VERSION.version, data: shown.map(({ uid, name, type, description }) => ({ tag_uid: uid, name, type, description, detection_level: '' })) } })
+      const protocol = await objectOf(context).protocol()
+      const shown = (rows as Awaited<ReturnType<typeof allTags>>).filter(({ type }) => types.includes(type) && gatesFor(protocol).dynamicGroups)
+      return { result: ok, data: { ems_version: VERSION.version, data: shown.map(({ uid, name, type, description }) => ({ tag_uid: uid, name, type, description, detection_level: '' })) } }
     },
-  }),
+  })),
   handle(status, {
-    run: (context, { body }) => statusOf(context, Object.fromEntries(statusNames.flatMap((name) => (body[name] === undefined ? [] : [[name, body[name].version?.updated_after ?? '']])))),
+    load: (context, serial, { body }) => speaking(context, serial, statusNames.flatMap((name) => body[name]?.sn_list ?? [])),
+    run: (context, { body }, [spoken]) => statusOf(context, Object.fromEntries(statusNames.flatMap((name) => {
+      const asked = body[name]
+      return asked === undefined ? [] : [[name, { updatedAfter: asked.version?.updated_after ?? '', serials: asked.sn_list }]]
+    })), spoken as Spoken | undefined),
   }),
-  handle(statusGet, { run: (context, { query }) => statusOf(context, Object.fromEntries(statusNames.map((name) => [name, query.updated_after ?? '']))) }),
+  handle(statusGet, {
+    load: (context, serial, { query }) => speaking(context, serial, query.sn_list),
+    run: (context, { query }, [spoken]) => statusOf(context, Object.fromEntries(statusNames.map((name) => [name, { updatedAfter: query.updated_after ?? '', serials: query.sn_list }])), spoken as Spoken | undefined),
+  }),
   handle(subscribe, {
-    async run(context, { body }) {
+    load: (context, serial, { body }) => speaking(context, serial, body.update.flatMap(({ sn_list: list }) => list ?? [])),
+    async run(context, { body }, [spoken]) {
       const { serial } = context.caller
-      const said = body.update.flatMap(({ uids }) => Object.entries(uids))
-      const wanted = new Map(said.map(([uid, { subscribe: wants }]) => [uid, wants]))
-      const [added, removed] = [[...wanted].filter(([, wants]) => wants).map(([uid]) => uid), [...wanted].filter(([, wants]) => !wants).map(([uid]) => uid)]
-      const snapshot = body.update.some(({ is_snapshot: isSnapshot }) => isSnapshot)
-      const { concerned, registered } = await writeSubscriptions(context.db, serial, added, removed, snapshot)
-      await Promise.all(concerned.map((each) => context.env.FCM_NOTIFY.getByName(each).rescope(each)))
-      return { result: ok, data: { subscribed: Object.fromEntries(added.map((uid) => [uid, { is_registered: registered.has(uid) }])) } }
+      const allowed = new Set((spoken as Spoken).map((each) => each.serial))
+      // The answer for a gateway that is another's is the one for a gateway that does not exist, and nothing is written.
+      if (body.update.some(({ sn_list: list }) => list?.some((each) => !allowed.has(each)))) throw new Fault('not_found', 'There is no such gateway.')
+      const [concerned, subscribed] = [new Set<string>(), new Map<string, { is_registered: boolean }>()]
+      for (const { sn_list: list, uids, is_snapshot: isSnapshot } of body.update) {
+        const [added, removed] = [true, false].map((wanted) => Object.entries(uids).filter(([, said]) => said.subscribe === wanted).map(([uid]) => uid)) as [string[], string[]]
+        const done = await writeSubscriptions(context.db, list ?? [serial], { added, removed, isSnapshot })
+        for (const each of done.concerned) concerned.add(each)
+        for (const uid of added) subscribed.set(uid, { is_registered: done.registered.has(uid) })
+      }
+      await Promise.all([...concerned].map((each) => context.env.FCM_NOTIFY.getByName(each).rescope(each)))
+      return { result: ok, data: twice({ subscribed: Object.fromEntries(subscribed) }) }
     },
   }),
 ]

@@ -27,7 +27,7 @@ export async function requireCsr(pem: string) {
 }
 
 const insertCertificate = ({ db }: Context, guard: Guard, row: typeof certificates.$inferInsert) => db.insert(certificates)
-  .select(sql`SELECT ${row.serial}, ${row.uid}, ${row.purpose}, ${row.osUser ?? ''}, ${row.keyHash}, ${row.pem}, ${row.notAfter}, ${row.state}, ${row.issuedAt} WHERE ${unchanged(guard)}`)
+  .select(sql`SELECT ${row.serial}, ${row.uid}, ${row.purpose}, ${row.osUser ?? ''}, ${row.keyHash}, ${row.pem}, ${row.notAfter}, ${row.state}, ${row.issuedAt}, NULL WHERE ${unchanged(guard)}`)
 
 interface Wanted { readonly purpose: 'agent' | 'browser'; readonly osUser: string }
 
@@ -75,7 +75,7 @@ async function certifyOnce(context: Context, uid: string, csr: { publicKeySpki: 
   })
   return overtaken ? null : issued.pem
 }
-const setState = ({ db }: Context, guard: Guard, serials: readonly string[], state: 'retired' | 'revoked' | 'current') => db.update(certificates).set({ state })
+const setState = ({ db, now }: Context, guard: Guard, serials: readonly string[], state: 'revoked' | 'current') => db.update(certificates).set({ state, endedAt: state === 'current' ? null : now() })
   .where(sql`${certificates.uid} = ${guard.uid} AND ${certificates.serial} IN (SELECT value FROM json_each(${JSON.stringify(serials)})) AND ${unchanged(guard)}`)
 
 /** The first request signed with a fresh certificate: it becomes current and the agent's others are retired. */
@@ -88,7 +88,7 @@ export async function firstUseOfCertificate(context: Context, uid: string, seria
     return { set: { certificates: JSON.stringify(without(row, older, context.now())) }, tables: ['sysinfo'], also: (guard) => [retireOthers(context, guard, serial), setState(context, guard, [serial], 'current')] }
   })
 }
-const retireOthers = ({ db }: Context, guard: Guard, serial: string) => db.update(certificates).set({ state: 'retired' })
+const retireOthers = ({ db, now }: Context, guard: Guard, serial: string) => db.update(certificates).set({ state: 'retired', endedAt: now() })
   .where(sql`${certificates.uid} = ${guard.uid} AND ${certificates.purpose} = 'agent' AND ${certificates.state} IN ('fresh', 'current') AND ${certificates.serial} <> ${serial} AND ${unchanged(guard)}`)
 
 /** Revokes one certificate at once, whatever its purpose. Idempotent: repeated after a lost reply, whoever was not told is told. */
@@ -102,5 +102,5 @@ export async function revokeCertificate(context: Context, uid: string, serial: s
 }
 
 /** Every certificate of an endpoint, for deregistration. */
-export const revokeAll = ({ db }: Context, guard: Guard) => db.update(certificates).set({ state: 'revoked' })
+export const revokeAll = ({ db, now }: Context, guard: Guard) => db.update(certificates).set({ state: 'revoked', endedAt: now() })
   .where(sql`${certificates.uid} = ${guard.uid} AND ${certificates.state} IN ('fresh', 'current') AND ${unchanged(guard)}`)

@@ -50,7 +50,7 @@ export async function enrolEndpoint(context: Context, body: Parsed<typeof enrol>
   const endpoint: EndpointRow = {
     uid, version: 1, registered: true, online: false, onFabric: false, quarantined: false, group: invitation.group, hostName: body.hostName, os: body.os, account: '',
     agentVersion: body.agentVersion, protocol: body.protocol, enrolledAt: now, lastReportAt: null, deregisteredAt: null, deregistration: null, sequence: 0, rulesRevision: 0,
-    verdicts: '{}', tags: '[]', addresses: '{"ips":[],"macs":[]}', nextDue: null,
+    verdicts: '{}', tags: '[]', addresses: '{"ips":[],"macs":[]}', nextDue: null, publicIp: '',
     certificates: JSON.stringify([{ serial: issued.serial, purpose: 'agent', user: '', notAfter: issued.notAfter }]),
   }
   const spend = sql`EXISTS (SELECT 1 FROM invitation_spends WHERE invitation_id = ${invitation.id} AND key_hash = ${csr.publicKeyHash} AND uid = ${uid})`
@@ -60,8 +60,8 @@ export async function enrolEndpoint(context: Context, body: Parsed<typeof enrol>
       WHERE id = ${invitation.id} AND withdrawn_at IS NULL AND expires_at > ${now} AND uses > (SELECT count(*) FROM invitation_spends WHERE invitation_id = ${invitation.id})
       AND COALESCE((SELECT seats FROM licences WHERE id = 1), 1e12) > (SELECT count(*) FROM endpoints WHERE registered = 1)`).onConflictDoNothing(),
     db.insert(endpoints).select(sql`SELECT ${uid}, 1, 1, 0, 0, 0, ${endpoint.group}, ${endpoint.hostName}, ${endpoint.os}, '', ${endpoint.agentVersion}, ${endpoint.protocol}, ${now}, NULL, NULL, NULL,
-      0, 0, '{}', '[]', ${endpoint.certificates}, ${endpoint.addresses}, NULL WHERE ${spend}`),
-    db.insert(certificates).select(sql`SELECT ${issued.serial}, ${uid}, 'agent', '', ${csr.publicKeyHash}, ${issued.pem}, ${issued.notAfter}, 'current', ${now} WHERE ${spend}`),
+      0, 0, '{}', '[]', ${endpoint.certificates}, ${endpoint.addresses}, NULL, '' WHERE ${spend}`),
+    db.insert(certificates).select(sql`SELECT ${issued.serial}, ${uid}, 'agent', '', ${csr.publicKeyHash}, ${issued.pem}, ${issued.notAfter}, 'current', ${now}, NULL WHERE ${spend}`),
     insertLog(db, { mark: newMark(), at: now, uid, tables: 'sysinfo', entry: JSON.stringify(entryOf(endpoint)) }, spend),
     logTail(db), gatewaysConcerned(db, uid),
   ])

@@ -1,5 +1,5 @@
 // Gateways in the records: asking to join, authorised by an administrator, a code or a root, cut off, renewed.
-import { and, asc, eq, gt, inArray, isNull, lt, or, sql } from 'drizzle-orm'
+import { and, eq, gt, isNull, lt, ne, sql } from 'drizzle-orm'
 import { issueCertificate, type IssuedCertificate } from '../../identity/authority.ts'
 import { toHex } from '../../identity/encoding.ts'
 import { keyFingerprint, secretHash } from '../../identity/keys.ts'
@@ -7,40 +7,30 @@ import { Fault } from '../../protocol/faults.ts'
 import { JOIN_CODE_PREFIX, readInvitation } from '../../protocol/invitation.ts'
 import type { joinInit } from '../../protocol/operations/fabric.ts'
 import type { Parsed } from '../../protocol/operation.ts'
-import { gateways, gatewaySubscriptions, type GatewayRow } from '../../schema/gateway.ts'
+import { gatewayRevocations, gateways, gatewaySubscriptions, type GatewayRow } from '../../schema/gateway.ts'
 import { joinCodes } from '../../schema/invitation.ts'
 import type { Context } from '../context.ts'
 import { activeAuthority } from './authority.ts'
 import { requireCsr } from './certificates.ts'
+import { forgetSights } from './sights.ts'
 
 const PENDING_FOR_MS = 24 * 3_600_000
 const MAX_PENDING = 100
 /** One address must not fill the list that an administrator reads. */
 const MAX_PENDING_BY_ADDRESS = 10
-const PENDING_REASON = 'An administrator has not authorised this gateway yet.'
+const PENDING_REASON = 'It waits for an administrator to compare its fingerprint and authorise it, or for a root gateway to vouch for it.'
+const CODE_REFUSED = 'Its join code is unknown, used up or expired. A new one lets it in, or an administrator who compares its fingerprint.'
 const AUTHORISED_REASON = 'Authorised.'
+/** How long one that waits may hold the line: shorter than its own patience. */
+export const HOLDS_FOR_MS = 10_000
+/** Until when (ms) one that waits may wait. */
+export const pendingUntil = ({ state, joinedAt }: Pick<GatewayRow, 'state' | 'joinedAt'>): number | null => (state === 'pending' ? joinedAt + PENDING_FOR_MS : null)
 
 const objectOf = ({ env }: Pick<Context, 'env'>, serial: string) => env.FCM_NOTIFY.getByName(serial)
 export async function findGateway({ db }: Pick<Context, 'db'>, serial: string): Promise<GatewayRow> {
   const [row] = await db.select().from(gateways).where(eq(gateways.serial, serial))
   if (row === undefined) throw new Fault('not_found', 'There is no such gateway.')
   return row
-}
-
-/** A gateway as administrators see it. */
-export async function describeGateway(context: Pick<Context, 'env'>, row: GatewayRow) {
-  const { serial, name, state, reason, fingerprint, address, joinedAt, authorisedAt } = row
-  return {
-    serial, name, state, reason, fingerprint, address, joinedAt, authorisedAt, shareMode: row.shareMode as 0 | 1 | 2, shareTagTypes: JSON.parse(row.shareTagTypes) as number[],
-    connected: state === 'authorised' && await objectOf(context, serial).connected(),
-  }
-}
-export type DescribedGateway = Awaited<ReturnType<typeof describeGateway>>
-/** By serial, after a cursor; one object call for each that is authorised. */
-export async function listGateways(context: Pick<Context, 'env' | 'db'>, { after, limit }: { after?: string | undefined; limit: number }): Promise<{ items: DescribedGateway[]; next: string | null }> {
-  const rows = await context.db.select().from(gateways).where(after === undefined ? undefined : gt(gateways.serial, after)).orderBy(asc(gateways.serial)).limit(limit + 1)
-  const shown = rows.slice(0, limit)
-  return { items: await Promise.all(shown.map((row) => describeGateway(context, row))), next: rows.length > limit ? shown.at(-1)?.serial ?? null : null }
 }
 
 /**
@@ -56,12 +46,14 @@ export async function joinGateway(context: Context, body: Parsed<typeof joinInit
   const fingerprint = await keyFingerprint(csr.publicKeySpki)
   const address = context.request.headers.get('cf-connecting-ip') ?? body.management_ip ?? ''
   const serial = `SPGW${toHex(crypto.getRandomValues(new Uint8Array(6))).toUpperCase()}`
-  const row: typeof gateways.$inferInsert = { serial, name: body.serial_number, state: 'pending', reason: PENDING_REASON, keyHash: csr.publicKeyHash, fingerprint, csr: body.csr, address, joinedAt: now }
-  const [, , , found] = await db.batch([
+  const row: typeof gateways.$inferInsert = { serial, name: body.serial_number, state: 'pending', reason: codeHash === null ? PENDING_REASON : CODE_REFUSED, keyHash: csr.publicKeyHash, fingerprint, csr: body.csr, address, joinedAt: now }
+  const [, , , , found] = await db.batch([
     db.delete(gateways).where(and(eq(gateways.state, 'pending'), lt(gateways.joinedAt, now - PENDING_FOR_MS))),
-    db.insert(gateways).select(sql`SELECT ${serial}, ${row.name}, 'pending', ${row.reason}, ${row.keyHash}, ${fingerprint}, ${body.csr}, ${address}, NULL, NULL, NULL, NULL, 0, NULL, 1, '[]', '[1,2,3,4]', ${now}, NULL
+    db.insert(gateways).select(sql`SELECT ${serial}, ${row.name}, 'pending', ${row.reason}, ${row.keyHash}, ${fingerprint}, ${body.csr}, ${address}, NULL, NULL, NULL, NULL, 0, NULL, 1, '[]', '[1,2,3,4]', ${now}, NULL, NULL, NULL, NULL
       WHERE ${usableCode(codeHash, now)} OR ((SELECT count(*) FROM gateways WHERE state = 'pending') < ${MAX_PENDING} AND (${address} = '' OR (SELECT count(*) FROM gateways WHERE state = 'pending' AND address = ${address}) < ${MAX_PENDING_BY_ADDRESS}))`)
       .onConflictDoNothing(),
+    // Whoever looks reads why it waits now, not why it did the first time.
+    db.update(gateways).set({ reason: row.reason }).where(and(eq(gateways.keyHash, row.keyHash), eq(gateways.state, 'pending'), ne(gateways.reason, row.reason))),
     // A code is spent by the key that shows it, once; the same key showing it again after a lost reply has spent it already.
     db.update(joinCodes).set({ spentBy: sql`(SELECT serial FROM gateways WHERE key_hash = ${row.keyHash} AND state = 'pending')` })
       .where(sql`code_hash = ${codeHash} AND spent_by IS NULL AND expires_at > ${now} AND EXISTS (SELECT 1 FROM gateways WHERE key_hash = ${row.keyHash} AND state = 'pending')`),
@@ -70,22 +62,39 @@ export async function joinGateway(context: Context, body: Parsed<typeof joinInit
   const [mine] = found
   if (mine === undefined) throw new Fault('too_many', 'Too many gateways wait to be authorised; ask an administrator to look, or come again later.', { retryAfterSeconds: 60 })
   if (mine.gateway.state !== 'pending') return mine.gateway
-  if (mine.code !== null) return await authorise(context, mine.gateway, {})
+  if (mine.code !== null) return await authorise(context, mine.gateway, BY_ITSELF)
   if (codeHash !== null) throw new Fault('invitation_refused', 'The join code is unknown, used up or expired; ask for a new one.')
   return mine.gateway
 }
 const usableCode = (codeHash: string | null, now: number) => sql`EXISTS (SELECT 1 FROM join_codes WHERE code_hash = ${codeHash} AND spent_by IS NULL AND expires_at > ${now})`
 
-/** @param fingerprint as the administrator compared it; another one is refused: then another key asks under that name */
-export async function authoriseGateway(context: Context, serial: string, fingerprint: string): Promise<DescribedGateway> {
-  const row = await findGateway(context, serial)
-  if (fingerprint.trim().toUpperCase() !== row.fingerprint) throw new Fault('conflict', 'That is not the fingerprint of the key that asks. Compare it on the gateway itself.')
-  return await describeGateway(context, await authorise(context, row, {}))
+/**
+ * Holds the line of a gateway that waits until somebody decides, so that it learns of it at once.
+ * @param waitMs at most; cut to {@link HOLDS_FOR_MS}
+ */
+export async function awaitDecision(context: Context, row: GatewayRow, waitMs: number): Promise<GatewayRow> {
+  if (row.state !== 'pending' || waitMs <= 0) return row
+  await objectOf(context, row.serial).awaitDecision(Math.min(waitMs, HOLDS_FOR_MS))
+  // Decided or not: the records say how it stands. One that has waited too long is gone from them.
+  return (await context.db.select().from(gateways).where(eq(gateways.serial, row.serial)))[0] ?? row
 }
 
-/** Issues the certificate and lets the gateway in; one that is in stays as it is. */
+/** @param fingerprint as the administrator compared it; another one is refused: then another key asks under that name */
+export async function authoriseGateway(context: Context, serial: string, fingerprint: string): Promise<GatewayRow> {
+  const row = await findGateway(context, serial)
+  if (fingerprint.trim().toUpperCase() !== row.fingerprint) throw new Fault('conflict', 'That is not the fingerprint of the key that asks. Compare it on the gateway itself.')
+  return await authorise(context, row, BY_ITSELF)
+}
+/** Let in by an administrator or a code, on nobody's word. */
+export const BY_ITSELF = { vouchedBy: null, vouchedUntil: null } as const
+
+/** Issues the certificate and lets the gateway in; one that is in keeps its certificate and takes the entitlement. */
 export async function authorise(context: Context, row: GatewayRow, entitlement: Partial<GatewayRow>): Promise<GatewayRow> {
-  if (row.state === 'authorised') return row
+  if (row.state === 'authorised') {
+    await context.db.update(gateways).set(entitlement).where(and(eq(gateways.serial, row.serial), eq(gateways.state, 'authorised')))
+    await objectOf(context, row.serial).configure(row.serial)
+    return await findGateway(context, row.serial)
+  }
   const issued = await certifyGateway(context, row.serial, row.csr)
   const set = { ...entitlement, state: 'authorised' as const, reason: AUTHORISED_REASON, authorisedAt: context.now(), certificateSerial: issued.serial, previousSerial: null, certificatePem: issued.pem, notAfter: issued.notAfter }
   // Two at once: one certificate is the gateway's, and both read that one back.
@@ -98,16 +107,26 @@ async function certifyGateway(context: Context, serial: string, csrText: string)
   return await issueCertificate({ authority: await activeAuthority(context), publicKeySpki: csr.publicKeySpki, purpose: 'gateway', commonName: serial, now: context.now() })
 }
 
-/** Cuts a gateway off: its certificate is void from this write on, its sockets close, its object forgets. Idempotent. */
-export async function deauthoriseGateway(context: Context, serial: string, reason: string): Promise<DescribedGateway> {
+/**
+ * Cuts a gateway off: its certificate is void from this write on, its sockets close, its object forgets, what it saw is nobody's.
+ * Members that it vouched for go with it. Idempotent.
+ */
+export async function deauthoriseGateway(context: Context, serial: string, reason: string): Promise<GatewayRow> {
   const row = await findGateway(context, serial)
   const said = reason === '' ? 'An administrator has de-authorised this gateway.' : reason
-  await context.db.batch([
-    context.db.update(gateways).set({ state: 'denied', reason: said, certificateSerial: null, previousSerial: null, certificatePem: null, notAfter: null }).where(eq(gateways.serial, serial)),
-    context.db.delete(gatewaySubscriptions).where(eq(gatewaySubscriptions.serial, serial)),
+  const { db } = context
+  const now = context.now()
+  const [, , , , members] = await db.batch([
+    db.insert(gatewayRevocations).select(sql`SELECT value, ${row.notAfter ?? now}, ${now} FROM json_each(${JSON.stringify([row.certificateSerial, row.previousSerial])}) WHERE value IS NOT NULL`).onConflictDoNothing(),
+    db.update(gateways).set({ state: 'denied', reason: said, certificateSerial: null, previousSerial: null, certificatePem: null, notAfter: null, vouchedUntil: null, neighboursAt: null, connectionsAt: null }).where(eq(gateways.serial, serial)),
+    db.delete(gatewaySubscriptions).where(eq(gatewaySubscriptions.serial, serial)),
+    db.update(joinCodes).set({ expiresAt: now }).where(and(eq(joinCodes.spentBy, serial), gt(joinCodes.expiresAt, now))),
+    db.select({ serial: gateways.serial }).from(gateways).where(and(eq(gateways.vouchedBy, serial), ne(gateways.state, 'denied'), ne(gateways.serial, serial))),
   ])
   await objectOf(context, serial).end(serial, 'deauthorised', said)
-  return await describeGateway(context, { ...row, state: 'denied', reason: said })
+  await forgetSights(context, serial)
+  for (const member of members) await deauthoriseGateway(context, member.serial, `Gateway ${serial}, which vouched for it, is no longer authorised.`)
+  return await findGateway(context, serial)
 }
 
 /** A new certificate for the same serial; both are good until the new one is first used. The same key asking again gets the same. */
@@ -117,36 +136,18 @@ export async function renewGatewayCertificate(context: Context, row: GatewayRow,
   const issued = await certifyGateway(context, row.serial, csrText)
   const { meta } = await context.db.update(gateways)
     .set({ csr: csrText, keyHash: csr.publicKeyHash, fingerprint: await keyFingerprint(csr.publicKeySpki), certificateSerial: issued.serial, previousSerial: usedSerial, certificatePem: issued.pem, notAfter: issued.notAfter })
-    .where(and(eq(gateways.serial, row.serial), eq(gateways.state, 'authorised'), row.certificateSerial === null ? isNull(gateways.certificateSerial) : eq(gateways.certificateSerial, row.certificateSerial)))
-  if (meta.changes === 0) throw new Fault('conflict', 'The gateway was changed meanwhile; ask again.')
+    .where(and(eq(gateways.serial, row.serial), eq(gateways.state, 'authorised'), row.certificateSerial === null ? isNull(gateways.certificateSerial) : eq(gateways.certificateSerial, row.certificateSerial),
+      // A gateway is its key: one key, one gateway.
+      sql`NOT EXISTS (SELECT 1 FROM gateways o WHERE o.key_hash = ${csr.publicKeyHash} AND o.serial <> ${row.serial})`))
+  if (meta.changes === 0) throw new Fault('conflict', 'The gateway was changed meanwhile, or that key is another gateway\'s; ask again with a key of its own.')
   return issued.pem
 }
 /** The first use of a renewed certificate ends the one before it. */
 export async function retirePrevious(context: Context, row: GatewayRow, usedSerial: string): Promise<void> {
   if (row.previousSerial === null || row.certificateSerial !== usedSerial) return
-  await context.db.update(gateways).set({ previousSerial: null }).where(and(eq(gateways.serial, row.serial), eq(gateways.certificateSerial, usedSerial)))
-}
-
-/** What a gateway is entitled to; its object loads anew what it may see now. */
-export async function entitle(context: Context, serial: string, set: Partial<Pick<GatewayRow, 'shareMode' | 'selectedSerials' | 'shareTagTypes' | 'name' | 'isRoot'>>): Promise<void> {
-  const row = await findGateway(context, serial)
-  if (Object.keys(set).length > 0) await context.db.update(gateways).set(set).where(eq(gateways.serial, serial))
-  if (row.state === 'authorised') await objectOf(context, serial).configure(serial)
-}
-
-/** A root gateway vouches for pending members, or takes it back for those it vouched for; they get at most its own entitlement. */
-export async function vouch(context: Context, root: GatewayRow, verdicts: Readonly<Record<string, 'accept' | 'deny'>>): Promise<{ authorized: string[]; deauthorized: string[] }> {
-  if (!root.isRoot) throw new Fault('forbidden', 'Only a root gateway may vouch for others.')
-  const rows = await context.db.select().from(gateways).where(and(inArray(gateways.serial, Object.keys(verdicts)), or(eq(gateways.state, 'pending'), eq(gateways.vouchedBy, root.serial))))
-  const done = { authorized: [] as string[], deauthorized: [] as string[] }
-  for (const row of rows) {
-    if (verdicts[row.serial] === 'deny') {
-      await deauthoriseGateway(context, row.serial, 'The root gateway does not vouch for it.')
-      done.deauthorized.push(row.serial)
-    } else if (row.state !== 'denied') {
-      await authorise(context, row, { vouchedBy: root.serial, shareMode: root.shareMode, selectedSerials: root.shareMode === 0 ? '[]' : root.selectedSerials, shareTagTypes: root.shareTagTypes })
-      done.authorized.push(row.serial)
-    }
-  }
-  return done
+  // Agents know no list of gateways' certificates: the one before stands on the revocation list until it ends.
+  await context.db.batch([
+    context.db.insert(gatewayRevocations).values({ certificateSerial: row.previousSerial, notAfter: row.notAfter ?? context.now(), at: context.now() }).onConflictDoNothing(),
+    context.db.update(gateways).set({ previousSerial: null }).where(and(eq(gateways.serial, row.serial), eq(gateways.certificateSerial, usedSerial))),
+  ])
 }

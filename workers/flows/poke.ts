@@ -37,7 +37,8 @@ export async function pokeGateways(context: Context, concerned: readonly Concern
 function bounded(rows: LogRow[]): LogRow[] {
   let bytes = 0
   return rows.filter((row) => {
-    bytes += 200 + (row.entry === null ? 0 : JSON.stringify(row.entry).length)
+    const body = row.entry ?? row.sights
+    bytes += 200 + (body === null ? 0 : JSON.stringify(body).length)
     return bytes <= MAX_POKE_BYTES
   })
 }

@@ -57,3 +57,12 @@ export async function avatarBodies(db: DrizzleD1Database, uids: readonly string[
     return avatar === undefined ? [] : [[uid, { [fingerprint]: { avatar } }] as const]
   }))
 }
+
+/** The pictures of these endpoints' users, with whose they are. */
+export async function userPictures(db: DrizzleD1Database, uids: readonly string[]): Promise<{ uid: string; fingerprint: string; avatar: string; account: string; domain: string }[]> {
+  const [bodies, pictures] = [await load(db, uids), await avatarBodies(db, uids)]
+  return [...pictures].flatMap(([uid, held]) => {
+    const { row, facts } = bodies.get(uid) ?? {}
+    return Object.entries(held).map(([fingerprint, { avatar }]) => ({ uid, fingerprint, avatar, account: facts?.user?.value.account ?? row?.account ?? '', domain: facts?.user?.value.domain ?? '' }))
+  })
+}

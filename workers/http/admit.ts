@@ -33,9 +33,11 @@ export function admitEndpoint(rows: Admission, signed: SignedCaller): AdmittedEn
   return { endpoint: row.endpoint, fresh: row.state === 'fresh' }
 }
 
-export function admitGateway(rows: readonly GatewayRow[]): GatewayRow {
+/** @param now ms; a vouching that has ended is over at that instant, whoever writes it down */
+export function admitGateway(rows: readonly GatewayRow[], now = Date.now()): GatewayRow {
   const gateway = rows[0]
   if (gateway === undefined) throw new Fault('bad_certificate', 'The certificate is not in the records of this EMS.')
   if (gateway.state !== 'authorised') throw new Fault('not_authorised', gateway.reason)
+  if (gateway.vouchedUntil !== null && gateway.vouchedUntil <= now) throw new Fault('not_authorised', 'The time for which the root gateway vouched is over.')
   return gateway
 }

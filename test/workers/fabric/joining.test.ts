@@ -6,7 +6,8 @@ import { openDocument } from '../../../identity/document.ts'
 import { generateKey, secretHash } from '../../../identity/keys.ts'
 import { createCsr } from '../../../identity/request.ts'
 import * as fabric from '../../../protocol/operations/fabric.ts'
-import { authoriseGateway, deauthoriseGateway, listGateways } from '../../../workers/flows/gateways.ts'
+import { listGateways } from '../../../workers/flows/describe-gateway.ts'
+import { authoriseGateway, deauthoriseGateway } from '../../../workers/flows/gateways.ts'
 import { makeContext } from '../../../workers/context.ts'
 import { readConfig, type Env } from '../../../workers/env.ts'
 import { admin, der, ORIGIN, send } from '../ems.ts'
@@ -29,7 +30,7 @@ describe('a gateway', () => {
     const { serial, state, fingerprint, certificate } = dataOf(asked) as Record<string, string>
     expect([state, certificate]).toEqual(['pending', undefined])
     await expect(authoriseGateway(context(), serial ?? '', 'AA:BB')).rejects.toMatchObject({ code: 'conflict' })
-    expect(await authoriseGateway(context(), serial ?? '', fingerprint ?? '')).toMatchObject({ serial, state: 'authorised', connected: false })
+    expect(await authoriseGateway(context(), serial ?? '', fingerprint ?? '')).toMatchObject({ serial, state: 'authorised' })
     const told = dataOf(await init(keys)) as Record<string, string>
     expect([told.serial, told.state]).toEqual([serial, 'authorised'])
     const info = readCertificate(der(told.certificate))

@@ -1,0 +1,24 @@
+// A gateway asks for one endpoint that it does not know: the record, or that there is none. One that sees its own endpoints only sees this one from now on.
+import type { ToGateway } from '../protocol/fabric/notify.ts'
+import { smallRecords } from '../schema/queries/follow-log.ts'
+import { sysinfoBodies } from '../workers/flows/report-bodies.ts'
+import { subscribe } from '../workers/flows/subscriptions.ts'
+import type { Follower } from './follower.ts'
+import { entryOf } from './log-entry.ts'
+import { gatedSysinfo, tells, uidTagsOf } from './notices.ts'
+
+/** @returns the answer, and the gateways whose sight has changed by it */
+export async function lookUp(follower: Follower, serial: string, uid: string, protocol: string): Promise<{ found: ToGateway; rescoped: string[] }> {
+  const { settings, view, db, store } = follower
+  const none = { found: { type: 'found', uid, sysinfo: null, tags: null } as const, rescoped: [] }
+  // What selected gateways see is theirs to say: this one can't reach beyond it.
+  if (settings === null || (settings.shareMode === 2 && !store.inScope(uid))) return none
+  const [bodies, [row]] = await Promise.all([sysinfoBodies(db, [uid]), smallRecords(db, [uid])])
+  const record = bodies.get(uid)
+  if (record === undefined || row === undefined) return none
+  const isNew = settings.shareMode === 0 && !store.inScope(uid)
+  return {
+    found: { type: 'found', uid, sysinfo: gatedSysinfo(record, protocol), tags: tells('uid_tags', protocol) ? uidTagsOf(entryOf(row), row.lastReportAt ?? 0, view) : null },
+    rescoped: isNew ? (await subscribe(db, [serial], { added: [uid], removed: [], isSnapshot: false })).concerned : [],
+  }
+}
