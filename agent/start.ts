@@ -25,7 +25,7 @@ import { openChannel, type Channel } from './telemetry/channel.ts'
 import { createReporter, type FaultAnswer } from './telemetry/reporter.ts'
 import { openTelemetryState } from './telemetry/telemetry-state.ts'
 import { tellStatus } from './tell-status.ts'
-import { systemTimers } from './timers.ts'
+import { systemTimers, type Timers } from './timers.ts'
 import { createTroubles } from './troubles.ts'
 import { AGENT_VERSION } from './version.ts'
 
@@ -40,6 +40,7 @@ export interface AgentOptions {
   readonly root?: string
   /** Runs a probe's command; the system's own unless said. */
   readonly command?: ObserveOptions['command']
+  readonly timers?: Timers
 }
 export interface RunningAgent {
   readonly uid: string
@@ -69,10 +70,9 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   }
 }
 
-async function begin({ stateDirectory, log, now, onEvent = () => undefined, root = '/', command }: AgentOptions, kept: AgentIdentity, life: Life): Promise<RunningAgent> {
+async function begin({ stateDirectory, log, now, onEvent = () => undefined, root = '/', command, timers = systemTimers }: AgentOptions, kept: AgentIdentity, life: Life): Promise<RunningAgent> {
   const { uid, ems, pin, ownerUid } = kept
   const files = stateFiles(stateDirectory)
-  const timers = systemTimers
   const troubles = createTroubles(log, now)
   let channel: Channel | null = null
   const tell = (event: AgentEvent): void => {

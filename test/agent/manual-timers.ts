@@ -1,0 +1,39 @@
+// Timers that a test winds on by hand. What they start is given the turns of the event loop that it needs before the next one is due.
+import type { Timers } from '../../agent/timers.ts'
+
+export interface ManualTimers extends Timers {
+  /** Delays that are waiting, in ms from now, the next first. */
+  waiting(): number[]
+  /** Lets time pass; what becomes due meanwhile runs in order. */
+  advance(ms: number): Promise<void>
+}
+
+/** Turns of the event loop, file reads among them, that follow each timer. */
+const TURNS = 3
+const settle = async () => { for (let turn = 0; turn < TURNS; turn++) await new Promise((resolve) => setTimeout(resolve, 0)) }
+
+export function manualTimers(): ManualTimers {
+  let now = 0
+  const due = new Set<{ at: number; action: () => void }>()
+  return {
+    after(delayMs, action) {
+      const entry = { at: now + delayMs, action }
+      due.add(entry)
+      return () => { due.delete(entry) }
+    },
+    waiting: () => [...due].map(({ at }) => at - now).sort((a, b) => a - b),
+    async advance(ms) {
+      const end = now + ms
+      for (;;) {
+        const [next] = [...due].filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)
+        if (next === undefined) break
+        due.delete(next)
+        now = next.at
+        next.action()
+        await settle()
+      }
+      now = end
+      await settle()
+    },
+  }
+}
