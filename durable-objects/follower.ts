@@ -5,6 +5,7 @@ import { PROTOCOL } from '../protocol/ids.ts'
 import type { SysinfoRecord } from '../protocol/fabric/tables.ts'
 import { allTags, gatewayBySerial, insertMarker, logFrom, logHead, smallRecords, smallRecordsAfter, subscribedAfter } from '../schema/queries/follow-log.ts'
 import { toldSightsAfter } from '../schema/queries/sights.ts'
+import { ownersOf, trustsOf } from './entitlement.ts'
 import { endpointTables, FollowerStore, type Settings, type Sight } from './follower-store.ts'
 import { stepFrom, type Cursor } from './follow.ts'
 import { entryOf, readLogRow, type LogEntry, type LogRow, type Poke } from './log-entry.ts'
@@ -222,10 +223,4 @@ export class Follower {
   }
 }
 
-/** Whose sights bring an address into its lists; null: everybody's. */
-const trustsOf = ({ shareMode, serial, selectedSerials }: { shareMode: number; serial: string; selectedSerials: string }): readonly string[] | null =>
-  (shareMode === 1 ? null : shareMode === 0 ? [serial] : [...new Set([serial, ...JSON.parse(selectedSerials) as string[]])])
 type SmallRow = Parameters<typeof entryOf>[0]
-/** Whose subscriptions bound a gateway's sight; null: it sees all. */
-const ownersOf = ({ shareMode, serial, selectedSerials }: { shareMode: number; serial: string; selectedSerials: string }): readonly string[] | null =>
-  (shareMode === 1 ? null : shareMode === 0 ? [serial] : JSON.parse(selectedSerials) as string[])

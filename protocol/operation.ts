@@ -26,8 +26,8 @@ export interface Operation<
   readonly reply: Reply
   /** Largest body in bytes; 16 KiB unless declared. */
   readonly maxBodyBytes?: number
-  /** `json` (default), `fabric` (the envelope of the fabric wire), `pem`, or `socket` (a websocket upgrade). */
-  readonly surface?: 'json' | 'fabric' | 'pem' | 'socket'
+  /** `json` (default), `fabric` (the envelope of the fabric wire), `pem`, `crl` (a revocation list, DER or PEM), or `socket` (a websocket upgrade). */
+  readonly surface?: 'json' | 'fabric' | 'pem' | 'crl' | 'socket'
   /** Only `renew` takes a certificate that has expired. */
   readonly acceptsExpired?: boolean
   /** Only joining is signed by a bare key that has no certificate yet. */

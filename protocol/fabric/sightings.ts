@@ -47,5 +47,36 @@ export const rejectedConnections = z.object({ rejected: z.array(z.object({ uid: 
 /** How an address came to be known as a device's. */
 export const sightKind = z.enum(['neighbour', 'vpn', 'mtls'])
 export type SightKind = z.infer<typeof sightKind>
-/** One address of a device, and which gateway sees it there. */
-export const sight = z.object({ gateway: gatewaySerial, kind: sightKind, vdom: z.string(), interface: z.string(), ip: z.string(), mac: z.string(), uid: uid.nullable() })
+
+/** What a gateway may see, what it is told, and why: for administrators. */
+export const gatewaySight = z.object({
+  serial: gatewaySerial, state: z.enum(['pending', 'authorised', 'denied']), shareMode: z.union([z.literal(0), z.literal(1), z.literal(2)]),
+  /** Gateways whose subscriptions bound what it sees; null: it sees every endpoint. */
+  owners: z.array(gatewaySerial).nullable(),
+  /** Gateways whose sights bring addresses into its lists; null: every one's. */
+  trusts: z.array(gatewaySerial).nullable(),
+  tagTypes: z.array(z.object({ type: z.number().int(), name: z.string() })),
+  protocol: z.string().nullable(), missing: z.array(z.string()),
+  counts: z.object({
+    /** Registered endpoints of this EMS; those it subscribed to itself; those its object holds in sight (null: it is not authorised). */
+    endpoints: z.number().int(), subscribed: z.number().int(), inSight: z.number().int().nullable(),
+    /** Tags there are, and those of types that it is told. */
+    tags: z.number().int(), tagsTold: z.number().int(),
+    /** Addresses that it sees itself. */
+    sights: z.number().int(), sockets: z.number().int(),
+  }),
+  /** ms: when it last told all its neighbours and connections; null: never. */
+  neighboursAt: z.number().int().nullable(), connectionsAt: z.number().int().nullable(),
+  /** Rows of the change log that its object has not taken yet; null: it has taken none. */
+  behind: z.number().int().nullable(),
+  /** Why, in sentences. */
+  because: z.array(z.string()),
+})
+/** Whether a gateway sees one endpoint, its tags and its addresses, and why. */
+export const endpointSight = z.object({
+  serial: gatewaySerial, uid, seen: z.boolean(), because: z.string(),
+  tags: z.array(z.object({ uid: z.string(), name: z.string(), state: z.enum(['present', 'unknown']), told: z.boolean(), because: z.string() })),
+  addresses: z.array(z.object({ gateway: gatewaySerial, kind: sightKind, vdom: z.string(), interface: z.string(), ip: z.string(), mac: z.string(), counts: z.boolean(), because: z.string() })),
+  /** Where the endpoint says it is: what no gateway sees of it opens nothing. */
+  claims: z.object({ ips: z.array(z.string()), macs: z.array(z.string()) }),
+})

@@ -3,9 +3,10 @@ import { z } from 'zod'
 import { type Caller, operation } from '../operation.ts'
 import { envelope, page, reportQuery, watermark } from '../fabric/envelope.ts'
 import { approveBody, approveData, initBody, initData, updateAuthBody, updateBody } from '../fabric/joining.ts'
-import { gatewayMacBody, rejectedConnections, rejectedMacs, vpnBody } from '../fabric/sightings.ts'
+import { endpointSight, gatewayMacBody, gatewaySight, rejectedConnections, rejectedMacs, vpnBody } from '../fabric/sightings.ts'
 import { avatarData, clientAvatars, hostTagsReply, olderTagsData, processSnapshot, sysinfoData, tagsData, uidTagsData, vulnData } from '../fabric/tables.ts'
 import { gatewaySerial, uid } from '../ids.ts'
+import { sha256Hex } from '../text.ts'
 
 const surface = 'fabric' as const
 const read = <D extends z.ZodType, C extends Caller>(id: string, path: string, caller: C, summary: string, data: D) =>
@@ -20,6 +21,12 @@ export const version = read('fabric-version', '/api/v1/system/version', 'nobody'
 export const publicAddress = read('fabric-public-address', '/api/v1/settings/server/public_address', 'nobody', 'Where this EMS is reached.', z.object({ public_address: z.string(), public_port: z.number().int(), public_public: z.number().int() }))
 export const websocketPort = read('fabric-websocket-port', '/api/v1/settings/server/websocket_port', 'nobody', 'The port of the websocket.', z.object({ websocket_port: z.number().int() }))
 export const downloadAuthorities = operation({ id: 'fabric-authorities', method: 'GET', path: '/api/v1/ztna_certificates/download', caller: 'nobody', surface: 'pem', summary: 'Every valid CA of this EMS, PEM.', reply: z.string() })
+
+/** Ours: whoever relies on our certificates without asking us reads what was revoked. DER has one CA's list, PEM the list of every valid CA. */
+export const revocationList = operation({
+  id: 'fabric-revocation-list', method: 'GET', path: '/api/v1/ztna_certificates/crl', caller: 'nobody', surface: 'crl', summary: 'Certificates revoked before their end (CRL), of endpoints and gateways.',
+  query: z.strictObject({ format: z.enum(['der', 'pem']).default('der'), /** SHA-256 of the CA; the active one when left out. */ authority: sha256Hex.optional() }), reply: z.string(),
+})
 
 export const joinInit = operation({ id: 'fabric-join', method: 'POST', path: '/api/v1/fabric_device_auth/fortigate/init', caller: 'nobody', signedByBareKey: true, surface, summary: 'Ask to join the fabric; signed by the bare key of the CSR. Asking again tells the state.', body: initBody, reply: envelope(initData) })
 export const joinApprove = operation({ id: 'fabric-vouch', method: 'POST', path: '/api/v1/fabric_device_auth/fortigate', caller: 'gateway', surface, summary: 'A root gateway vouches for members.', body: approveBody, reply: envelope(approveData) })
@@ -38,6 +45,13 @@ export const gatewayMac = operation({
 export const vpn = operation({
   id: 'fabric-vpn', method: 'POST', path: '/api/v1/fgt/gateway_details/vpn', caller: 'gateway', surface, maxBodyBytes: SIGHTS_BYTES,
   summary: 'Which endpoint is at the end of which connection.', body: vpnBody, reply: envelope(rejectedConnections),
+})
+
+/** Ours, for administrators: what a gateway may see, and why. */
+export const readGatewaySight = operation({ id: 'gateway-sight', method: 'GET', path: '/api/v1/admin/gateways/{serial}/sight', caller: 'administrator', summary: 'What a gateway may see and is told, and why.', params: z.object({ serial: gatewaySerial }), reply: gatewaySight })
+export const readEndpointSight = operation({
+  id: 'gateway-endpoint-sight', method: 'GET', path: '/api/v1/admin/gateways/{serial}/sight/{uid}', caller: 'administrator', summary: 'Whether a gateway sees an endpoint, its tags and its addresses, and why.',
+  params: z.object({ serial: gatewaySerial, uid }), reply: endpointSight,
 })
 
 /** Every report table is read by GET (query) and POST (body) alike. */

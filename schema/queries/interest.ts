@@ -1,5 +1,5 @@
 // Which gateways a change of one endpoint concerns: one table, one question, asked with the endpoint.
-import { and, eq, or, sql } from 'drizzle-orm'
+import { and, eq, lte, or, sql } from 'drizzle-orm'
 import type { DrizzleD1Database } from 'drizzle-orm/d1'
 import { endpoints } from '../endpoint.ts'
 import { gateways } from '../gateway.ts'
@@ -23,3 +23,8 @@ export interface Concerned { readonly serial: string; readonly shareTagTypes: st
 /** Which of these UIDs are registered endpoints. */
 export const registeredAmong = (db: DrizzleD1Database, uids: readonly string[]) =>
   db.select({ uid: endpoints.uid }).from(endpoints).where(and(eq(endpoints.registered, true), sql`${endpoints.uid} IN (SELECT value FROM json_each(${JSON.stringify(uids)}))`))
+/** Gateways for which a root vouched until an instant (ms) that is over. */
+export const lapsedGateways = (db: DrizzleD1Database, now: number) => db.select({ serial: gateways.serial }).from(gateways).where(and(eq(gateways.state, 'authorised'), lte(gateways.vouchedUntil, now)))
+/** Of these serials, the gateway's own and those that it vouched for. */
+export const ownAmong = (db: DrizzleD1Database, serial: string, named: readonly string[]) => db.select({ serial: gateways.serial }).from(gateways)
+  .where(and(sql`${gateways.serial} IN (SELECT value FROM json_each(${JSON.stringify(named)}))`, or(eq(gateways.serial, serial), eq(gateways.vouchedBy, serial))))

@@ -7,6 +7,7 @@ import { authorities } from '../../schema/authority.ts'
 import { authorityRows, forgetAuthorities, makeAuthority } from '../flows/authority.ts'
 import { announceToAgents } from '../flows/announce.ts'
 import { bumpState, states } from '../flows/documents.ts'
+import { tellAuthorities } from '../flows/tell-authorities.ts'
 import { handle, type Route } from '../http/mount.ts'
 
 const shown = (row: typeof authorities.$inferSelect, active: boolean) =>
@@ -20,6 +21,7 @@ export const authorityRoutes: Route[] = [
       await makeAuthority(context, active.slot + 1)
       await context.db.batch([bumpState(context, states.authorities, context.now())])
       announceToAgents(context)
+      context.waitUntil(tellAuthorities(context))
       const [next] = await authorityRows(context)
       return shown(next, true)
     },

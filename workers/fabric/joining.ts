@@ -1,6 +1,7 @@
 // How gateways come in and go out, by the published calls.
 import { disconnect, joinApprove, joinInit, renewGateway, updateAuth, updateGateway } from '../../protocol/operations/fabric.ts'
 import { Fault } from '../../protocol/faults.ts'
+import { ownAmong } from '../../schema/queries/interest.ts'
 import { authoritiesDocument } from '../flows/documents.ts'
 import { entitle, vouch } from '../flows/entitle.ts'
 import { authorise, awaitDecision, BY_ITSELF, deauthoriseGateway, findGateway, joinGateway, pendingUntil, renewGatewayCertificate, retirePrevious } from '../flows/gateways.ts'
@@ -31,11 +32,11 @@ export const joiningRoutes: readonly Route[] = [
   }),
   handle(disconnect, {
     async run(context, { body }) {
-      const { serial, gateway } = context.caller
-      const leaving = await Promise.all([...new Set(body.fgt_sns)].map((each) => (each === serial ? gateway : findGateway(context, each))))
+      const named = [...new Set(body.fgt_sns)]
+      const theirs = await ownAmong(context.db, context.caller.serial, named)
       // The same answer as for a serial that does not exist, before anything is done: a gateway does not learn of others.
-      if (leaving.some((row) => row.serial !== serial && row.vouchedBy !== serial)) throw new Fault('not_found', 'There is no such gateway.')
-      for (const row of leaving) await deauthoriseGateway(context, row.serial, 'The gateway has left the fabric.')
+      if (theirs.length < named.length) throw new Fault('not_found', 'There is no such gateway.')
+      for (const { serial } of theirs) await deauthoriseGateway(context, serial, 'The gateway has left the fabric.')
       return { result: ok, data: {} }
     },
   }),

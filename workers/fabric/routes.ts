@@ -5,6 +5,7 @@ import { notifyRoute } from './notify.ts'
 import { pictureRoutes } from './pictures.ts'
 import { reportRoutes } from './reports.ts'
 import { serverRoutes } from './server.ts'
+import { sightReasonRoutes } from './sight-reasons.ts'
 import { sightRoutes } from './sights.ts'
 
-export const routes: readonly Route[] = [...serverRoutes, ...joiningRoutes, ...reportRoutes, ...pictureRoutes, ...sightRoutes, notifyRoute]
+export const routes: readonly Route[] = [...serverRoutes, ...joiningRoutes, ...reportRoutes, ...pictureRoutes, ...sightRoutes, ...sightReasonRoutes, notifyRoute]

@@ -83,6 +83,9 @@ async function open(context: Context, row: AuthorityRow): Promise<{ authority: A
 /** The CA that issues now. */
 export const activeAuthority = async (context: Context): Promise<Authority> => (await open(context, (await authorityRows(context))[0])).authority
 
+/** Every CA that is valid now, the active first. */
+export const everyAuthority = async (context: Context): Promise<Authority[]> => await Promise.all((await authorityRows(context)).map(async (row) => (await open(context, row)).authority))
+
 /**
  * Kinds that a device which was away during a roll-over must be able to believe: the list of CAs, and that it is no longer managed.
  * They are signed under the oldest CA that is still trusted, for every device knows that one; a new signer is introduced by it.

@@ -7,7 +7,7 @@ import { Fault } from '../../protocol/faults.ts'
 import { JOIN_CODE_PREFIX, readInvitation } from '../../protocol/invitation.ts'
 import type { joinInit } from '../../protocol/operations/fabric.ts'
 import type { Parsed } from '../../protocol/operation.ts'
-import { gatewayRevocations, gateways, gatewaySubscriptions, type GatewayRow } from '../../schema/gateway.ts'
+import { gatewayRevocations, gateways, gatewaySubscriptions, sightings, type GatewayRow } from '../../schema/gateway.ts'
 import { joinCodes } from '../../schema/invitation.ts'
 import type { Context } from '../context.ts'
 import { activeAuthority } from './authority.ts'
@@ -116,15 +116,16 @@ export async function deauthoriseGateway(context: Context, serial: string, reaso
   const said = reason === '' ? 'An administrator has de-authorised this gateway.' : reason
   const { db } = context
   const now = context.now()
-  const [, , , , members] = await db.batch([
+  const [, , , , members, seeing] = await db.batch([
     db.insert(gatewayRevocations).select(sql`SELECT value, ${row.notAfter ?? now}, ${now} FROM json_each(${JSON.stringify([row.certificateSerial, row.previousSerial])}) WHERE value IS NOT NULL`).onConflictDoNothing(),
     db.update(gateways).set({ state: 'denied', reason: said, certificateSerial: null, previousSerial: null, certificatePem: null, notAfter: null, vouchedUntil: null, neighboursAt: null, connectionsAt: null }).where(eq(gateways.serial, serial)),
     db.delete(gatewaySubscriptions).where(eq(gatewaySubscriptions.serial, serial)),
     db.update(joinCodes).set({ expiresAt: now }).where(and(eq(joinCodes.spentBy, serial), gt(joinCodes.expiresAt, now))),
     db.select({ serial: gateways.serial }).from(gateways).where(and(eq(gateways.vouchedBy, serial), ne(gateways.state, 'denied'), ne(gateways.serial, serial))),
+    db.select({ serial: sightings.serial }).from(sightings).where(eq(sightings.serial, serial)).limit(1),
   ])
   await objectOf(context, serial).end(serial, 'deauthorised', said)
-  await forgetSights(context, serial)
+  if (seeing.length > 0) await forgetSights(context, serial)
   for (const member of members) await deauthoriseGateway(context, member.serial, `Gateway ${serial}, which vouched for it, is no longer authorised.`)
   return await findGateway(context, serial)
 }

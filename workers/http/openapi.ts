@@ -18,7 +18,8 @@ function generate(operations: readonly Operation[]): object {
   registry.registerComponent('securitySchemes', 'signature', { type: 'apiKey', in: 'header', name: 'signature', description: 'RFC 9421 request signature with the key of a certificate of this EMS.' })
   const refusal = { description: 'Refused; see `code`.', content: { 'application/problem+json': { schema: problem } } }
   for (const operation of operations) {
-    const content = operation.surface === 'pem' ? { 'application/x-x509-ca-cert': { schema: z.string() } } : { 'application/json': { schema: operation.reply } }
+    const content = operation.surface === 'pem' ? { 'application/x-x509-ca-cert': { schema: z.string() } }
+      : operation.surface === 'crl' ? { 'application/pkix-crl': { schema: z.string() }, 'application/x-pem-file': { schema: z.string() } } : { 'application/json': { schema: operation.reply } }
     registry.registerPath({
       operationId: operation.id, method: operation.method.toLowerCase() as 'get', path: operation.path, summary: operation.summary, tags: [operation.caller],
       security: operation.caller === 'administrator' ? [{ administrator: [] }] : operation.caller === 'nobody' ? [] : [{ signature: [] }],
