@@ -136,7 +136,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       await ended
     })
     await locateEms()
-    const firewall = options.firewall == null ? null : await runFirewall({ settings: options.firewall, directory, membership, world, metrics, timers, now, log })
+    const firewall = options.firewall == null ? null : await runFirewall({ settings: options.firewall, directory, membership, client, world, metrics, timers, now, log })
     closing.push(() => firewall?.close())
     const proxy = await startProxy({
       world, policies, identity: identityOf(membership), authorities: () => membership.member().stored.authorities, listen: options.listen,

@@ -8,7 +8,7 @@ export interface Claims {
   claimantsOf(address: string): EndpointRecord[]
   /**
    * Follows to another snapshot.
-   * @returns addresses and MACs that a changed device claims or claimed
+   * @returns addresses and MACs that the changed devices claim or claimed; none for `all`, which concerns every one
    */
   follow(next: Snapshot, changed: Changed): Set<string>
 }
@@ -33,32 +33,30 @@ export function createClaims(): Claims {
     if (held === uid || (held instanceof Set && held.size === 0)) byAddress.delete(address)
   }
 
-  function take(before: EndpointRecord | undefined, after: EndpointRecord | undefined, touched: Set<string>): void {
+  function take(before: EndpointRecord | undefined, after: EndpointRecord | undefined): void {
     if (before === after) return
     const uid = (after ?? before)?.uid ?? ''
-    for (const address of before?.addresses ?? []) {
-      touched.add(address)
-      if (!after?.addresses.includes(address)) drop(address, uid)
-    }
-    for (const address of after?.addresses ?? []) {
-      touched.add(address)
-      if (!before?.addresses.includes(address)) add(address, uid)
-    }
-    for (const mac of [...before?.macs ?? [], ...after?.macs ?? []]) touched.add(mac)
+    for (const address of before?.addresses ?? []) if (!after?.addresses.includes(address)) drop(address, uid)
+    for (const address of after?.addresses ?? []) if (!before?.addresses.includes(address)) add(address, uid)
   }
 
   return {
     claimantsOf: (address) => Array.from(uidsOf(address), (uid) => endpointByUid(indexed, uid)).filter((record) => record !== undefined),
     follow(next, changed) {
       const touched = new Set<string>()
-      if (changed !== 'all') for (const uid of changed) take(endpointByUid(indexed, uid), endpointByUid(next, uid), touched)
-      // Buckets that nothing touched are the same object.
-      else {
+      if (changed !== 'all') {
+        for (const uid of changed) {
+          const [before, after] = [endpointByUid(indexed, uid), endpointByUid(next, uid)]
+          take(before, after)
+          for (const record of [before, after]) for (const element of [...record?.addresses ?? [], ...record?.macs ?? []]) touched.add(element)
+        }
+      } else {
         for (const [index, bucket] of next.endpoints.buckets.entries()) {
           const old = indexed.endpoints.buckets[index] ?? new Map<string, EndpointRecord>()
+          // Buckets that nothing touched are the same object.
           if (old === bucket) continue
-          for (const [uid, record] of old) take(record, bucket.get(uid), touched)
-          for (const [uid, record] of bucket) if (!old.has(uid)) take(undefined, record, touched)
+          for (const [uid, record] of old) take(record, bucket.get(uid))
+          for (const [uid, record] of bucket) if (!old.has(uid)) take(undefined, record)
         }
       }
       indexed = next

@@ -5,8 +5,10 @@ import type { Metrics } from '../metrics/metrics.ts'
 import type { Timers } from '../proxy/timers.ts'
 import type { Commands } from './commands.ts'
 import { familyNames, setName } from './element.ts'
-import { readListing, TABLE, writeTransaction, type KernelListing, type KernelSets, type SetChange } from './kernel-sets.ts'
+import { readListing, TABLE, writeTransaction, type KernelListing, type KernelSets } from './kernel-sets.ts'
+import { neededChange, tampering } from './set-differences.ts'
 import type { TaggedAddresses } from './tagged-addresses.ts'
+import { watchFilter } from './watch-filter.ts'
 
 interface Options {
   readonly commands: Commands
@@ -26,12 +28,8 @@ export interface PacketFilter {
   close(): Promise<void>
 }
 
-/** An element is given this long at most: what a gateway that died has left behind ends by then. */
-const LONGEST_MS = 180_000
 const COMPARE_EVERY_MS = 60_000
 const RENEW_EVERY_MS = 5_000
-/** The kernel tells times left in whole seconds. */
-const SLACK_MS = 2_000
 /** A storm of foreign changes must not become a storm of listings. */
 const FOREIGN_SETTLE_MS = 50
 
@@ -80,13 +78,11 @@ export async function keepPacketFilter({ commands, addresses, tagNames, metrics,
     let lost = 0
     let foreign = 0
     for (const set of new Set([...sets.keys(), ...believed.keys(), ...wantedSets()])) {
-      const [there, thought, wanted] = [sets.get(set), believed.get(set), addresses.elementsOf(set)]
-      for (const [element, until] of thought ?? []) if (until > at + SLACK_MS && !there?.has(element)) lost++
-      for (const [element, until] of there ?? []) {
-        if (thought === undefined || until > (thought.get(element) ?? 0) + SLACK_MS) foreign++
-        mark(set, element)
-      }
-      for (const element of wanted.keys()) mark(set, element)
+      const found = tampering(sets.get(set), believed.get(set), at)
+      lost += found.lost
+      foreign += found.foreign
+      for (const element of sets.get(set)?.keys() ?? []) mark(set, element)
+      for (const element of addresses.elementsOf(set).keys()) mark(set, element)
     }
     if (lost + foreign > 0) {
       log[isFirst ? 'info' : 'warn']({ event: isFirst ? 'filter-compared' : 'filter-mended', lost, foreign }, isFirst
@@ -99,21 +95,6 @@ export async function keepPacketFilter({ commands, addresses, tagNames, metrics,
     return needed === null ? [] : [...sets.keys()].filter((set) => !needed.has(set) && !used.has(set))
   }
 
-  /** What must be written for one element: nothing when the kernel's end is near enough to the wanted one. */
-  function changeOf(set: string, element: string, at: number): SetChange | null {
-    const end = addresses.elementsOf(set).get(element) ?? 0
-    const until = end > at ? Math.min(end, at + LONGEST_MS) : null
-    const held = kernel.get(set)?.get(element)
-    const isHeld = held !== undefined && held > at
-    if (until === null) {
-      if (!isHeld) kernel.get(set)?.delete(element)
-      return isHeld ? { set, element, until } : null
-    }
-    // Shortened at once; prolonged when half of it is over.
-    if (isHeld && until >= held - SLACK_MS && (until - at) <= 2 * (held - at)) return null
-    return { set, element, until }
-  }
-
   async function work(): Promise<void> {
     const unneeded = mustCompare ? await compare() : []
     mustCompare = false
@@ -123,7 +104,12 @@ export async function keepPacketFilter({ commands, addresses, tagNames, metrics,
     const marked = dirty
     dirty = new Map()
     const create = [...new Set([...wantedSets(), ...marked.keys()])].filter((set) => !kernel.has(set))
-    const changes = [...marked].flatMap(([set, elements]) => [...elements].map((element) => changeOf(set, element, at)).filter((change) => change !== null))
+    const changes = [...marked].flatMap(([set, elements]) => [...elements].flatMap((element) => {
+      const [held, end] = [kernel.get(set)?.get(element), addresses.elementsOf(set).get(element)]
+      // Ended by itself: the kernel has dropped it already.
+      if (held !== undefined && held <= at) kernel.get(set)?.delete(element)
+      return neededChange(set, element, { held, end, now: at }) ?? []
+    }))
     if (create.length + changes.length + unneeded.length === 0) return
     const { code, errors } = await nft(['-f', '-'], writeTransaction({ create, remove: unneeded, changes, now: at }))
     if (code !== 0) throw new Error(`nft ended with ${code}: ${errors.slice(0, 500)}`)
@@ -197,22 +183,7 @@ export async function keepPacketFilter({ commands, addresses, tagNames, metrics,
   }
   after('compare', COMPARE_EVERY_MS, everyMinute)
   after('renew', RENEW_EVERY_MS, renew)
-  let monitor: { stop(): void } | null = null
-  function watch(): void {
-    monitor = commands.follow('nft', ['monitor'], {
-      line(text) {
-        // The kernel says who committed: `# new generation 12 by process 345 (nft)`. In a container it may count processes otherwise: then we look once more than needed.
-        const by = /^# new generation \d+ by process (\d+)/.exec(text)?.[1]
-        if ((by !== undefined && !ownPids.has(Number(by))) || text.startsWith('# ERROR')) compareSoon()
-      },
-      end(why) {
-        if (closed) return
-        log.warn({ event: 'filter-unwatched', reason: why }, 'Changes of the packet filter by others are noticed once a minute only, until it is watched again.')
-        after('watch', 15_000, watch)
-      },
-    })
-  }
-  watch()
+  const watch = watchFilter({ commands, isOwn: (pid) => ownPids.has(pid), onForeign: compareSoon, timers, log })
   return {
     tagsChanged() {
       mustCompare = true
@@ -221,7 +192,7 @@ export async function keepPacketFilter({ commands, addresses, tagNames, metrics,
     async close() {
       closed = true
       leave()
-      monitor?.stop()
+      watch.stop()
       for (const cancel of cancels.values()) cancel()
       await working
     },

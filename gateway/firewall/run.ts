@@ -1,5 +1,6 @@
 // Runs the room for one gateway by its settings: sight, packet filter, address lists, and the list listener's certificate as it is renewed.
 import { readFile, stat } from 'node:fs/promises'
+import type { ControlClient } from '../../node/control-client.ts'
 import type { Log } from '../../node/logging.ts'
 import type { Membership } from '../fabric/membership.ts'
 import type { Metrics } from '../metrics/metrics.ts'
@@ -18,6 +19,7 @@ interface Options {
   readonly settings: FirewallSettings
   readonly directory: string
   readonly membership: Membership
+  readonly client: Pick<ControlClient, 'call'>
   readonly world: World
   readonly metrics: Metrics
   readonly timers: Timers
@@ -44,14 +46,14 @@ const versionOf = async ({ certificate, key }: Files): Promise<string> => (await
 /** Resolves when all of it stands. Throws when any part can't: a gateway that was told to filter must not run without. */
 export async function runFirewall({ settings, directory, membership, ...options }: Options): Promise<RunningFirewall> {
   const { world, timers, now, log, commands = systemCommands() } = options
-  const firewall = await startFirewall({ ...options, ...settings, commands })
+  const { serial } = membership.member().stored
+  const firewall = await startFirewall({ ...options, ...settings, serial, commands })
   if (settings.lists === null) return { listsPort: null, proved: firewall.proved, close: firewall.close }
   const { listen, files } = settings.lists
   const ownIdentity = (): ListIdentity => {
     const { certificate, privateKey } = membership.member().stored
     return { certPem: certificate, keyPem: privateKey }
   }
-  const { serial } = membership.member().stored
   const lists = createAddressLists({
     world, addresses: firewall.addresses, serial, now,
     signer: () => ({ privateKey: membership.member().privateKey, certificateDer: membership.member().certificate.der }),

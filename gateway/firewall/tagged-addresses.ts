@@ -31,6 +31,8 @@ export interface TaggedAddresses {
 interface Options {
   readonly world: World
   readonly neighbours: () => NeighbourTable | null
+  /** Something was seen, or is no longer seen, at an address. */
+  readonly onSight: (address: string) => void
   /** How long a sight counts that nothing confirms. */
   readonly sightMs: number
   /** How long after the last word of the EMS the snapshot counts. */
@@ -43,7 +45,7 @@ interface Options {
 
 const LOOK_EVERY_MS = 5_000
 
-export function createTaggedAddresses({ world, neighbours, sightMs, staleMs, timers, now, log }: Options): TaggedAddresses {
+export function createTaggedAddresses({ world, neighbours, onSight, sightMs, staleMs, timers, now, log }: Options): TaggedAddresses {
   const claims = createClaims()
   const sets = new Map<string, Map<string, number>>()
   /** Element → the sets it is in. */
@@ -52,10 +54,17 @@ export function createTaggedAddresses({ world, neighbours, sightMs, staleMs, tim
   /** Addresses that several devices share, said once each. */
   const told = new Set<string>()
   let pending: Set<string> | null = null
-  let wasFresh = false
+  /** The EMS's last word that every element was computed with. */
+  let computedFor = 0
   const isFresh = () => staleness(world.snapshot().currentAt, { afterMs: staleMs, holdMs: 0 }, 'decide', now()).ok
 
-  const connections = createConnections({ timers, now, onChange: (address) => soon([address]) })
+  const connections = createConnections({
+    timers, now,
+    onChange(address) {
+      soon([address])
+      onSight(address)
+    },
+  })
 
   function sightOf(address: string): AddressSight {
     const entries = neighbours()?.entriesOf(address) ?? []
@@ -104,7 +113,6 @@ export function createTaggedAddresses({ world, neighbours, sightMs, staleMs, tim
       if (wanted.size === 0) memberships.delete(element)
       else memberships.set(element, wanted)
     }
-    wasFresh = isFresh()
     if (changes.length > 0) for (const listener of listeners) listener(changes, cause)
   }
 
@@ -113,6 +121,11 @@ export function createTaggedAddresses({ world, neighbours, sightMs, staleMs, tim
   function* everything(): Generator<string> {
     const table = neighbours()
     yield* new Set([...memberships.keys(), ...connections.addresses(), ...table?.addresses() ?? [], ...table?.macs() ?? []])
+  }
+
+  function refreshEverything(cause: ChangeCause): void {
+    computedFor = world.snapshot().currentAt ?? 0
+    refresh(everything(), cause)
   }
 
   /** Many neighbours may change in one burst: they are computed together, in the same turn of the loop. */
@@ -130,7 +143,8 @@ export function createTaggedAddresses({ world, neighbours, sightMs, staleMs, tim
 
   const leave = world.onChange((changed: Changed, cause) => {
     const touched = claims.follow(world.snapshot(), changed)
-    if (changed === 'all' || isFresh() !== wasFresh) return refresh(everything(), cause)
+    // After a long silence the ends of all elements are near, or past.
+    if (changed === 'all' || (world.snapshot().currentAt ?? 0) - computedFor > staleMs / 4) return refreshEverything(cause)
     for (const uid of changed) for (const address of connections.addressesOf(uid)) touched.add(address)
     refresh([...touched].filter(isSeen), cause)
   })
@@ -138,7 +152,7 @@ export function createTaggedAddresses({ world, neighbours, sightMs, staleMs, tim
   let cancel = () => {}
   // Ends move on as sights are confirmed and the EMS says that it is all; what has ended by time alone is taken out.
   const look = () => {
-    refresh(everything(), {})
+    refreshEverything({})
     cancel = timers.after(LOOK_EVERY_MS, look)
   }
   look()
@@ -146,8 +160,11 @@ export function createTaggedAddresses({ world, neighbours, sightMs, staleMs, tim
   return {
     elementsOf: (set) => sets.get(set) ?? new Map(),
     connections, claims, isFresh,
-    neighbourChanged: (address, macs) => soon([address, ...macs]),
-    refreshAll: () => refresh(everything(), {}),
+    neighbourChanged(address, macs) {
+      soon([address, ...macs])
+      onSight(address)
+    },
+    refreshAll: () => refreshEverything({}),
     onChange(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)

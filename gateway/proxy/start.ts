@@ -1,6 +1,6 @@
 // The gate: mutual TLS, CONNECT and declared HTTPS services, each session decided and decided again. What it knows comes from World.
 import type { IncomingMessage } from 'node:http'
-import { createSecureServer, Http2ServerRequest, type Http2ServerResponse, type ServerHttp2Session } from 'node:http2'
+import { createSecureServer, Http2ServerRequest, type Http2ServerResponse, type Http2Session, type ServerHttp2Session } from 'node:http2'
 import type { AddressInfo, Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Presented } from '../../domain/access/decide.ts'
@@ -84,7 +84,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   const warn = (event: string, sentence: string) => (error: Error) => log.warn({ event, cause: error.message }, sentence)
 
   const met = new WeakSet()
-  const meet = (session: ServerHttp2Session | Socket, peer: Presented, address: string | undefined) => {
+  const meet = (session: Http2Session | Socket, peer: Presented, address: string | undefined) => {
     if (peer.status !== 'proved' || options.onProved === undefined || address === undefined || met.has(session)) return
     met.add(session)
     session.once('close', options.onProved(peer, address))

@@ -8,7 +8,7 @@ import { gatewayTlsName } from '../../../protocol/certificates.ts'
 import { SERIAL } from '../fabric/ems-double.ts'
 import { until } from '../fabric/follower-under-test.ts'
 import { kernelSet, LAPTOP, makeNamespaces, SERVER, SPARE_MAC, whyNoNamespaces, type Namespaces } from './namespaces.ts'
-import { end, endAll, gatewayProgram, knockFromLaptop, SIGHT_SECONDS, startEcho, startEms, startTalk, type EmsProcess, type GatewayProcess } from './processes.ts'
+import { end, endAll, gatewayProgram, knockFromLaptop, pollFromLaptop, SIGHT_SECONDS, startEcho, startEms, startTalk, type EmsProcess, type GatewayProcess } from './processes.ts'
 
 let spaces: Namespaces
 let ems: EmsProcess
@@ -49,6 +49,12 @@ describe.skipIf(whyNoNamespaces !== null)(`packets through a gateway${whyNoNames
     expect(await set('ip6')).toEqual([LAPTOP.ip6])
     expect(await set('mac')).toEqual([LAPTOP.mac])
     expect((await spaces.inside(spaces.gateway, 'nft', 'list', 'chain', 'inet', 'sallyport', 'access')).match(/ip saddr @ip4_healthy/g)).toHaveLength(1)
+  })
+
+  it('pass from what a firewall beside the gateway polls as well', async () => {
+    const { stdout } = await promisify(execFile)(process.execPath, ['gateway/main.ts', 'lists', 'token', 'create', 'edge', '--state', program.state])
+    const polled = await pollFromLaptop(spaces, ems, program.state, gatewayTlsName(SERIAL), '/lists/tags/healthy?comments=no', stdout.trim())
+    expect(polled).toBe(`${LAPTOP.ip4}\n${LAPTOP.ip6}\n`)
   })
 
   it('are dropped within a second after the tag has gone, in the middle of a TCP connection, and pass again with it', async () => {

@@ -105,3 +105,12 @@ export async function knockFromLaptop({ laptop }: Namespaces, ems: EmsProcess, d
   await end(child, 'SIGKILL')
   return answer.toString().split('\r\n')[0] ?? ''
 }
+
+const FETCH = `const [host, port, ca, name, path, token] = process.argv.slice(1)
+require("node:https").get({ host, port, path, servername: name, ca: require("node:fs").readFileSync(ca), headers: { authorization: "Bearer " + token } }, (r) => r.pipe(process.stdout)).on("error", (e) => { console.error(e.message); process.exit(1) })`
+/** An address list as a firewall beside the laptop polls it. */
+export async function pollFromLaptop({ inside, laptop }: Namespaces, ems: EmsProcess, directory: string, tlsName: string, path: string, token: string): Promise<string> {
+  const ca = join(directory, 'ca.pem')
+  await writeFile(ca, ems.authorityPem)
+  return await inside(laptop, process.execPath, '-e', FETCH, GATEWAY_ADDRESS.laptopSide, String(LISTS_PORT), ca, tlsName, path, token)
+}
