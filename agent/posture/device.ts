@@ -38,7 +38,9 @@ async function hashFile(path: string, signature: string): Promise<string | null>
 }
 
 /** A device that remembers hashes as long as a file is the same by number, size and change time (ctime, which its owner can't set back). */
-export function createDevice({ root, now, timers }: { root: string; now: () => number; timers: Timers }): Device {
+export function createDevice({ root, now, timers, statFile = (path) => stat(path, { bigint: true }) }: {
+  root: string; now: () => number; timers: Timers; statFile?: (path: string) => Promise<BigIntStats>
+}): Device {
   const hashes = new Map<string, { signature: string; sha256: string }>()
   /** Looks that were given up and have not come back. Each holds a thread of Node's pool, perhaps for ever, so that there is never a second one. */
   const lost = new Set<string>()
@@ -68,7 +70,7 @@ export function createDevice({ root, now, timers }: { root: string; now: () => n
 
   async function look(path: string): Promise<FileFacts> {
     try {
-      const facts = await stat(path, { bigint: true })
+      const facts = await statFile(path)
       return { exists: true, sha256: () => hashOf(path, facts) }
     } catch (cause) {
       const { code } = cause as NodeJS.ErrnoException

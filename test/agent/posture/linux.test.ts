@@ -1,0 +1,191 @@
+// What the probes read on Linux, from texts of real tools and from a machine laid out as files.
+import { mkdir, symlink, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { NetworkInterfaceInfo } from 'node:os'
+import { afterEach, describe, expect, it } from 'vitest'
+import { firewallState } from '../../../agent/posture/linux/firewall.ts'
+import { linuxHardware, meaningful } from '../../../agent/posture/linux/hardware.ts'
+import { connected, linuxNetwork, parseArp, parseResolv, parseRoutes } from '../../../agent/posture/linux/network.ts'
+import { linuxOs, parseOsRelease } from '../../../agent/posture/linux/os.ts'
+import { linuxSecurity, rootDevice, unattended } from '../../../agent/posture/linux/security.ts'
+import { linuxSoftware, parseApk, parseDpkg } from '../../../agent/posture/linux/software.ts'
+import { linuxVulnerabilities, parseUpgrades } from '../../../agent/posture/linux/vulnerabilities.ts'
+import { portableHardware, portableNetwork, portableOs } from '../../../agent/posture/portable.ts'
+import { asLine, readCommand, readNames, readText } from '../../../agent/posture/read.ts'
+import { sections } from '../../../protocol/facts.ts'
+import { closeAll, temporaryDirectory } from '../agent-under-test.ts'
+
+afterEach(closeAll)
+/** A machine's file system of the given files; `→` makes a link, a final `/` a directory. */
+async function machine(files: Record<string, string>): Promise<string> {
+  const root = await temporaryDirectory()
+  for (const [path, content] of Object.entries(files)) {
+    const at = join(root, path)
+    await mkdir(path.endsWith('/') ? at : dirname(at), { recursive: true })
+    if (path.endsWith('/')) continue
+    if (content.startsWith('→')) await symlink(content.slice(1), at)
+    else await writeFile(at, content, 'latin1')
+  }
+  return root
+}
+const nothing = () => Promise.resolve(null)
+
+describe('the firewall', () => {
+  const table = (chains: string, family = 'inet') => `table ${family} filter {\n${chains}}\n`
+  const chain = (name: string, base: string, rules: string[] = []) => `\tchain ${name} {\n${base === '' ? '' : `\t\t${base}\n`}${rules.map((rule) => `\t\t${rule}\n`).join('')}\t}\n`
+  const input = (policy: string, rules: string[] = []) => chain('input', `type filter hook input priority filter; policy ${policy};`, rules)
+  it.each<[string, string, string | null]>([
+    ['unknown', 'can not be read', null], ['off', 'has no rules', ''],
+    ['on', 'drops by policy', table(input('drop', ['iif "lo" accept']))], ['off', 'accepts all', table(input('accept', ['counter packets 7 bytes 9 accept']))],
+    ['on', 'rejects by a rule', table(input('accept', ['tcp dport 22 accept', 'reject with icmpx admin-prohibited']))], ['on', 'drops by a map', table(input('accept', ['tcp dport vmap { 22 : accept, 23 : drop }']))],
+    ['off', 'filters only what containers send', table(chain('FORWARD', 'type filter hook forward priority filter; policy drop;') + input('accept'))],
+    ['on', 'leads to a chain that drops', table(input('accept', ['ct state new jump checks']) + chain('checks', '', ['jump deeper']) + chain('deeper', '', ['tcp dport 1-1023 drop']))],
+    ['off', 'has a chain that drops and that nothing leads to', table(input('accept') + chain('orphan', '', ['drop']))],
+    ['off', 'only says so in a comment', table(input('accept', ['accept comment "drop everything; policy drop"']))],
+    ['off', 'only has a set of that name', table(`\tset drop {\n\t\ttype ipv4_addr\n\t}\n${input('accept', ['ip saddr @drop accept'])}`)],
+    ['off', 'filters ARP only', table(input('drop'), 'arp')], ['off', 'filters IPv6 only', table(input('drop'), 'ip6')],
+    ['on', 'has chains that lead in a circle', table(input('accept', ['jump a']) + chain('a', '', ['jump b']) + chain('b', '', ['jump a', 'drop']))],
+    ['off', 'leads to another table\'s chain of that name', `${table(input('accept', ['jump checks']))}table ip other {\n${chain('checks', '', ['drop'])}}\n`],
+  ])('is %s where it %s', (state, _what, ruleset) => {
+    expect(firewallState(ruleset).state).toBe(state)
+  })
+
+  it('is read of this machine by nft where there is one', async ({ skip }) => {
+    const ruleset = await readCommand('nft', ['list', 'ruleset'])
+    if (ruleset === null) return skip('nft is not installed, or this account may not read its rules')
+    expect(['on', 'off']).toContain(firewallState(ruleset).state)
+  })
+})
+
+describe('security', () => {
+  it('of a machine that tells nothing is unknown, without dpkg and nft, and without rights', async () => {
+    const found = await linuxSecurity(await machine({}), nothing)
+    expect(sections.security.parse(found)).toEqual({
+      firewall: { state: 'unknown', product: '' }, diskEncryption: { state: 'unknown', method: '' }, antivirus: [], mandatoryAccessControl: { state: 'unknown', product: '' }, automaticUpdates: { state: 'unknown', product: '' }, secureBoot: 'unknown',
+    })
+  })
+  it('sees encryption under a volume, and one plain disk that undoes it', async () => {
+    const stack = (crypt: string) => ({
+      'proc/mounts': 'proc /proc proc rw 0 0\n/dev/mapper/vg-root / ext4 rw 0 0\n', 'dev/mapper/vg-root': '→../dm-1', 'sys/class/block/dm-1/dm/uuid': 'LVM-abc\n', 'sys/class/block/dm-1/slaves/dm-0/': '', 'sys/class/block/dm-0/dm/uuid': crypt,
+    })
+    expect((await linuxSecurity(await machine(stack('CRYPT-LUKS2-abc\n')), nothing)).diskEncryption).toEqual({ state: 'on', method: 'dm-crypt' })
+    expect((await linuxSecurity(await machine({ ...stack('CRYPT-LUKS2-abc\n'), 'sys/class/block/dm-1/slaves/sda/': '', 'sys/class/block/sda/': '' }), nothing)).diskEncryption.state).toBe('off')
+    expect((await linuxSecurity(await machine({ 'proc/mounts': '/dev/sda1 / ext4 rw 0 0\n', 'dev/sda1': '', 'sys/class/block/sda1/': '' }), nothing)).diskEncryption.state).toBe('off')
+    expect(await rootDevice(await machine({ 'proc/mounts': 'overlay / overlay rw 0 0\n' }))).toBeNull()
+    // A stack that leads round in a circle is given up.
+    expect((await linuxSecurity(await machine({ 'proc/mounts': '/dev/dm-0 / x x\n', 'dev/dm-0': '', 'sys/class/block/dm-0/slaves/dm-0/': '' }), nothing)).diskEncryption.state).toBe('unknown')
+  })
+  it('reads access control, updates and secure boot', async () => {
+    const of = async (files: Record<string, string>) => await linuxSecurity(await machine(files), nothing)
+    expect((await of({ 'sys/fs/selinux/enforce': '1' })).mandatoryAccessControl).toEqual({ state: 'on', product: 'selinux' })
+    expect((await of({ 'sys/fs/selinux/enforce': '0' })).mandatoryAccessControl.state).toBe('off')
+    expect((await of({ 'sys/kernel/security/lsm': 'capability,apparmor\n', 'sys/module/apparmor/parameters/enabled': 'Y\n' })).mandatoryAccessControl).toEqual({ state: 'on', product: 'apparmor' })
+    expect((await of({ 'sys/kernel/security/lsm': 'capability\n', 'sys/module/apparmor/parameters/enabled': 'N\n' })).mandatoryAccessControl.state).toBe('off')
+    expect((await of({ 'sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c': '\u0006\u0000\u0000\u0000\u0001' })).secureBoot).toBe('on')
+    expect((await of({ 'sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c': '\u0006\u0000\u0000\u0000\u0000' })).secureBoot).toBe('off')
+    expect((await of({ 'sys/firmware/acpi/': '' })).secureBoot).toBe('off')
+    expect((await of({ 'etc/apt/apt.conf.d/20auto-upgrades': 'APT::Periodic::Unattended-Upgrade "1";\n' })).automaticUpdates.state).toBe('on')
+    expect((await of({ 'etc/apt/apt.conf.d/20auto-upgrades': 'APT::Periodic::Unattended-Upgrade "1";\n', 'etc/apt/apt.conf.d/99off': '  apt::periodic::unattended-upgrade "0";' })).automaticUpdates.state).toBe('off')
+    expect([unattended([]), unattended(['// APT::Periodic::Unattended-Upgrade "1";']), unattended(['APT::Periodic::Unattended-Upgrade "7d";'])]).toEqual([false, false, true])
+  })
+})
+
+describe('software', () => {
+  it('is what is installed, each once, in one order, whatever the names', async () => {
+    const rows = 'ii \tzlib1g\t1:1.2\nii \tbash\t5.2\nrc \tremoved\t1\nii \tbash\t5.2\nii \tevil\u001b[31m\t1\u202e0\nii \t\t1\nnonsense\n'
+    const found = await linuxSoftware((file) => Promise.resolve(file === 'dpkg-query' ? rows : null))
+    expect(sections.software.parse(found)).toEqual({ packages: [{ ecosystem: 'deb', name: 'bash', version: '5.2' }, { ecosystem: 'deb', name: 'evil [31m', version: '1 0' }, { ecosystem: 'deb', name: 'zlib1g', version: '1:1.2' }] })
+    expect(parseDpkg('')).toEqual([])
+    expect(parseApk('busybox-1.36.1-r5 x86_64 {busybox}\nlib-foo-2-r0 x\nbroken\n')).toEqual([{ ecosystem: 'apk', name: 'busybox', version: '1.36.1-r5' }, { ecosystem: 'apk', name: 'lib-foo', version: '2-r0' }])
+  })
+  it('is missing where there is no package database, and taken from rpm or apk where those are', async () => {
+    expect(await linuxSoftware(nothing)).toBeNull()
+    expect(await linuxSoftware((file) => Promise.resolve(file === 'rpm' ? 'bash\t5.2-1\n' : null))).toEqual({ packages: [{ ecosystem: 'rpm', name: 'bash', version: '5.2-1' }] })
+    expect(await linuxSoftware((file) => Promise.resolve(file === 'dpkg-query' ? '' : null))).toBeNull()
+  })
+  it('is bounded', async () => {
+    const many = Array.from({ length: 30_000 }, (_, n) => `ii \tp${n}${'x'.repeat(300)}\t${'9'.repeat(200)}`).join('\n')
+    const found = await linuxSoftware(() => Promise.resolve(many))
+    expect(found?.packages).toHaveLength(20_000)
+    expect(sections.software.safeParse(found).success).toBe(true)
+  })
+})
+
+describe('vulnerabilities', () => {
+  const upgrades = 'Inst openssl [3.0.1] (3.0.2 Debian-Security:12/stable-security [amd64])\nInst bash [5.1] (5.2 Debian:12.5/stable [amd64])\nInst new (1 Debian-Security:12 [amd64])\nConf openssl (x)\n'
+  it('are installed packages with a newer version in a security archive', () => {
+    expect(parseUpgrades(upgrades)).toEqual([{ id: 'update:openssl', name: 'openssl 3.0.1 has a security update: 3.0.2', severity: 'unrated', package: 'openssl' }])
+  })
+  it('are not known without package lists, and keep the time of the last change', async () => {
+    let ms = 5
+    expect(await linuxVulnerabilities(await machine({}), () => ms, () => Promise.resolve(''))()).toBeNull()
+    const root = await machine({ 'var/lib/apt/lists/deb.debian.org_Packages': '' })
+    let text: string | null = upgrades
+    const scan = linuxVulnerabilities(root, () => ms, () => Promise.resolve(text))
+    expect((await scan())?.scannedAt).toBe(5)
+    ms = 9
+    expect((await scan())?.scannedAt).toBe(5)
+    text = ''
+    expect(await scan()).toEqual({ scannedAt: 9, scanner: 'apt', found: [] })
+    text = null
+    expect(await scan()).toBeNull()
+  })
+})
+
+describe('the network', () => {
+  const info = (over: Partial<NetworkInterfaceInfo>): NetworkInterfaceInfo => ({ address: '10.0.0.5', netmask: '255.255.255.0', family: 'IPv4', mac: '02:00:00:00:00:01', internal: false, cidr: '10.0.0.5/24', ...over } as NetworkInterfaceInfo)
+  it('is what is connected: no loopback, no adapter without a cable, in one order', async () => {
+    const root = await machine({ 'sys/class/net/eth0/operstate': 'up\n', 'sys/class/net/eth1/operstate': 'down\n', 'sys/class/net/tun0/operstate': 'unknown\n', 'etc/resolv.conf': 'nameserver 10.0.0.1\nnameserver fe80::1%eth0\nnameserver evil\n nameserver 10.0.0.1\n' })
+    const found = await linuxNetwork(root, { tun0: [info({ mac: '00:00:00:00:00:00', address: 'fd00::2', family: 'IPv6', cidr: 'fd00::2/64' } as never)], eth1: [info({ address: '192.168.1.9' })], eth0: [info({ address: '10.0.0.6' }), info({})], lo: [info({ internal: true })], none: undefined })
+    expect(sections.network.parse(found)).toEqual({
+      interfaces: [{ name: 'eth0', mac: '02:00:00:00:00:01', addresses: [{ ip: '10.0.0.5', prefix: 24 }, { ip: '10.0.0.6', prefix: 24 }] }, { name: 'tun0', addresses: [{ ip: 'fd00::2', prefix: 64 }] }],
+      defaultGateways: [], dnsServers: ['10.0.0.1', 'fe80::1'],
+    })
+  })
+  it('with an interface of an odd name is reported all the same', () => {
+    const odd = connected({ 'a\u0001b\u202e': [info({})], '\u0001': [info({})], [`${'🛜'.repeat(40)}`]: [info({})] }, () => true)
+    expect(sections.network.safeParse({ interfaces: odd, defaultGateways: [], dnsServers: [] }).success).toBe(true)
+    expect(odd.map(({ name }) => name.isWellFormed())).toEqual([true, true, true])
+  })
+  it('has its gateways from the kernel\'s tables', () => {
+    expect(parseRoutes('Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\neth0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\neth0\t0000000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\nx\t00000000\tZZ\t0003\t0\t0\t0\t00000000\n\n')).toEqual([{ ip: '10.0.0.1', interface: 'eth0' }])
+    expect([...parseArp('IP address HW type Flags HW address Mask Device\n10.0.0.1 0x1 0x2 02:00:00:00:00:09 * eth0\n10.0.0.2 0x1 0x0 02:00:00:00:00:0a * eth0\n10.0.0.3 0x1 0x2 00:00:00:00:00:00 * eth0\nbad\n')]).toEqual([['10.0.0.1', '02:00:00:00:00:09']])
+    expect(parseResolv('options ndots:5\n# nameserver 1.1.1.1\nnameserver 1.0.0.1 # two\n')).toEqual(['1.0.0.1'])
+  })
+})
+
+describe('system and machine', () => {
+  it('are what they state, without what makers never filled in', async () => {
+    expect(Object.fromEntries(parseOsRelease('NAME="A \\"quoted\\" name"\nID=x\n# c\nVERSION_ID=\'7\'\nBAD LINE\n'))).toEqual({ NAME: 'A "quoted" name', ID: 'x', VERSION_ID: '7' })
+    const debian = await linuxOs(await machine({ 'etc/os-release': 'NAME="Debian"\nID=debian\nVERSION_ID="12"\n', 'etc/debian_version': '12.11\n' }))
+    expect([debian.name, debian.version]).toEqual(['Debian', '12.11'])
+    expect((await linuxOs(await machine({ 'etc/os-release': 'ID=debian\n', 'etc/debian_version': 'forky/sid\n' }))).version).toBe('')
+    expect(sections.os.parse(await linuxOs(await machine({}))).name).toBe('Linux')
+    expect(['To be filled by O.E.M.', 'Default string', '0000000', 'System Serial Number', 'N/A', '', ' .', '123456789'].map(meaningful)).toEqual(['', '', '', '', '', '', '', ''])
+    expect(meaningful(' PF1ABCDE\n')).toBe('PF1ABCDE')
+    expect(sections.hardware.parse(await linuxHardware(await machine({ 'sys/class/dmi/id/product_serial': 'To be filled by O.E.M.\n', 'sys/class/dmi/id/board_serial': 'B-42\n' }))).serial).toBe('B-42')
+    expect([sections.os.safeParse(portableOs()).success, sections.network.safeParse(portableNetwork()).success, sections.hardware.safeParse(portableHardware()).success]).toEqual([true, true, true])
+  })
+})
+
+describe('reading', () => {
+  it('takes what is not there, or not a file, for no answer, and cuts text without halving a character', async () => {
+    expect([await readText('/nonexistent'), await readText('/'), await readNames('/etc/hostname')]).toEqual([null, null, null])
+    expect(asLine('a\u0000b\u202ec\n', 10)).toBe('a b c')
+    expect(asLine(`${'x'.repeat(9)}🛡️`, 10).isWellFormed()).toBe(true)
+    expect(asLine('half \ud83d', 10)).toBe('half')
+  })
+  it('gives a command up that is missing, fails, says too much, takes too long or is called off', async () => {
+    expect(await readCommand('no-such-command', [])).toBeNull()
+    expect(await readCommand('false', [])).toBeNull()
+    expect(await readCommand('sh', ['-c', 'head -c 20000000 /dev/zero'])).toBeNull()
+    const begun = performance.now()
+    expect(await readCommand('sleep', ['60'], 50)).toBeNull()
+    const stop = new AbortController()
+    const running = readCommand('sleep', ['60'], 60_000, stop.signal)
+    stop.abort()
+    expect(await running).toBeNull()
+    expect(performance.now() - begun).toBeLessThan(5_000)
+    expect(await readCommand('sh', ['-c', 'echo $PATH $LC_ALL $HOME'])).toBe('/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin C.UTF-8\n')
+  })
+})
