@@ -1,6 +1,6 @@
 // What can be said of a gateway without running it: its policies, its membership, the age of its snapshot.
 import { readFile } from 'node:fs/promises'
-import { lintPolicies } from '../domain/access/policies.ts'
+import { lintPolicies } from '../domain/access/lint-policies.ts'
 import { readPolicies } from '../domain/access/read-policies.ts'
 import { readCertificate } from '../identity/certificate.ts'
 import { loadSnapshot, readCurrency } from './fabric/snapshot-file.ts'
@@ -15,7 +15,7 @@ export async function checkPolicies(file: string, stateDirectory: string | null,
   if (!read.ok) return { ok: false, errors: describePolicyErrors(file, read.errors), warnings: [], services: 0 }
   const membership = stateDirectory === null ? null : await readMembership(stateDirectory)
   const loaded = stateDirectory === null || membership === null ? null : await loadSnapshot(stateDirectory, membership.serial, now)
-  return { ok: true, errors: [], warnings: loaded?.ok === true ? lintPolicies(read.policies, loaded.state.snapshot.tagsByName) : [], services: read.policies.services.length }
+  return { ok: true, errors: [], warnings: lintPolicies(read.policies, { tagsByName: loaded?.ok === true ? loaded.state.snapshot.tagsByName : null, now }), services: read.policies.services.length }
 }
 
 export interface GatewayStatus {

@@ -8,6 +8,7 @@ import { tagExplanation } from './rules.ts'
 export const reasons = {
   'allowed': '000',
   'no-certificate': '002',
+  'no-certificate-manageable': '003',
   'certificate-invalid': '001',
   'certificate-expired': '001',
   'certificate-wrong-purpose': '001',
@@ -17,14 +18,20 @@ export const reasons = {
   'endpoint-deregistered': '063',
   'endpoint-quarantined': '064',
   'service-unknown': '021',
+  'path-ambiguous': '021',
   'address-refused': '021',
   'name-not-resolved': '023',
   'upstream-unreachable': '022',
+  'portal-error': '041',
   'no-policy-matched': '061',
+  'fabric-mismatch': '061',
+  'ownership-mismatch': '061',
+  'outside-schedule': '061',
   'denied-by-policy': '062',
   'denied-by-tag': '064',
   'tag-missing': '065',
   'tag-unknown': '066',
+  'ownership-unknown': '066',
   'snapshot-missing': '067',
   'snapshot-stale': '067',
   'endpoint-offline': '067',
@@ -59,6 +66,8 @@ export const decision = z.object({
   validUntil: instant.nullable(),
   /** For a cut session: the decision that had let it in. */
   session: decisionId.nullable(),
+  /** What a report-only policy would have decided; absent: none would have. */
+  shadow: z.object({ policy: line(128), allowed: z.boolean(), reason, code: z.string() }).optional(),
 })
 export type Decision = z.infer<typeof decision>
 

@@ -1,18 +1,14 @@
 // Decides whether a device may reach a service now, why, and until when that stands. Pure: whoever asks brings snapshot, policies and time.
-import type { Purpose } from '../../protocol/certificates.ts'
 import type { Reason } from '../../protocol/decisions.ts'
-import { uid as uidShape } from '../../protocol/ids.ts'
-import type { EndpointRecord } from './endpoint-record.ts'
-import { findService, type Policies, type Service } from './policies.ts'
-import { matchPolicies, type DecidingTag } from './match-policies.ts'
-import { endpointByUid, type Snapshot } from './snapshot.ts'
+import { identify, type Identified, type Presented } from './identify.ts'
+import { matchPolicies, type Shadow } from './match-policies.ts'
+import { admitWithoutCertificate } from './no-certificate.ts'
+import type { Policies } from './policies.ts'
+import type { DecidingTag } from './policy.ts'
+import type { Service } from './service.ts'
+import { lookUpService } from './service-index.ts'
+import type { Snapshot } from './snapshot.ts'
 import { staleness } from './staleness.ts'
-
-/** The certificate of the TLS session; `refused` ones proved nothing, not even a UID. */
-export type Presented =
-  | { readonly status: 'none' }
-  | { readonly status: 'refused'; readonly reason: 'certificate-invalid' | 'certificate-expired' | 'certificate-wrong-purpose' }
-  | { readonly status: 'proved'; readonly serial: string; readonly commonName: string; readonly purpose: Purpose | null; readonly notAfter: number }
 
 export interface AccessRequest {
   /** `recheck`: an open session is decided again. */
@@ -20,6 +16,10 @@ export interface AccessRequest {
   readonly protocol: 'tcp' | 'https'
   readonly host: string
   readonly port: number
+  /** Of the request target, without its query; `/` for TCP. */
+  readonly path: string
+  /** As claimed; `''` when there is none. */
+  readonly userAgent: string
   readonly certificate: Presented
   /** The EMS has been asked about this device already: what is still unknown is refused for good. */
   readonly asked: boolean
@@ -34,48 +34,40 @@ export interface Verdict {
   readonly tags: readonly DecidingTag[]
   /** ms: the earliest instant at which it could change without news; null: never. */
   readonly validUntil: number | null
+  /** What a report-only policy would have decided instead; null: none would have. */
+  readonly shadow: Shadow | null
 }
 
-type Identified = { readonly ok: true; readonly record: EndpointRecord; readonly until: number } | { readonly ok: false; readonly reason: Reason; readonly uid: string | null }
-
-/** Who asks, by the certificate and by the record of the device it names; both must say the same. */
-function identify(snapshot: Snapshot, { certificate, protocol, event, asked }: AccessRequest, now: number): Identified {
-  if (certificate.status === 'none') return { ok: false, reason: 'no-certificate', uid: null }
+/** Whoever shows no certificate is let on as nobody, where the gateway takes such. */
+function recognise({ certificate, protocol, event, asked, userAgent }: AccessRequest, service: Service | null, { snapshot, policies, now }: World): Identified | { readonly ok: true; readonly record: null; readonly until: number } {
+  if (certificate.status === 'proved') return identify(certificate, { snapshot, protocol, settled: event === 'recheck' || asked, now })
   if (certificate.status === 'refused') return { ok: false, reason: certificate.reason, uid: null }
-  if (!uidShape.safeParse(certificate.commonName).success) return { ok: false, reason: certificate.purpose === 'gateway' || certificate.purpose === 'signing' ? 'certificate-wrong-purpose' : 'certificate-invalid', uid: null }
-  const uid = certificate.commonName
-  const refuse = (reason: Reason): Identified => ({ ok: false, reason, uid })
-  // A browser's key is readable by every process of its user: it opens HTTPS services and nothing else.
-  if (certificate.purpose !== 'agent' && !(certificate.purpose === 'browser' && protocol === 'https')) return refuse('certificate-wrong-purpose')
-  if (now >= certificate.notAfter) return refuse('certificate-expired')
-  const record = endpointByUid(snapshot, uid)
-  if (record === undefined) return refuse(snapshot.currentAt === null ? 'snapshot-missing' : 'endpoint-unknown')
-  if (!record.registered) return refuse('endpoint-deregistered')
-  const entry = record.certificates.find(({ serial }) => serial === certificate.serial)
-  if (entry === undefined) return refuse(event === 'recheck' || asked ? 'certificate-revoked' : 'certificate-unknown')
-  if (entry.purpose !== certificate.purpose) return refuse('certificate-wrong-purpose')
-  if (now >= entry.notAfter) return refuse('certificate-expired')
-  return record.quarantined ? refuse('endpoint-quarantined') : { ok: true, record, until: Math.min(certificate.notAfter, entry.notAfter) }
+  const admitted = admitWithoutCertificate(policies.noCertificate, userAgent, service?.anonymous ?? false)
+  return admitted === 'admitted' ? { ok: true, record: null, until: Infinity } : { ok: false, reason: admitted, uid: null }
 }
+
+interface World { readonly snapshot: Snapshot; readonly policies: Policies; readonly now: number }
 
 /**
  * Takes one decision. What is known to forbid wins over staleness; staleness wins over what would allow.
  * @param now ms
  */
-export function decide({ snapshot, policies, request, now }: { snapshot: Snapshot; policies: Policies; request: AccessRequest; now: number }): Verdict {
-  const identified = identify(snapshot, request, now)
-  const service = findService(policies, request.protocol, request.host, request.port)
-  const refuse = (reason: Reason, more: Partial<Verdict> = {}): Verdict => ({
-    allowed: false, reason, uid: identified.ok ? identified.record.uid : identified.uid, service, policy: null, tags: [], validUntil: null, ...more,
-  })
+export function decide({ request, ...world }: World & { readonly request: AccessRequest }): Verdict {
+  const { snapshot, policies, now } = world
+  const found = lookUpService(policies.index, request.protocol, request.host, request.port, request.path)
+  const service = found.kind === 'service' ? found.service : null
+  const identified = recognise(request, service, world)
+  const uid = identified.ok ? identified.record?.uid ?? null : identified.uid
+  const refuse = (reason: Reason, more: Partial<Verdict> = {}): Verdict => ({ allowed: false, reason, uid, service, policy: null, tags: [], validUntil: null, shadow: null, ...more })
   if (!identified.ok) return refuse(identified.reason)
-  if (service === null) return refuse('service-unknown')
+  if (service === null) return refuse(found.kind === 'ambiguous-path' ? 'path-ambiguous' : 'service-unknown')
   const { record } = identified
-  if (service.requireOnline && !record.online) return refuse('endpoint-offline')
-  const { allowed, reason, policy, tags, validUntil } = matchPolicies({ record, snapshot, policies: policies.byService.get(service.name) ?? [], now })
-  if (!allowed) return refuse(reason, { policy, tags })
+  if (service.requireOnline && record?.online === false) return refuse('endpoint-offline')
+  const those = policies.byService.get(service.name)
+  if (those === undefined) return refuse('no-policy-matched')
+  const { allowed, reason, policy, tags, until, shadow } = matchPolicies(those, { record, snapshot, now })
+  if (!allowed) return refuse(reason, { policy, tags, shadow })
   const stale = staleness(snapshot.currentAt, service.stale, request.event, now)
-  if (!stale.ok) return refuse(stale.reason, { policy })
-  const instants = [identified.until, stale.until, ...(validUntil === null ? [] : [validUntil])]
-  return { allowed: true, reason: 'allowed', uid: record.uid, service, policy, tags, validUntil: Math.min(...instants) }
+  if (!stale.ok) return refuse(stale.reason, { policy, shadow })
+  return { allowed: true, reason: 'allowed', uid, service, policy, tags, validUntil: Math.min(identified.until, stale.until, until), shadow }
 }

@@ -11,6 +11,8 @@ export interface EndpointRecord {
   readonly onFabric: boolean
   readonly quarantined: boolean
   readonly hostName: string
+  /** Whose device it is; absent: the EMS has not said. */
+  readonly ownership?: 'corporate' | 'personal'
   /** Where it says it is: addresses in normal form, MACs in lower case. A claim says where to look; it opens nothing. */
   readonly addresses: readonly string[]
   readonly macs: readonly string[]

@@ -1,65 +1,57 @@
-// Finds the policy that decides, with three-valued tags: first match, implicit deny, and an unknown tag never opens anything.
+// Finds the policy that decides: first match, implicit deny, and an unknown never opens anything. What report-only policies would have done is told beside it.
 import type { Reason } from '../../protocol/decisions.ts'
-import { tagPresence, type EndpointRecord, type TagPresence } from './endpoint-record.ts'
-import type { Policy } from './policies.ts'
-import type { Snapshot } from './snapshot.ts'
+import type { Policy, DecidingTag, Reading, Subject } from './policy.ts'
+import { readPolicy } from './policy.ts'
+import { markCandidates, type ServicePolicies } from './policy-index.ts'
 
-/** A tag that decided, by the name that policies use; no UID when the EMS has never told of it. */
-export interface DecidingTag { readonly uid: string | null; readonly name: string; readonly state: TagPresence }
+/** What a report-only policy would have decided. */
+export interface Shadow { readonly policy: string; readonly allowed: boolean; readonly reason: Reason }
 
-interface Match { readonly allowed: boolean; readonly reason: Reason; readonly policy: string | null; readonly tags: readonly DecidingTag[]; readonly validUntil: number | null }
-
-/** Reads tags by name and remembers the earliest instant at which any that was read could change by itself. */
-function tagReader(record: EndpointRecord, snapshot: Snapshot, now: number) {
-  let validUntil: number | null = null
-  const until = (instant: number | null | undefined) => {
-    // An instant that has passed changed what it could: it must not call for a recheck for ever.
-    if (instant !== null && instant !== undefined && instant > now) validUntil = Math.min(validUntil ?? instant, instant)
-  }
-  const read = (name: string): DecidingTag => {
-    const uids = snapshot.tagsByName.get(name) ?? []
-    // A name that the EMS never told may be misspelt: were it absent, `none` would let everybody in.
-    if (uids.length === 0) return { uid: null, name, state: 'unknown' }
-    const states = uids.map((uid) => ({ uid, name, state: tagPresence(record, uid, now) }))
-    for (const { uid, state } of states) until(state === 'unknown' ? record.unknownUntil : record.tags.get(uid)?.validUntil)
-    const found = states.find(({ state }) => state === 'present') ?? states.find(({ state }) => state === 'unknown') ?? states[0]
-    return found ?? { uid: null, name, state: 'unknown' }
-  }
-  return { read, validUntil: () => validUntil }
+export interface Match {
+  readonly allowed: boolean
+  readonly reason: Reason
+  readonly policy: string | null
+  readonly tags: readonly DecidingTag[]
+  /** ms; Infinity: it can't change by time alone. */
+  readonly until: number
+  readonly shadow: Shadow | null
 }
 
-interface Read { readonly value: 'true' | 'false' | 'unknown'; readonly reason: Reason; readonly tags: readonly DecidingTag[] }
-
-function evaluate({ all, any, none }: Policy, read: (name: string) => DecidingTag): Read {
-  const [required, alternatives, forbidden] = [all.map(read), any.map(read), none.map(read)]
-  const is = (state: TagPresence) => (tag: DecidingTag) => tag.state === state
-  const present = forbidden.filter(is('present'))
-  if (present.length > 0) return { value: 'false', reason: 'denied-by-tag', tags: present }
-  const missing = required.filter(is('absent'))
-  if (missing.length > 0) return { value: 'false', reason: 'tag-missing', tags: missing }
-  const chosen = alternatives.filter(is('present'))
-  if (alternatives.length > 0 && alternatives.every(is('absent'))) return { value: 'false', reason: 'tag-missing', tags: alternatives }
-  const unknown = [...required, ...forbidden, ...(chosen.length > 0 ? [] : alternatives)].filter(is('unknown'))
-  if (unknown.length > 0) return { value: 'unknown', reason: 'tag-unknown', tags: unknown }
-  return { value: 'true', reason: 'allowed', tags: [...required, ...chosen, ...forbidden] }
+/** What a policy decides by its reading; null: it is passed over. One that denies does so on the unknown too, because it might match. */
+function outcome({ action }: Policy, { value, reason, tags }: Reading): { readonly allowed: boolean; readonly reason: Reason } | null {
+  if (action === 'allow') return value === 'true' ? { allowed: true, reason: 'allowed' } : null
+  if (value === 'false') return null
+  return { allowed: false, reason: value === 'unknown' ? reason : tags.length > 0 ? 'denied-by-tag' : 'denied-by-policy' }
 }
 
-/**
- * The first policy that matches decides. An allowing policy that hangs on an unknown tag is passed over; a denying one denies,
- * because it might match. When none matches, the reason is what the first allowing policy lacked.
- */
-export function matchPolicies({ record, snapshot, policies, now }: { record: EndpointRecord; snapshot: Snapshot; policies: readonly Policy[]; now: number }): Match {
-  const { read, validUntil } = tagReader(record, snapshot, now)
-  let nearest: Match | null = null
-  for (const policy of policies) {
-    const { value, reason, tags } = evaluate(policy, read)
-    const refusal = (why: Reason): Match => ({ allowed: false, reason: why, policy: policy.name, tags, validUntil: validUntil() })
-    if (policy.action === 'allow') {
-      if (value === 'true') return { allowed: true, reason: 'allowed', policy: policy.name, tags, validUntil: validUntil() }
-      nearest ??= refusal(reason)
-    } else if (value !== 'false') {
-      return refusal(value === 'unknown' ? 'tag-unknown' : tags.length > 0 ? 'denied-by-tag' : 'denied-by-policy')
+/** Why nothing matched: what the first allowing policy lacked that has not run out; the first of all when each has. */
+function nearest({ policies, allowing }: ServicePolicies, subject: Subject): Pick<Match, 'reason' | 'policy' | 'tags'> {
+  const position = allowing.find((each) => (policies[each]?.until ?? Infinity) > subject.now) ?? allowing[0] ?? -1
+  const policy = policies[position]
+  if (policy === undefined || subject.record === null) return { reason: 'no-policy-matched', policy: null, tags: [] }
+  const { reason, tags } = readPolicy(policy, subject)
+  return { reason, policy: policy.name, tags }
+}
+
+/** The first enforced policy that matches decides. */
+export function matchPolicies(index: ServicePolicies, subject: Subject): Match {
+  const marked = markCandidates(index, subject.record, subject.snapshot)
+  let until = Infinity
+  let shadow: Shadow | null = null
+  for (let word = 0; word < marked.length; word++) {
+    for (let bits = marked[word] ?? 0; bits !== 0; bits &= bits - 1) {
+      const policy = index.policies[word * 32 + 31 - Math.clz32(bits & -bits)]
+      if (policy === undefined || (policy.mode === 'report' && shadow !== null)) continue
+      const reading = readPolicy(policy, subject)
+      const decided = outcome(policy, reading)
+      if (policy.mode === 'report') {
+        if (decided !== null) shadow = { policy: policy.name, ...decided }
+        continue
+      }
+      until = Math.min(until, reading.until)
+      if (decided !== null) return { allowed: decided.allowed, reason: decided.reason, policy: policy.name, tags: reading.tags, until, shadow }
     }
   }
-  return nearest ?? { allowed: false, reason: 'no-policy-matched', policy: null, tags: [], validUntil: validUntil() }
+  const { reason, policy, tags } = nearest(index, subject)
+  return { allowed: false, reason, policy, tags, until, shadow }
 }

@@ -7,14 +7,21 @@ export interface ShardedMap<V> {
   readonly buckets: readonly ReadonlyMap<string, V>[]
 }
 
-const bucketOf = (key: string): number => {
-  const bucket = Number.parseInt(key.slice(-2), 16)
-  return Number.isNaN(bucket) ? 0 : bucket
-}
+const hexDigit = (code: number): number => (code >= 48 && code <= 57 ? code - 48 : (code | 32) >= 97 && (code | 32) <= 102 ? (code | 32) - 87 : 0)
+/** By the last two hex digits; what is no hex digit counts as 0. No string is made of them: this runs for every decision. */
+const bucketOf = (key: string): number => hexDigit(key.charCodeAt(key.length - 2)) * 16 + hexDigit(key.charCodeAt(key.length - 1))
 
 export const emptyShardedMap = <V>(): ShardedMap<V> => ({ size: 0, buckets: Array.from({ length: BUCKETS }, () => new Map<string, V>()) })
 
 export const shardedGet = <V>(map: ShardedMap<V>, key: string): V | undefined => map.buckets[bucketOf(key)]?.get(key)
+
+/** Where a key's value stands; while {@link isStillAt} holds, that value is still the key's. */
+export interface Place<V> { readonly index: number; readonly bucket: ReadonlyMap<string, V> | undefined }
+export function placeOf<V>(map: ShardedMap<V>, key: string): Place<V> {
+  const index = bucketOf(key)
+  return { index, bucket: map.buckets[index] }
+}
+export const isStillAt = <V>(map: ShardedMap<V>, { index, bucket }: Place<V>): boolean => map.buckets[index] === bucket
 
 /** Every value, in no particular order. */
 export function* shardedValues<V>(map: ShardedMap<V>): Generator<V> {

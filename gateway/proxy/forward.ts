@@ -84,16 +84,17 @@ export async function forward(request: AnyRequest, response: AnyResponse, questi
   }
   const verdict = await judge.assess(question)
   const fail = (reason: Reason, detail?: string) => refuse(judge.record(question, { ...verdict, validUntil: null }, { reason }), detail)
-  if (!verdict.allowed || !verdict.service?.upstream) return refuse(judge.record(question, verdict))
+  const [target] = verdict.service?.upstreams ?? []
+  if (!verdict.allowed || verdict.service === null || target === undefined) return refuse(judge.record(question, verdict))
   if (sessions.full) return fail('overloaded')
   const { service } = verdict
-  const resolution = await resolver(service, verdict.service.upstream.host)
+  const resolution = await resolver(service, target.host)
   if (!resolution.ok) return fail(resolution.reason, resolution.detail)
   const final = judge.again(question, 'decide')
-  if (!final.allowed || !final.service?.upstream || final.uid === null) return refuse(judge.record(question, final))
+  if (!final.allowed || final.service !== service) return refuse(judge.record(question, final))
   // The first address only: a request whose body has begun to flow can't be told twice.
-  const outgoing = upstreams.open(final.service.upstream, resolution.addresses[0] ?? '', {
-    method: request.method, path: request.url, headers: requestHeaders(request.headers, { uid: final.uid, host, source: question.source.replace(/:\d+$/, '') }),
+  const outgoing = upstreams.open(target, service.tls.ca, resolution.addresses[0] ?? '', {
+    method: request.method, path: request.url, headers: requestHeaders(request.headers, { uid: final.uid ?? '', host, source: question.source.replace(/:\d+$/, '') }),
   })
   if (gone) return void outgoing.on('error', () => outgoing.destroy()).destroy()
   let ended = false

@@ -1,5 +1,4 @@
 // Takes decisions for the proxy: asks about unknown devices, decides, and takes each decision down. It touches no socket.
-import type { Presented } from '../../domain/access/decide.ts'
 import { decide, type AccessRequest, type Verdict } from '../../domain/access/decide.ts'
 import { reasons, type Decision, type Reason } from '../../protocol/decisions.ts'
 import type { Audit } from '../audit/audit.ts'
@@ -8,8 +7,8 @@ import type { Metrics } from '../metrics/metrics.ts'
 import type { World } from '../world.ts'
 import type { PolicyStore } from './policy-store.ts'
 
-/** What is asked, by whom and from where. `host` and `port` as the client named them. */
-export interface Question { readonly protocol: 'tcp' | 'https'; readonly host: string; readonly port: number; readonly certificate: Presented; readonly source: string }
+/** What is asked, by whom and from where. `host`, `port` and `path` as the client named them. */
+export interface Question extends Pick<AccessRequest, 'protocol' | 'host' | 'port' | 'path' | 'userAgent' | 'certificate'> { readonly source: string }
 
 interface JudgeOptions { readonly world: World; readonly policies: PolicyStore; readonly serial: string; readonly audit: Audit; readonly metrics: Metrics; readonly now: () => number }
 
@@ -42,6 +41,7 @@ export function createJudge({ world, policies, serial, audit, metrics, now }: Ju
         protocol: question.protocol, service: verdict.service?.name ?? null, destination: `${printable(question.host)}:${question.port}`,
         policy: verdict.policy, tags: verdict.tags.map((tag) => ({ ...tag })), revision, snapshotAgeMs: currentAt === null ? null : Math.max(0, Math.round(at - currentAt)),
         source: question.source, validUntil: verdict.validUntil, session,
+        ...(verdict.shadow === null ? {} : { shadow: { ...verdict.shadow, code: reasons[verdict.shadow.reason] } }),
       }
       audit.record(decision)
       metrics.decided(told, event)

@@ -1,6 +1,6 @@
 // Who is at the other end of a TLS session, read once per session. Whether they may do anything is not decided here.
 import type { TLSSocket } from 'node:tls'
-import type { Presented } from '../../domain/access/decide.ts'
+import type { Presented } from '../../domain/access/identify.ts'
 import { readCertificate } from '../../identity/certificate.ts'
 
 export type ProvedPeer = Extract<Presented, { status: 'proved' }>

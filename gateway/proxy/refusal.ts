@@ -5,6 +5,7 @@ import type { Decision, Reason } from '../../protocol/decisions.ts'
 const sentences: Record<Reason, readonly [sentence: string, error: string]> = {
   'allowed': ['Access is allowed.', 'http_request_denied'],
   'no-certificate': ['This device showed no certificate.', 'http_request_denied'],
+  'no-certificate-manageable': ['This device showed no certificate, although its kind can be managed: enrol it.', 'http_request_denied'],
   'certificate-invalid': ['The certificate of this device was not issued by this organisation.', 'http_request_denied'],
   'certificate-expired': ['The certificate of this device has expired.', 'http_request_denied'],
   'certificate-wrong-purpose': ['This certificate is not for this use.', 'http_request_denied'],
@@ -14,21 +15,27 @@ const sentences: Record<Reason, readonly [sentence: string, error: string]> = {
   'endpoint-deregistered': ['This device is no longer managed.', 'http_request_denied'],
   'endpoint-quarantined': ['This device is in quarantine.', 'http_request_denied'],
   'service-unknown': ['No service is declared for this destination.', 'destination_not_found'],
+  'path-ambiguous': ['The path can be read in two ways that lead to different services.', 'http_request_error'],
+  'portal-error': ['The gateway itself has no such page.', 'destination_not_found'],
   'address-refused': ['The destination leads to an address that this gateway does not open.', 'destination_ip_prohibited'],
   'name-not-resolved': ['The name of the destination could not be resolved.', 'dns_error'],
   'upstream-unreachable': ['The destination could not be reached.', 'destination_unavailable'],
   'no-policy-matched': ['No policy allows this access.', 'http_request_denied'],
+  'fabric-mismatch': ['This access depends on whether the device is on the fabric.', 'http_request_denied'],
+  'ownership-mismatch': ['This access is not for devices of this ownership.', 'http_request_denied'],
+  'outside-schedule': ['This access is not open at this time.', 'http_request_denied'],
   'denied-by-policy': ['A policy denies this access.', 'http_request_denied'],
   'denied-by-tag': ['A tag of this device forbids this access.', 'http_request_denied'],
   'tag-missing': ['This device lacks a tag that this access needs.', 'http_request_denied'],
   'tag-unknown': ['It is not known whether this device meets the conditions of this access.', 'http_request_denied'],
+  'ownership-unknown': ['It is not known whose device this is.', 'http_request_denied'],
   'snapshot-missing': ['The gateway has not yet heard from the management server.', 'proxy_internal_error'],
   'snapshot-stale': ['The gateway has not heard from the management server for too long.', 'proxy_internal_error'],
   'endpoint-offline': ['This device is not connected to the management server.', 'http_request_denied'],
   'deadline-passed': ['The time of this session is over.', 'http_request_denied'],
   'overloaded': ['The gateway has no room for another session.', 'connection_limit_reached'],
 }
-const statuses: Partial<Record<Reason, number>> = { 'upstream-unreachable': 502, 'name-not-resolved': 502, 'overloaded': 503 }
+const statuses: Partial<Record<Reason, number>> = { 'upstream-unreachable': 502, 'name-not-resolved': 502, 'path-ambiguous': 400, 'portal-error': 404, 'overloaded': 503 }
 const MAX_TAGS = 16
 
 const escapeHtml = (text: string): string => text.replaceAll(/[&<>"'`]/g, (letter) => `&#${letter.charCodeAt(0)};`)

@@ -2,7 +2,8 @@
 import { lookup } from 'node:dns/promises'
 import { networkInterfaces } from 'node:os'
 import ipaddr from 'ipaddr.js'
-import { normalAddress, type Service } from '../../domain/access/policies.ts'
+import { normalAddress } from '../../domain/access/host.ts'
+import type { Service } from '../../domain/access/service.ts'
 import type { Timers } from './timers.ts'
 
 export type Resolve = (host: string) => Promise<readonly string[]>

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import { createSecureServer, Http2ServerRequest, type Http2ServerResponse, type Http2Session, type ServerHttp2Session } from 'node:http2'
 import type { AddressInfo, Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import type { Presented } from '../../domain/access/decide.ts'
+import type { Presented } from '../../domain/access/identify.ts'
 import type { Log } from '../../node/logging.ts'
 import type { Audit } from '../audit/audit.ts'
 import type { Metrics } from '../metrics/metrics.ts'
@@ -12,6 +12,7 @@ import { readAuthority } from './authority.ts'
 import { socketCarrier, streamCarrier } from './connect.ts'
 import { answer, forward, type AnyRequest, type AnyResponse } from './forward.ts'
 import { createJudge, type Question } from './judge.ts'
+import { pathOf } from '../../domain/access/request-path.ts'
 import { createPeerReader, type ProvedPeer } from './peer.ts'
 import type { PolicyStore } from './policy-store.ts'
 import { createResolver, systemResolve, type Resolve } from './resolve.ts'
@@ -116,7 +117,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     const session = request instanceof Http2ServerRequest ? request.stream.session : request.socket
     const certificate = session === undefined || socket === undefined ? { status: 'none' as const } : peerOf(session, socket as TLSSocket)
     if (session !== undefined) meet(session, certificate, socket?.remoteAddress)
-    return { protocol, host, port, certificate, source: socket === undefined ? 'unknown:0' : source(socket) }
+    return { protocol, host, port, path: protocol === 'tcp' ? '/' : pathOf(request.url ?? '/'), userAgent: request.headers['user-agent'] ?? '', certificate, source: socket === undefined ? 'unknown:0' : source(socket) }
   }
   const notAnAuthority = { host: 'not-an-authority', port: 0 }
 

@@ -39,7 +39,7 @@ export async function runTunnel(carrier: Carrier, question: Question, { judge, s
   if (!verdict.allowed || verdict.service === null) return refuse(judge.record(question, verdict))
   if (sessions.full) return fail('overloaded')
   const { service } = verdict
-  const target = service.upstream ?? question
+  const target = service.upstreams[0] ?? question
   const resolution = await resolver(service, target.host)
   if (!resolution.ok) return fail(resolution.reason, resolution.detail)
   const dialled = await dial({ addresses: resolution.addresses, port: target.port, limitMs: connectLimitMs, timers, signal: gone.signal })

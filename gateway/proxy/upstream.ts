@@ -1,9 +1,7 @@
 // Connections to the upstreams of HTTPS services: pooled per service, and only to addresses that were checked.
 import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type RequestOptions } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
-import type { Service } from '../../domain/access/policies.ts'
-
-type Upstream = NonNullable<Service['upstream']>
+import type { Upstream } from '../../domain/access/service.ts'
 
 const POOL = { keepAlive: true, maxFreeSockets: 32, timeout: 60_000 }
 
@@ -19,10 +17,10 @@ export function createUpstreams() {
   }
   return {
     /** @param address one that was checked for this service */
-    open(upstream: Upstream, address: string, options: Pick<RequestOptions, 'method' | 'path' | 'headers'>): ClientRequest {
+    open(upstream: Upstream, ca: string | null, address: string, options: Pick<RequestOptions, 'method' | 'path' | 'headers'>): ClientRequest {
       const to = { ...options, host: address, port: upstream.port, setHost: false }
       return upstream.secure
-        ? httpsRequest({ ...to, agent: secureAgent(upstream.ca), servername: /^[\d.]+$|:/.test(upstream.host) ? '' : upstream.host })
+        ? httpsRequest({ ...to, agent: secureAgent(ca), servername: /^[\d.]+$|:/.test(upstream.host) ? '' : upstream.host })
         : httpRequest({ ...to, agent: plain })
     },
     close(): void {

@@ -1,29 +1,15 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { decide, type AccessRequest } from '../../../domain/access/decide.ts'
+import { decide } from '../../../domain/access/decide.ts'
 import type { EndpointRecord } from '../../../domain/access/endpoint-record.ts'
-import { findService, lintPolicies } from '../../../domain/access/policies.ts'
+import { lintPolicies } from '../../../domain/access/lint-policies.ts'
+import { lookUpService } from '../../../domain/access/service-index.ts'
 import { policyFileSchema } from '../../../domain/access/policy-file.ts'
 import { readPolicies } from '../../../domain/access/read-policies.ts'
+import { NOW, decideFor, policiesOf, recordOf as record, request, snapshotOf, tagged } from './access-under-test.ts'
 import { emptySnapshot, endpointByUid, endpointCount, nextSnapshot, uidBySerial } from '../../../domain/access/snapshot.ts'
 
-const NOW = 1_800_000_000_000
-const UID = '0'.repeat(31) + 'a'
-const SERIAL = '4'.repeat(40)
-const tagNames = new Map([['t-a', 'a'], ['t-b', 'b'], ['t-c', 'c'], ['t-a2', 'twin'], ['t-a3', 'twin']])
-const record = (more: Partial<EndpointRecord> = {}): EndpointRecord => ({
-  uid: UID, registered: true, online: true, onFabric: false, quarantined: false, hostName: 'laptop', addresses: [], macs: [], tagsKnown: true,
-  certificates: [{ serial: SERIAL, purpose: 'agent', user: '', notAfter: NOW + 1_000_000_000 }], tags: new Map(), unknown: new Set(), unknownUntil: null, ...more,
-})
-const snapshotOf = (endpoint: EndpointRecord, currentAt: number | null = NOW) => nextSnapshot(emptySnapshot, { revision: '1.x', currentAt, tagNames, endpoints: new Map([[UID, endpoint]]) })
-const policiesOf = (policies: string, stale = '') => {
-  const read = readPolicies(`services: [{name: s, protocol: tcp, match: [h.test], ports: [22]${stale}}]\npolicies: ${policies}`)
-  if (!read.ok) throw new Error(JSON.stringify(read.errors))
-  return read.policies
-}
-const request: AccessRequest = { event: 'decide', protocol: 'tcp', host: 'h.test', port: 22, asked: true, certificate: { status: 'proved', serial: SERIAL, commonName: UID, purpose: 'agent', notAfter: NOW + 2_000_000_000 } }
-const tagged = (present: string[], unknown: string[] = []) => record({ tags: new Map(present.map((tag) => [tag, { validUntil: null }])), unknown: new Set(unknown) })
-const reasonFor = (policies: string, endpoint: EndpointRecord) => decide({ snapshot: snapshotOf(endpoint), policies: policiesOf(policies), request, now: NOW }).reason
+const reasonFor = (policies: string, endpoint: EndpointRecord) => decideFor(policiesOf(policies), endpoint).reason
 
 describe('policies decide with three-valued tags', () => {
   it('takes the first that matches, and denies when none does', () => {
@@ -40,7 +26,7 @@ describe('policies decide with three-valued tags', () => {
   })
   it('holds a tag name that the EMS never told for unknown, so that a misspelt `none` opens nothing', () => {
     expect(reasonFor('[{name: p, services: [s], tags: {none: [mispelt]}, action: allow}]', tagged([]))).toBe('tag-unknown')
-    expect(lintPolicies(policiesOf('[{name: p, services: [s], tags: {none: [mispelt]}, action: allow}]'), new Map([['a', []]]))).toHaveLength(1)
+    expect(lintPolicies(policiesOf('[{name: p, services: [s], tags: {none: [mispelt]}, action: allow}]'), { tagsByName: new Map([['a', []]]), now: NOW })).toHaveLength(1)
   })
   it('counts a name that two tags share as present when either is', () => {
     expect(reasonFor('[{name: p, services: [s], tags: {none: [twin]}, action: allow}]', tagged(['t-a3']))).toBe('denied-by-tag')
@@ -94,11 +80,11 @@ describe('the policy file', () => {
   it('matches exact names, names below a suffix, and ranges by address only', () => {
     const read = readPolicies('services:\n  - {name: s, protocol: tcp, match: [h.test, "*.apps.test", 10.0.0.0/8, "fd00::/8"], ports: [22, "80-90"]}\npolicies: []')
     if (!read.ok) throw new Error(JSON.stringify(read.errors))
-    const found = (host: string, port = 22) => findService(read.policies, 'tcp', host, port) !== null
+    const found = (host: string, port = 22) => lookUpService(read.policies.index, 'tcp', host, port, '/').kind === 'service'
     for (const host of ['h.test', 'H.TEST.', 'x.apps.test', '10.1.2.3', '[fd00::1]', '::ffff:10.1.2.3']) expect(found(host), host).toBe(true)
     for (const host of ['apps.test', 'evilapps.test', 'xh.test', '11.0.0.1', '10.1.2.3.evil.test', '10.1', '0x0a000001']) expect(found(host), host).toBe(false)
     expect([found('h.test', 85), found('h.test', 91)]).toEqual([true, false])
-    expect(findService(read.policies, 'https', 'h.test', 22)).toBeNull()
+    expect(lookUpService(read.policies.index, 'https', 'h.test', 22, '/').kind).toBe('none')
   })
 })
 

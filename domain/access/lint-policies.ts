@@ -1,0 +1,62 @@
+// What is allowed in a policy file and still is likely a mistake: rules that never decide, rules without posture, tags that nobody has. A sentence each.
+import type { Policies } from './policies.ts'
+import type { Policy } from './policy.ts'
+import type { Service } from './service.ts'
+
+const within = (some: readonly string[], all: readonly string[]): boolean => some.every((each) => all.includes(each))
+
+/** Whether `earlier` matches whenever `later` does. */
+function covers(earlier: Policy, later: Policy): boolean {
+  const met = { any: earlier.any.length === 0 || earlier.any.some((name) => later.all.includes(name)) || (later.any.length > 0 && within(later.any, earlier.any)) }
+  const { ownership, onFabric, online } = earlier.device
+  return within(earlier.all, later.all) && within(earlier.none, later.none) && met.any
+    && (ownership === undefined || (later.device.ownership !== undefined && within(later.device.ownership, ownership)))
+    && (onFabric === undefined || onFabric === later.device.onFabric) && (online === undefined || online === later.device.online)
+    && (earlier.hours === null || earlier.hours === later.hours)
+    && (earlier.until === null || (later.until !== null && later.until <= earlier.until))
+}
+
+const hasPosture = ({ all, any, none }: Policy): boolean => all.length + any.length + none.length > 0
+
+function lintService(service: Service, policies: readonly Policy[]): string[] {
+  const enforced = policies.filter(({ mode }) => mode === 'enforce')
+  const sentences = enforced.length === 0 ? [`No policy is in force for the service "${service.name}": nobody reaches it.`] : []
+  enforced.forEach((policy, position) => {
+    const earlier = enforced.slice(0, position).find((each) => covers(each, policy))
+    if (earlier !== undefined) sentences.push(`Policy "${policy.name}" never decides for the service "${service.name}": "${earlier.name}" above it matches whenever it does.`)
+    if (policy.action === 'allow' && !service.anonymous && !hasPosture(policy)) sentences.push(`Policy "${policy.name}" lets devices to the service "${service.name}" whatever their posture: it names no tag.`)
+  })
+  return sentences
+}
+
+/** Places (host pattern, port span and path) that an earlier service has declared already. */
+function lintPlaces(services: readonly Service[]): string[] {
+  const taken = new Map<string, string>()
+  return services.flatMap((service) => {
+    const { hosts, suffixes, ranges, ports, paths, protocol, name } = service
+    const patterns = [...hosts, ...suffixes.map((suffix) => `*${suffix}`), ...ranges.map(([network, bits]) => `${network.toString()}/${bits}`)]
+    const places = patterns.flatMap((pattern) => (ports.length === 0 ? [[1, 65_535]] : ports).flatMap(([from, to]) => paths.map((path) => ({ text: `${pattern}:${from === to ? from : `${from}-${to}`}${path}`, key: `${protocol} ${pattern} ${from}-${to} ${path}` }))))
+    const doubled = places.filter(({ key }) => taken.has(key))
+    for (const { key } of places) if (!taken.has(key)) taken.set(key, name)
+    return doubled.map(({ text, key }) => `The service "${name}" is never found at ${text}: "${taken.get(key) ?? ''}" above it is declared there.`)
+  })
+}
+
+/**
+ * Lints what {@link Policies} were compiled.
+ * @param tagsByName the tags that the EMS has told; null: not known here
+ * @param now ms
+ */
+export function lintPolicies(policies: Policies, { tagsByName, now }: { readonly tagsByName: ReadonlyMap<string, unknown> | null; readonly now: number }): string[] {
+  const sentences = new Set(lintPlaces(policies.services))
+  for (const service of policies.services) {
+    const those = policies.byService.get(service.name)?.policies ?? []
+    for (const sentence of lintService(service, those)) sentences.add(sentence)
+    for (const { name, until, all, any, none } of those) {
+      if (until !== null && until <= now) sentences.add(`Policy "${name}" ended on ${new Date(until).toISOString()}.`)
+      for (const tag of [...all, ...any, ...none]) if (tagsByName?.has(tag) === false) sentences.add(`Policy "${name}" uses the tag "${tag}", which the EMS does not know.`)
+    }
+    if (service.anonymous && policies.noCertificate.mode === 'block') sentences.add(`The service "${service.name}" is anonymous, but noCertificate blocks whoever shows no certificate.`)
+  }
+  return [...sentences]
+}

@@ -1,0 +1,128 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import type { EndpointRecord } from '../../../domain/access/endpoint-record.ts'
+import { matchPolicies } from '../../../domain/access/match-policies.ts'
+import { indexPolicies } from '../../../domain/access/policy-index.ts'
+import { readPolicy, type Policy } from '../../../domain/access/policy.ts'
+import { NOW, compile, decideFor, policiesOf, recordOf, snapshotOf, tagged } from './access-under-test.ts'
+
+const iso = (ms: number) => new Date(ms).toISOString()
+const policy = (more: string, action = 'allow') => policiesOf(`[{name: p, services: [s], ${more}, action: ${action}}]`)
+const reason = (policies: ReturnType<typeof policiesOf>, record: EndpointRecord = recordOf(), now = NOW) => decideFor(policies, record, { now }).reason
+
+describe('a policy asks of the device', () => {
+  it('whether it is online, on the fabric, and whose it is', () => {
+    expect([reason(policy('device: {online: true}'), recordOf({ online: false })), reason(policy('device: {online: true}'))]).toEqual(['endpoint-offline', 'allowed'])
+    expect([reason(policy('device: {onFabric: true}')), reason(policy('device: {onFabric: false}')), reason(policy('device: {onFabric: true}'), recordOf({ onFabric: true }))]).toEqual(['fabric-mismatch', 'allowed', 'allowed'])
+    const corporate = policy('device: {ownership: [corporate]}')
+    expect([reason(corporate), reason(corporate, recordOf({ ownership: 'personal' })), reason(corporate, recordOf({ ownership: 'corporate' }))]).toEqual(['ownership-unknown', 'ownership-mismatch', 'allowed'])
+  })
+  it('and one that denies does so on what is not known', () => {
+    const list = policiesOf('[{name: no, services: [s], device: {ownership: [personal]}, action: deny}, {name: yes, services: [s], action: allow}]')
+    expect([reason(list), reason(list, recordOf({ ownership: 'personal' })), reason(list, recordOf({ ownership: 'corporate' }))]).toEqual(['ownership-unknown', 'denied-by-policy', 'allowed'])
+  })
+})
+
+describe('a policy stands in time', () => {
+  // 1,800,000,000 s is a Friday, 08:00 UTC.
+  const office = 'schedule: {days: [fri], hours: ["07:00-09:00"], timeZone: UTC}'
+  it('on its schedule, and a decision ends when that does', () => {
+    expect(decideFor(policy(office), recordOf(), { now: NOW })).toMatchObject({ allowed: true, validUntil: NOW + 180_000 })
+    expect(decideFor(policiesOf(`[{name: p, services: [s], ${office}, action: allow}]`, ', stale: {after: 31536000}'), recordOf(), { now: NOW }).validUntil).toBe(NOW + 3_600_000)
+    expect(reason(policy(office), recordOf(), NOW + 3_600_000)).toBe('outside-schedule')
+  })
+  it('until its end, as if it were not there afterwards', () => {
+    const list = policiesOf(`[{name: guest, services: [s], until: "${iso(NOW + 60_000)}", action: allow}]`)
+    expect(decideFor(list, recordOf())).toMatchObject({ allowed: true, validUntil: NOW + 60_000 })
+    expect(reason(list, recordOf(), NOW + 60_000)).toBe('deadline-passed')
+    const more = policiesOf(`[{name: guest, services: [s], until: "${iso(NOW)}", action: allow}, {name: staff, services: [s], tags: {all: [a]}, action: allow}]`)
+    expect(decideFor(more, recordOf())).toMatchObject({ reason: 'tag-missing', policy: 'staff' })
+  })
+  it('so that a session under a later policy is decided again when a denying one begins', () => {
+    const list = policiesOf(`[{name: night, services: [s], schedule: {hours: ["09:00-24:00"], timeZone: UTC}, action: deny}, {name: all, services: [s], action: allow}]`, ', stale: {after: 31536000}')
+    expect(decideFor(list, recordOf())).toMatchObject({ allowed: true, policy: 'all', validUntil: NOW + 3_600_000 })
+    expect(reason(list, recordOf(), NOW + 3_600_000)).toBe('denied-by-policy')
+  })
+})
+
+describe('a report-only policy', () => {
+  it('changes nothing and tells what it would have decided', () => {
+    const list = policiesOf('[{name: strict, services: [s], mode: report, tags: {any: [b]}, action: deny}, {name: now, services: [s], tags: {all: [a]}, action: allow}]')
+    expect(decideFor(list, tagged(['t-a', 't-b']))).toMatchObject({ allowed: true, policy: 'now', shadow: { policy: 'strict', allowed: false, reason: 'denied-by-tag' } })
+    expect(decideFor(list, tagged(['t-a']))).toMatchObject({ allowed: true, shadow: null })
+    expect(decideFor(list, tagged(['t-a'], ['t-b']))).toMatchObject({ allowed: true, shadow: { allowed: false, reason: 'tag-unknown' } })
+  })
+  it('tells who would gain, and is silent where an enforced one decides before it', () => {
+    const gain = policiesOf('[{name: looser, services: [s], mode: report, action: allow}, {name: now, services: [s], tags: {all: [a]}, action: allow}]')
+    expect(decideFor(gain, tagged([]))).toMatchObject({ allowed: false, reason: 'tag-missing', policy: 'now', shadow: { policy: 'looser', allowed: true, reason: 'allowed' } })
+    const late = policiesOf('[{name: now, services: [s], tags: {all: [a]}, action: allow}, {name: after, services: [s], mode: report, action: deny}]')
+    expect(decideFor(late, tagged(['t-a'])).shadow).toBeNull()
+    expect(decideFor(policiesOf('[{name: only, services: [s], mode: report, action: allow}]'), tagged([]))).toMatchObject({ allowed: false, reason: 'no-policy-matched', policy: null, shadow: { allowed: true } })
+  })
+})
+
+describe('whoever shows no certificate', () => {
+  const file = (mode: string, policies: string) => compile(`noCertificate: {mode: ${mode}}\nservices: [{name: open, protocol: https, match: [o.test], upstream: http://u.test, anonymous: true}, {name: shut, protocol: https, match: [x.test], upstream: http://u.test}]\npolicies: ${policies}`)
+  const everyone = '[{name: all, services: [open, shut], action: allow}]'
+  const at = (policies: ReturnType<typeof compile>, host: string, userAgent = '') => decideFor(policies, recordOf(), { protocol: 'https', host, port: 443, userAgent, certificate: { status: 'none' } })
+  it('is refused, reaches anonymous services, or does so by a kind that can not be managed', () => {
+    expect(at(file('block', everyone), 'o.test').reason).toBe('no-certificate')
+    expect([at(file('anonymous', everyone), 'o.test').reason, at(file('anonymous', everyone), 'x.test').reason]).toEqual(['allowed', 'no-certificate'])
+    const phone = 'Mozilla/5.0 (iPhone; CPU iPhone OS 19_0)'
+    const laptop = 'Mozilla/5.0 (X11; Linux x86_64)'
+    expect([at(file('unmanageable', everyone), 'o.test', phone).reason, at(file('unmanageable', everyone), 'x.test', phone).reason, at(file('unmanageable', everyone), 'o.test', laptop).reason, at(file('unmanageable', everyone), 'o.test').reason])
+      .toEqual(['allowed', 'no-certificate', 'no-certificate-manageable', 'no-certificate-manageable'])
+    expect(at(file('anonymous', everyone), 'o.test').uid).toBeNull()
+  })
+  it('meets no condition about tags or devices, whatever it says', () => {
+    for (const condition of ['tags: {all: [a]}', 'tags: {any: [a]}', 'tags: {none: [a]}', 'device: {online: true}', 'device: {onFabric: false}', 'device: {ownership: [personal]}']) {
+      expect(at(file('anonymous', `[{name: p, services: [open], ${condition}, action: allow}]`), 'o.test').reason, condition).toBe('no-policy-matched')
+      expect(at(file('anonymous', `[{name: p, services: [open], ${condition}, action: deny}, {name: q, services: [open], action: allow}]`), 'o.test').reason, condition).toBe('allowed')
+    }
+    expect(at(file('anonymous', '[{name: p, services: [open], action: deny}]'), 'o.test').reason).toBe('denied-by-policy')
+  })
+  it('and a certificate that is refused is never taken for none', () => {
+    const policies = file('anonymous', everyone)
+    expect(decideFor(policies, recordOf(), { protocol: 'https', host: 'o.test', port: 443, certificate: { status: 'refused', reason: 'certificate-invalid' } }).reason).toBe('certificate-invalid')
+  })
+})
+
+describe('the index of policies', () => {
+  const names = fc.subarray(['a', 'b', 'c', 'twin', 'untold'])
+  const anyPolicy = fc.record({
+    all: names, any: names, none: names, action: fc.constantFrom('allow' as const, 'deny' as const), mode: fc.constantFrom('enforce' as const, 'enforce' as const, 'report' as const),
+    device: fc.constantFrom({}, { online: true }, { ownership: ['corporate' as const] }), until: fc.constantFrom(null, null, NOW - 1, NOW + 1),
+  })
+  const tags = fc.subarray(['t-a', 't-b', 't-c', 't-a2', 't-a3'])
+  it('decides as a walk over every policy does: property', () => {
+    fc.assert(fc.property(fc.array(anyPolicy, { maxLength: 70 }), tags, tags, fc.constantFrom(true, true, true, false), (drawn, present, unknown, tagsKnown) => {
+      const policies: Policy[] = drawn.map((each, n) => ({ ...each, name: `p${n}`, hours: null, schedule: null }))
+      const record = { ...tagged(present.filter((tag) => !unknown.includes(tag)), unknown), tagsKnown }
+      const subject = { record, snapshot: snapshotOf(record), now: NOW }
+      const enforced = policies.filter(({ mode }) => mode === 'enforce').map((each) => ({ each, ...readPolicy(each, subject) })).find(({ each, value }) => value === 'true' || (each.action === 'deny' && value === 'unknown'))
+      const found = matchPolicies(indexPolicies(policies), subject)
+      expect({ allowed: found.allowed, policy: found.allowed || enforced !== undefined ? found.policy : null }).toEqual({ allowed: enforced?.each.action === 'allow', policy: enforced?.each.name ?? null })
+      const before = enforced === undefined ? policies : policies.slice(0, policies.indexOf(enforced.each))
+      const shadow = before.filter(({ mode }) => mode === 'report').map((each) => ({ each, ...readPolicy(each, subject) })).find(({ each, value }) => value === 'true' || (each.action === 'deny' && value === 'unknown'))
+      expect(found.shadow?.policy ?? null).toBe(shadow?.each.name ?? null)
+    }), { numRuns: 400 })
+  })
+  it('evaluates as many among four thousand as among forty', () => {
+    const work = (count: number) => {
+      let read = 0
+      const policies = Array.from({ length: count }, (_, n): Policy => new Proxy({ name: `p${n}`, action: 'allow', mode: 'enforce', all: n === count - 1 ? ['a', 'b'] : ['a', `other-${n}`], any: [], none: [], device: {}, hours: null, schedule: null, until: null }, {
+        get(target, key) {
+          read++
+          return Reflect.get(target, key) as unknown
+        },
+      }))
+      const record = tagged(['t-a', 't-b'])
+      const snapshot = { ...snapshotOf(record), tagsByName: new Map([['a', ['t-a']], ['b', ['t-b']], ...policies.map((_, n): [string, string[]] => [`other-${n}`, [`t-other-${n}`]])]) }
+      const index = indexPolicies(policies)
+      read = 0
+      expect(matchPolicies(index, { record, snapshot, now: NOW }).policy).toBe(`p${count - 1}`)
+      return read
+    }
+    expect(work(4_000)).toBe(work(40))
+  })
+})

@@ -1,0 +1,32 @@
+import { describe, expect, it } from 'vitest'
+import { lintPolicies } from '../../../domain/access/lint-policies.ts'
+import { NOW, compile, policiesOf } from './access-under-test.ts'
+
+const lint = (policies: ReturnType<typeof policiesOf>, tags: string[] | null = null) => lintPolicies(policies, { tagsByName: tags === null ? null : new Map(tags.map((tag) => [tag, []])), now: NOW })
+const two = (first: string, second: string) => lint(policiesOf(`[{name: one, services: [s], ${first}}, {name: two, services: [s], ${second}}]`)).filter((sentence) => sentence.includes('never decides'))
+
+describe('the lint', () => {
+  it('tells of a rule that one above it shadows', () => {
+    for (const [first, second] of [['tags: {all: [a]}, action: allow', 'tags: {all: [a, b]}, action: deny'], ['tags: {any: [a, b]}, action: deny', 'tags: {any: [a]}, action: allow'], ['tags: {any: [a]}, action: deny', 'tags: {all: [a]}, action: allow'],
+      ['action: deny', 'tags: {all: [a]}, device: {online: true}, action: allow'], ['tags: {none: [a]}, action: allow', 'tags: {none: [a, b]}, action: allow'],
+      ['tags: {all: [a]}, until: "2030-01-01T00:00:00Z", action: allow', 'tags: {all: [a]}, until: "2029-01-01T00:00:00Z", action: allow']] as const) expect(two(first, second), `${first} / ${second}`).toHaveLength(1)
+  })
+  it('and not of one that can decide', () => {
+    for (const [first, second] of [['tags: {all: [a, b]}, action: allow', 'tags: {all: [a]}, action: allow'], ['tags: {any: [a]}, action: allow', 'tags: {any: [a, b]}, action: allow'], ['tags: {all: [a]}, device: {online: true}, action: allow', 'tags: {all: [a]}, action: allow'],
+      ['tags: {all: [a]}, until: "2028-01-01T00:00:00Z", action: allow', 'tags: {all: [a]}, action: allow'], ['tags: {all: [a]}, schedule: {timeZone: UTC}, action: allow', 'tags: {all: [a]}, action: allow'],
+      ['mode: report, action: deny', 'tags: {all: [a]}, action: allow'], ['tags: {none: [a]}, action: allow', 'tags: {all: [b]}, action: allow']] as const) expect(two(first, second), `${first} / ${second}`).toEqual([])
+  })
+  it('tells of rules without posture, services that nobody reaches, rules that ended, tags that nobody has', () => {
+    expect(lint(policiesOf('[{name: p, services: [s], action: allow}]'))).toEqual([expect.stringContaining('whatever their posture')])
+    expect(lint(policiesOf('[]'))).toEqual([expect.stringContaining('nobody reaches it')])
+    expect(lint(policiesOf('[{name: p, services: [s], tags: {all: [a]}, until: "2020-01-01T00:00:00Z", action: allow}]'))).toEqual(['Policy "p" ended on 2020-01-01T00:00:00.000Z.'])
+    expect(lint(policiesOf('[{name: p, services: [s], tags: {all: [a], none: [mispelt]}, action: allow}]'), ['a'])).toEqual(['Policy "p" uses the tag "mispelt", which the EMS does not know.'])
+  })
+  it('tells of a place that two services declare, and of an anonymous one that nobody can reach so', () => {
+    const sentences = lint(compile(`services:
+  - {name: one, protocol: https, match: [h.test], paths: [/a], upstream: http://u.test}
+  - {name: two, protocol: https, match: [h.test], paths: [/a, /b], upstream: http://u.test, anonymous: true}
+policies: [{name: p, services: [one, two], tags: {all: [a]}, action: allow}]`))
+    expect(sentences).toEqual(['The service "two" is never found at h.test:1-65535/a: "one" above it is declared there.', expect.stringContaining('noCertificate blocks')])
+  })
+})
