@@ -8,6 +8,8 @@ export interface Session {
   readonly closed: Promise<number>
   /** performance.now() when its first bytes had come back. */
   readonly openedAt: number
+  /** Ends it from the client's side. */
+  end(): void
 }
 export type Opening = { readonly open: true; readonly session: Session } | { readonly open: false; readonly answer: string }
 
@@ -41,7 +43,7 @@ export function openSession({ port, serial, authorityPem }: Door, { credentials 
     if (!before.includes('\r\n\r\n') && /^HTTP\/1\.1 200[^]*\r\n\r\n/.test(text)) socket.write(HELLO)
     else if (text.startsWith('HTTP/1.1 200') && text.endsWith(HELLO)) {
       socket.setTimeout(0)
-      opened.resolve({ open: true, session: { closed: closed.promise, openedAt: performance.now() } })
+      opened.resolve({ open: true, session: { closed: closed.promise, openedAt: performance.now(), end: () => { socket.destroy() } } })
     }
   })
   for (const event of ['end', 'error', 'close'] as const) socket.on(event, ended)
