@@ -82,19 +82,19 @@ export async function trustAuthority(pem: string): Promise<TrustedAuthority> {
 
 export type CertificateVerdict = { readonly ok: true } | { readonly ok: false; readonly reason: 'foreign' | 'not-yet-valid' | 'expired' | 'wrong-purpose' }
 
-/** Whether one of our CAs signed it: against the CA's imported key, which is three times as fast as building a chain. */
-async function issuedByUs(info: CertificateInfo, authorities: readonly TrustedAuthority[], now: number): Promise<boolean> {
+/** Which of our CAs signed it: against the CA's imported key, which is three times as fast as building a chain. null: none that has not ended. */
+async function issuerOf(info: CertificateInfo, authorities: readonly TrustedAuthority[], now: number): Promise<TrustedAuthority | null> {
   const certificate = parse(info.der)
-  if (certificate === null || info.isAuthority) return false
+  if (certificate === null || info.isAuthority) return null
   for (const authority of authorities) {
     if (authority.notAfter <= now || (info.authorityKeyId !== '' && info.authorityKeyId !== authority.keyId)) continue
     try {
-      if (await certificate.verify({ publicKey: authority.key, signatureOnly: true })) return true
+      if (await certificate.verify({ publicKey: authority.key, signatureOnly: true })) return authority
     } catch {
       continue // a signature of another algorithm or shape is not this CA's
     }
   }
-  return false
+  return null
 }
 
 /**
@@ -106,9 +106,10 @@ export async function verifyCertificate(
   info: CertificateInfo, authorities: readonly TrustedAuthority[], now: number, purposes: Purpose | readonly Purpose[], options: { graceMs?: number; cache?: VerifiedLeaves } = {},
 ): Promise<CertificateVerdict> {
   const fingerprint = options.cache === undefined ? '' : await sha256Hex(info.der)
-  if (!(options.cache?.has(fingerprint, authorities) ?? false)) {
-    if (!await issuedByUs(info, authorities, now)) return { ok: false, reason: 'foreign' }
-    options.cache?.add(fingerprint, authorities)
+  if (!(options.cache?.has(fingerprint, authorities, now) ?? false)) {
+    const issuer = await issuerOf(info, authorities, now)
+    if (issuer === null) return { ok: false, reason: 'foreign' }
+    options.cache?.add(fingerprint, issuer.pin)
   }
   if (now < info.notBefore) return { ok: false, reason: 'not-yet-valid' }
   if (now >= info.notAfter + (options.graceMs ?? 0)) return { ok: false, reason: 'expired' }
@@ -116,32 +117,24 @@ export async function verifyCertificate(
   return info.purpose !== null && allowed.includes(info.purpose) ? { ok: true } : { ok: false, reason: 'wrong-purpose' }
 }
 
-/** Remembers which leaves were found to be ours. Dates and purpose are checked on every use; another set of CAs empties it. */
+/** Remembers which CA was found to have signed a leaf. Dates and purpose are checked on every use, and so is that CA: it must still be trusted and not have ended. */
 export class VerifiedLeaves {
-  #seen = new Set<string>()
-  #pins = ''
+  readonly #issuers = new Map<string, string>()
   readonly #limit: number
 
   constructor(limit = 2_000) {
     this.#limit = limit
   }
 
-  #sync(authorities: readonly TrustedAuthority[]): void {
-    const pins = authorities.map((authority) => authority.pin).join()
-    if (pins === this.#pins) return
-    this.#seen.clear()
-    this.#pins = pins
+  has(fingerprint: string, authorities: readonly TrustedAuthority[], now: number): boolean {
+    const pin = this.#issuers.get(fingerprint)
+    return pin !== undefined && authorities.some((authority) => authority.pin === pin && authority.notAfter > now)
   }
 
-  has(fingerprint: string, authorities: readonly TrustedAuthority[]): boolean {
-    this.#sync(authorities)
-    return this.#seen.has(fingerprint)
-  }
-
-  add(fingerprint: string, authorities: readonly TrustedAuthority[]): void {
-    this.#sync(authorities)
-    if (this.#seen.size >= this.#limit) this.#seen.clear()
-    this.#seen.add(fingerprint)
+  /** @param pin of the CA that signed it */
+  add(fingerprint: string, pin: string): void {
+    if (this.#issuers.size >= this.#limit) this.#issuers.clear()
+    this.#issuers.set(fingerprint, pin)
   }
 }
 

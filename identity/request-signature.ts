@@ -63,15 +63,16 @@ export interface SignedCaller {
   /** ms */
   readonly created: number
 }
-export type SignatureVerdict = { readonly ok: true; readonly caller: SignedCaller } | { readonly ok: false; readonly code: FaultCode; readonly message: string }
-const refuse = (code: FaultCode, message: string): SignatureVerdict => ({ ok: false, code, message })
+/** `foreign`: none of the CAs that were given issued the certificate; a newer one may have. */
+export type SignatureVerdict = { readonly ok: true; readonly caller: SignedCaller } | { readonly ok: false; readonly code: FaultCode; readonly message: string; readonly foreign?: boolean }
+const refuse = (code: FaultCode, message: string, foreign = false): SignatureVerdict => ({ ok: false, code, message, foreign })
 
 export interface ToVerify {
   readonly method: string
   readonly url: string
   readonly headers: Headers
-  /** The body as read: what was signed is compared with this, never with what was parsed. */
-  readonly body: Bytes
+  /** The body as read: what was signed is compared with this, never with what was parsed. As a function it is called when the signature holds: a stranger's body is not read. */
+  readonly body: Bytes | (() => Promise<Bytes>)
   readonly now: number
   readonly authorities: readonly TrustedAuthority[]
   readonly cache?: VerifiedLeaves
@@ -83,7 +84,7 @@ export interface ToVerify {
 }
 
 /**
- * Checks a signed request, cheapest first: size, one credential, chain and purpose, window, signature, digest.
+ * Checks a signed request in this order: size, one credential, chain and purpose, signature, window, and of the body, which is then read, the digest.
  * Several signatures, several labels, or a component missing from the cover are refused.
  */
 export async function verifyRequest(request: ToVerify): Promise<SignatureVerdict> {
@@ -102,7 +103,7 @@ export async function verifyRequest(request: ToVerify): Promise<SignatureVerdict
     const verdict = await verifyCertificate(certificate, request.authorities, request.now, request.purposes, { graceMs: request.acceptsExpiredMs ?? 0, cache: request.cache })
     if (!verdict.ok) {
       const [code, message] = certificateRefusals[verdict.reason]
-      return refuse(code, message)
+      return refuse(code, message, verdict.reason === 'foreign')
     }
   }
   const publicKeySpki = certificate?.publicKeySpki ?? credential
@@ -113,7 +114,8 @@ export async function verifyRequest(request: ToVerify): Promise<SignatureVerdict
   const signed = await checkSignature(request, given, componentsFor(bareKey), keyId, publicKeySpki)
   if ('ok' in signed) return signed
   if (Math.abs(request.now - signed.created) > MAX_SKEW_SECONDS * 1000) return refuse('clock_skew', 'The signature was not made within 60 s of the EMS clock.')
-  if (request.headers.get('content-digest') !== await contentDigest(request.body)) return refuse('bad_digest', 'The body is not the one that was signed.')
+  const body = typeof request.body === 'function' ? await request.body() : request.body
+  if (request.headers.get('content-digest') !== await contentDigest(body)) return refuse('bad_digest', 'The body is not the one that was signed.')
   return {
     ok: true,
     caller: { commonName: certificate?.commonName ?? '', serial: certificate?.serial ?? '', purpose: certificate?.purpose ?? null, certificate, publicKeySpki, publicKeyHash: await publicKeyHash(publicKeySpki), keyId, ...signed },

@@ -18,7 +18,11 @@ export const changeLog = sqliteTable('change_log', {
   entry: text('entry'),
 })
 
-/** The revision of the rules, one row (id 1). Every write of an endpoint is guarded by the one it was computed with. */
+/**
+ * What changed last, and when, by kind (`states` in workers/flows/states.ts). Row 1 is the revision of the rules: every write of an
+ * endpoint is guarded by the one it was computed with. Row 4 is the revision that every endpoint has been worked out with: an endpoint
+ * whose own is older is as good as worked out with that one, so that an edit which changes nothing for it costs it no row.
+ */
 export const rulesState = sqliteTable('rules_state', {
   id: integer('id').primaryKey(),
   revision: integer('revision').notNull(),

@@ -22,7 +22,7 @@ export const endpoints = sqliteTable('endpoints', {
   deregistration: text('deregistration'),
   /** Last report sequence taken. */
   sequence: integer('sequence').notNull().default(0),
-  /** Revision of the rules that `verdicts` and `tags` were computed with. */
+  /** Revision of the rules that `verdicts` and `tags` were computed with; they hold for later ones too, up to row 4 of `rules_state`. */
   rulesRevision: integer('rules_revision').notNull().default(0),
   /** RuleVerdicts and TagState[] as JSON: computed state, so that a report evaluates only rules whose facts changed. */
   verdicts: text('verdicts').notNull().default('{}'),
@@ -37,7 +37,6 @@ export const endpoints = sqliteTable('endpoints', {
   publicIp: text('public_ip').notNull().default(''),
 }, (t) => [
   index('endpoints_due').on(t.nextDue).where(sql`next_due IS NOT NULL`),
-  index('endpoints_rules').on(t.rulesRevision),
   index('endpoints_registered').on(t.registered),
 ])
 
@@ -91,10 +90,11 @@ export const packages = sqliteTable('packages', {
 
 export type EndpointRow = typeof endpoints.$inferSelect
 
+/** Pictures by the endpoint that sent them: what one endpoint may store is bounded, and none takes another's away. */
 export const avatars = sqliteTable('avatars', {
-  fingerprint: text('fingerprint').primaryKey(),
+  uid: text('uid').notNull(),
+  fingerprint: text('fingerprint').notNull(),
   mediaType: text('media_type').notNull(),
   image: text('image').notNull(),
-  uid: text('uid').notNull(),
   at: integer('at').notNull(),
-})
+}, (t) => [primaryKey({ columns: [t.uid, t.fingerprint] }), index('avatars_fingerprint').on(t.fingerprint)])

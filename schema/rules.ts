@@ -8,12 +8,23 @@ export const tags = sqliteTable('tags', {
   description: text('description').notNull().default(''),
   createdAt: integer('created_at').notNull(),
 })
-/** `body` is the RuleSet (protocol/rules.ts) as JSON. */
+/** `body` is the RuleSetInput (protocol/rules.ts) as JSON. */
 export const ruleSets = sqliteTable('rule_sets', {
   id: text('id').primaryKey(),
   tagUid: text('tag_uid').notNull(),
   body: text('body').notNull(),
   updatedAt: integer('updated_at').notNull(),
+})
+/**
+ * Which rule set each revision of the rules changed: what an endpoint that was worked out with an older one still owes.
+ * Rows that every endpoint has caught up with are removed.
+ */
+export const ruleChanges = sqliteTable('rule_changes', {
+  /** The revision of the rules that this edit made. */
+  revision: integer('revision').primaryKey(),
+  ruleSetId: text('rule_set_id').notNull(),
+  /** Systems that the rule set decides about from then on, comma-separated; empty when it was removed or disabled. */
+  systems: text('systems').notNull(),
 })
 export const profiles = sqliteTable('profiles', {
   id: text('id').primaryKey(),

@@ -1,6 +1,7 @@
 // What a handler works with: bindings, settings, clock, and who calls.
 import { drizzle, type DrizzleD1Database } from 'drizzle-orm/d1'
 import type { SignedCaller } from '../identity/request-signature.ts'
+import { unprintable } from '../protocol/text.ts'
 import type { EndpointRow } from '../schema/endpoint.ts'
 import type { GatewayRow } from '../schema/gateway.ts'
 import type { Config, Env } from './env.ts'
@@ -32,7 +33,9 @@ export function makeContext(env: Env, config: Config, request: Request, executio
   }
 }
 
-/** One JSON line per event; the platform keeps standard output as the log. Control characters can't forge a line: JSON escapes them. */
+/** What JSON leaves as it is and a terminal or an editor does not: C1 controls, direction marks, line separators. */
+const deceptive = new RegExp(unprintable, 'gu')
+/** One JSON line per event; the platform keeps standard output as the log. Nothing in it can forge a line or hide a part of one: it is escaped. */
 export function logEvent(event: string, fields: Record<string, unknown>): void {
-  console.log(JSON.stringify({ event, at: new Date().toISOString(), ...fields }))
+  console.log(JSON.stringify({ event, at: new Date().toISOString(), ...fields }).replaceAll(deceptive, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`))
 }

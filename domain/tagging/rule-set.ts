@@ -27,4 +27,4 @@ function checkOs(os: OsType, rules: OsRules): PlacedError[] {
 /** What decides, as one text: an edit that leaves it as it is (a name, a comment, a message) changes no verdict. */
 export const meaningOf = ({ tagUid, enabled, rules }: RuleSet): string => canonicalize({ tagUid, enabled, rules }) ?? ''
 /** The systems that a rule set decides about. */
-export const systemsOf = ({ enabled, rules }: RuleSet): OsType[] => (enabled ? Object.keys(rules) as OsType[] : [])
+export const systemsOf = ({ enabled, rules }: Pick<RuleSet, 'enabled' | 'rules'>): OsType[] => (enabled ? Object.keys(rules) as OsType[] : [])

@@ -66,8 +66,19 @@ export const explainTag = operation({
 
 export const listRuleSets = operation({ id: 'list-rule-sets', method: 'GET', path: '/api/v1/admin/rule-sets', caller, summary: 'Tagging rule sets, by id.', query: listQuery, reply: listOf(ruleSet) })
 export const createRuleSet = operation({ id: 'create-rule-set', method: 'POST', path: '/api/v1/admin/rule-sets', caller, maxBodyBytes: 128 * 1024, summary: 'Add a tagging rule set. Its tag is made when it is new.', body: ruleSetInput, reply: ruleSet })
-export const replaceRuleSet = operation({ id: 'replace-rule-set', method: 'PUT', path: '/api/v1/admin/rule-sets/{id}', caller, maxBodyBytes: 128 * 1024, summary: 'Replace a tagging rule set; every endpoint is evaluated anew.', params: byId, body: ruleSetInput, reply: ruleSet })
+export const replaceRuleSet = operation({ id: 'replace-rule-set', method: 'PUT', path: '/api/v1/admin/rule-sets/{id}', caller, maxBodyBytes: 128 * 1024, summary: 'Replace a tagging rule set; endpoints that it concerns are evaluated anew.', params: byId, body: ruleSetInput, reply: ruleSet })
 export const deleteRuleSet = operation({ id: 'delete-rule-set', method: 'DELETE', path: '/api/v1/admin/rule-sets/{id}', caller, summary: 'Remove a rule set and what it tagged.', params: byId, reply: done })
+export const reEvaluation = operation({
+  id: 're-evaluation', method: 'GET', path: '/api/v1/admin/re-evaluation', caller, summary: 'How far the last edit of the rules has come.',
+  reply: z.object({
+    /** Revision of the rules, and the one that every endpoint is evaluated with. */
+    revision: z.number().int(), evaluatedRevision: z.number().int(), running: z.boolean(),
+    /** Endpoints that were behind when it began, and how many of them are done. */
+    total: z.number().int(), done: z.number().int(), since: instant.nullable(),
+    /** Endpoints that could not be evaluated and wait to be tried again; the log says why. */
+    aside: z.number().int(),
+  }),
+})
 export const listTags = operation({ id: 'list-tags', method: 'GET', path: '/api/v1/admin/tags', caller, summary: 'Zero Trust tags, by UID.', query: listQuery, reply: listOf(tag) })
 
 export const listProfiles = operation({ id: 'list-profiles', method: 'GET', path: '/api/v1/admin/profiles', caller, summary: 'Profiles, by id.', query: listQuery, reply: listOf(profile) })

@@ -17,6 +17,10 @@ export const insertSection = (db: DrizzleD1Database, guard: Guard, row: { sectio
   .select(sql`SELECT ${guard.uid}, ${row.section}, ${row.hash}, ${row.at}, ${row.body} WHERE ${unchanged(guard)}`)
   .onConflictDoUpdate({ target: [endpointSections.uid, endpointSections.section], set: { hash: sql`excluded.hash`, at: sql`excluded.at`, body: sql`excluded.body` } })
 
+/** Sections that can't be read any more: the next report is asked for them. */
+export const dropSections = (db: DrizzleD1Database, guard: Guard, sections: readonly string[]) => db.delete(endpointSections)
+  .where(sql`${endpointSections.uid} = ${guard.uid} AND ${endpointSections.section} IN (SELECT value FROM json_each(${JSON.stringify(sections)})) AND ${unchanged(guard)}`)
+
 /** Tags that are new or changed, in one statement. */
 export const putTags = (db: DrizzleD1Database, guard: Guard, tags: readonly { tagUid: string; state: string; validUntil: number | null }[], now: number) => db.insert(endpointTags)
   .select(sql`SELECT json_extract(value, '$.tagUid'), ${guard.uid}, json_extract(value, '$.state'), json_extract(value, '$.validUntil'), ${now} FROM json_each(${JSON.stringify(tags)}) WHERE ${unchanged(guard)}`)

@@ -1,4 +1,5 @@
 // An EMS under test, by its front door: signed requests, an administrator, an enrolled endpoint.
+import { createExecutionContext, waitOnExecutionContext } from 'cloudflare:test'
 import { exports } from 'cloudflare:workers'
 import canonicalize from 'canonicalize'
 import { utf8, fromPem, copyBytes, type Bytes } from '../../identity/encoding.ts'
@@ -7,6 +8,8 @@ import { createCsr } from '../../identity/request.ts'
 import { signRequest } from '../../identity/request-signature.ts'
 import type { Sections } from '../../protocol/facts.ts'
 import { INVITATION_PREFIX, readInvitation } from '../../protocol/invitation.ts'
+import type { Env } from '../../workers/env.ts'
+import here from '../../workers/index.ts'
 
 export const ORIGIN = 'https://ems.test'
 export const TOKEN = 'test-administrator-token-0123456789abcdef'
@@ -14,10 +17,22 @@ export const TOKEN = 'test-administrator-token-0123456789abcdef'
 export interface Answer { readonly status: number; readonly json: Record<string, unknown>; readonly code: string }
 const { default: worker } = exports as unknown as { default: { fetch(request: Request): Promise<Response> } }
 
-export async function send(method: string, path: string, options: { body?: unknown; headers?: Record<string, string> } = {}): Promise<Answer> {
-  const { body, headers = {} } = options
+interface Sending { readonly body?: unknown; readonly headers?: Record<string, string> | Headers }
+export const send = async (method: string, path: string, options: Sending = {}): Promise<Answer> => await answerOf(await worker.fetch(requestOf(method, path, options)))
+/** The same Worker over bindings of the test's own. */
+export async function sendTo(bindings: Env, method: string, path: string, options: Sending = {}): Promise<Answer> {
+  const context = createExecutionContext()
+  const answer = await answerOf(await here.fetch(requestOf(method, path, options), bindings, context))
+  await waitOnExecutionContext(context)
+  return answer
+}
+export function requestOf(method: string, path: string, { body, headers = {} }: Sending): Request {
   const text = typeof body === 'string' ? body : body === undefined ? undefined : JSON.stringify(body)
-  const response = await worker.fetch(new Request(`${ORIGIN}${path}`, { method, headers: { ...(text === undefined ? {} : { 'content-type': 'application/json' }), ...headers }, ...(text === undefined ? {} : { body: text }) }))
+  const all = new Headers(headers)
+  if (text !== undefined && !all.has('content-type')) all.set('content-type', 'application/json')
+  return new Request(`${ORIGIN}${path}`, { method, headers: all, ...(text === undefined ? {} : { body: text }) })
+}
+export async function answerOf(response: Response): Promise<Answer> {
   const read = await response.text()
   const json = read.startsWith('{') ? JSON.parse(read) as Record<string, unknown> : {}
   return { status: response.status, json, code: typeof json.code === 'string' ? json.code : '' }

@@ -6,7 +6,7 @@ import { listAuthorities, rewrapKeys, rollAuthority } from '../../protocol/opera
 import { authorities } from '../../schema/authority.ts'
 import { authorityRows, forgetAuthorities, makeAuthority } from '../flows/authority.ts'
 import { announceToAgents } from '../flows/announce.ts'
-import { bumpState, states } from '../flows/documents.ts'
+import { bumpState, states } from '../flows/states.ts'
 import { tellAuthorities } from '../flows/tell-authorities.ts'
 import { handle, type Route } from '../http/mount.ts'
 
@@ -18,8 +18,7 @@ export const authorityRoutes: Route[] = [
   handle(rollAuthority, {
     async run(context) {
       const [active] = await authorityRows(context)
-      await makeAuthority(context, active.slot + 1)
-      await context.db.batch([bumpState(context, states.authorities, context.now())])
+      await makeAuthority(context, active.slot + 1, [bumpState(context, states.authorities, context.now())])
       announceToAgents(context)
       context.waitUntil(tellAuthorities(context))
       const [next] = await authorityRows(context)

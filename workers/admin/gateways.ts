@@ -15,10 +15,11 @@ export const gatewayRoutes: Route[] = [
   handle(deauthoriseGateway, { run: async (context, { params, body }) => describeGateway(context, await deauthorise(context, params.serial, body.reason)) }),
   handle(createJoinCode, {
     async run(context, { body }) {
+      const ems = requireTls(context)
       const [[active], code, now] = [await authorityRows(context), newSecret(), context.now()]
       const row = { id: crypto.randomUUID(), codeHash: await secretHash(code), name: body.name, createdAt: now, expiresAt: now + body.expiresInSeconds * 1000 }
       await context.db.insert(joinCodes).values(row)
-      return { id: row.id, expiresAt: row.expiresAt, text: writeInvitation(JOIN_CODE_PREFIX, { ems: requireTls(context), pin: active.pin, code }) }
+      return { id: row.id, expiresAt: row.expiresAt, text: writeInvitation(JOIN_CODE_PREFIX, { ems, pin: active.pin, code }) }
     },
   }),
 ]

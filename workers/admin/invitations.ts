@@ -25,10 +25,11 @@ export function requireTls({ origin }: Context): string {
 export const invitationRoutes: Route[] = [
   handle(createInvitation, {
     async run(context, { body }) {
+      const ems = requireTls(context)
       const [[active], code, now] = [await authorityRows(context), newSecret(), context.now()]
       const row: Row = { id: crypto.randomUUID(), codeHash: await secretHash(code), name: body.name, group: body.group, uses: body.uses, expiresAt: now + body.expiresInSeconds * 1000, createdAt: now, withdrawnAt: null }
       await context.db.insert(invitations).values(row)
-      return { ...shown(row, 0), text: writeInvitation(INVITATION_PREFIX, { ems: requireTls(context), pin: active.pin, code }) }
+      return { ...shown(row, 0), text: writeInvitation(INVITATION_PREFIX, { ems, pin: active.pin, code }) }
     },
   }),
   handle(listInvitations, {

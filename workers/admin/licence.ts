@@ -7,7 +7,7 @@ import { licences } from '../../schema/rules.ts'
 import type { Context } from '../context.ts'
 import { signFor } from '../flows/authority.ts'
 import { announceToAgents } from '../flows/announce.ts'
-import { bumpState, states } from '../flows/documents.ts'
+import { bumpState, states } from '../flows/states.ts'
 import { ensureDefaults } from '../flows/first-use.ts'
 import { handle, type Route } from '../http/mount.ts'
 

@@ -6,7 +6,7 @@ import type { EndpointPolicy } from '../../protocol/profile.ts'
 import { endpointPolicies, profiles } from '../../schema/rules.ts'
 import type { Context } from '../context.ts'
 import { announceToAgents } from '../flows/announce.ts'
-import { bumpState, states } from '../flows/documents.ts'
+import { bumpState, states } from '../flows/states.ts'
 import { ensureDefaults } from '../flows/first-use.ts'
 import { handle, type Route } from '../http/mount.ts'
 import { pageOf } from './paging.ts'
@@ -18,13 +18,25 @@ const cursorOf = ({ position, id }: Row) => `${String(position).padStart(8, '0')
 const order = sql`printf('%08d', ${endpointPolicies.position}) || '/' || ${endpointPolicies.id}`
 
 async function save(context: Context, id: string, input: Omit<EndpointPolicy, 'id'>): Promise<EndpointPolicy> {
+  const refused = () => new Fault('invalid', 'There is no such profile.', { errors: [{ pointer: '/profileId', detail: 'names no profile' }] })
   const [profile] = await context.db.select({ id: profiles.id }).from(profiles).where(eq(profiles.id, input.profileId))
-  if (profile === undefined) throw new Fault('invalid', 'There is no such profile.', { errors: [{ pointer: '/profileId', detail: 'names no profile' }] })
+  if (profile === undefined) throw refused()
   const now = context.now()
   const row: Row = { id, name: input.name, enabled: input.enabled, position: input.position, groups: JSON.stringify(input.groups), profileId: input.profileId, updatedAt: now }
-  await context.db.batch([context.db.insert(endpointPolicies).values(row).onConflictDoUpdate({ target: endpointPolicies.id, set: row }), bumpState(context, states.configuration, now)])
+  const [saved] = await context.db.batch([
+    // Guarded: the profile may be removed meanwhile, and a policy of none would give its endpoints nothing.
+    context.db.insert(endpointPolicies).select(sql`SELECT ${id}, ${row.name}, ${row.enabled ? 1 : 0}, ${row.position}, ${row.groups}, ${row.profileId}, ${now} WHERE EXISTS (SELECT 1 FROM profiles WHERE id = ${row.profileId})`)
+      .onConflictDoUpdate({ target: endpointPolicies.id, set: row }),
+    bumpState(context, states.configuration, now),
+  ])
+  if (saved.meta.changes === 0) throw refused()
   announceToAgents(context)
   return shown(row)
+}
+
+async function find({ db }: Context, id: string): Promise<void> {
+  const [row] = await db.select({ id: endpointPolicies.id }).from(endpointPolicies).where(eq(endpointPolicies.id, id))
+  if (row === undefined) throw new Fault('not_found', 'There is no such endpoint policy.')
 }
 
 export const policyRoutes: Route[] = [
@@ -38,15 +50,14 @@ export const policyRoutes: Route[] = [
   handle(createPolicy, { run: (context, { body }) => save(context, crypto.randomUUID(), body) }),
   handle(replacePolicy, {
     async run(context, { params, body }) {
-      const [row] = await context.db.select({ id: endpointPolicies.id }).from(endpointPolicies).where(eq(endpointPolicies.id, params.id))
-      if (row === undefined) throw new Fault('not_found', 'There is no such endpoint policy.')
+      await find(context, params.id)
       return await save(context, params.id, body)
     },
   }),
   handle(deletePolicy, {
     async run(context, { params }) {
-      const [done] = await context.db.batch([context.db.delete(endpointPolicies).where(eq(endpointPolicies.id, params.id)), bumpState(context, states.configuration, context.now())])
-      if (done.meta.changes === 0) throw new Fault('not_found', 'There is no such endpoint policy.')
+      await find(context, params.id)
+      await context.db.batch([context.db.delete(endpointPolicies).where(eq(endpointPolicies.id, params.id)), bumpState(context, states.configuration, context.now())])
       announceToAgents(context)
       return { ok: true as const }
     },

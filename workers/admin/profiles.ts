@@ -1,12 +1,12 @@
 // Profiles: what agents are configured with, by way of an endpoint policy.
-import { asc, eq, gt } from 'drizzle-orm'
+import { and, asc, eq, gt, sql } from 'drizzle-orm'
 import { Fault } from '../../protocol/faults.ts'
 import { createProfile, deleteProfile, listProfiles, replaceProfile } from '../../protocol/operations/admin.ts'
 import { profileSettings, type Profile } from '../../protocol/profile.ts'
 import { endpointPolicies, profiles } from '../../schema/rules.ts'
 import type { Context } from '../context.ts'
 import { announceToAgents } from '../flows/announce.ts'
-import { bumpState, states } from '../flows/documents.ts'
+import { bumpState, states } from '../flows/states.ts'
 import { ensureDefaults } from '../flows/first-use.ts'
 import { handle, type Route } from '../http/mount.ts'
 import { pageOf } from './paging.ts'
@@ -21,6 +21,11 @@ async function save(context: Context, id: string, input: { name: string; setting
   return shown(row)
 }
 
+async function find({ db }: Context, id: string): Promise<void> {
+  const [row] = await db.select({ id: profiles.id }).from(profiles).where(eq(profiles.id, id))
+  if (row === undefined) throw new Fault('not_found', 'There is no such profile.')
+}
+
 export const profileRoutes: Route[] = [
   handle(listProfiles, {
     async run(context, { query: { after, limit } }) {
@@ -32,17 +37,20 @@ export const profileRoutes: Route[] = [
   handle(createProfile, { run: (context, { body }) => save(context, crypto.randomUUID(), body) }),
   handle(replaceProfile, {
     async run(context, { params, body }) {
-      const [row] = await context.db.select({ id: profiles.id }).from(profiles).where(eq(profiles.id, params.id))
-      if (row === undefined) throw new Fault('not_found', 'There is no such profile.')
+      await find(context, params.id)
       return await save(context, params.id, body)
     },
   }),
   handle(deleteProfile, {
     async run(context, { params }) {
-      const [named] = await context.db.select({ name: endpointPolicies.name }).from(endpointPolicies).where(eq(endpointPolicies.profileId, params.id)).limit(1)
-      if (named !== undefined) throw new Fault('conflict', `The endpoint policy "${named.name}" names this profile.`)
-      const [done] = await context.db.batch([context.db.delete(profiles).where(eq(profiles.id, params.id)), bumpState(context, states.configuration, context.now())])
-      if (done.meta.changes === 0) throw new Fault('not_found', 'There is no such profile.')
+      await find(context, params.id)
+      // Guarded: a policy that names it may be made meanwhile.
+      const unnamed = sql`NOT EXISTS (SELECT 1 FROM endpoint_policies WHERE profile_id = ${params.id})`
+      const [done, [named]] = await context.db.batch([
+        context.db.delete(profiles).where(and(eq(profiles.id, params.id), unnamed)),
+        context.db.select({ name: endpointPolicies.name }).from(endpointPolicies).where(eq(endpointPolicies.profileId, params.id)).limit(1),
+      ])
+      if (done.meta.changes === 0 && named !== undefined) throw new Fault('conflict', `The endpoint policy "${named.name}" names this profile.`)
       return { ok: true as const }
     },
   }),

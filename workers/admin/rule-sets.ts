@@ -1,49 +1,71 @@
-// Tagging rule sets and the tags they give. A change bumps the rules' revision in the same batch; every endpoint is then evaluated anew.
-import { asc, eq, gt, sql } from 'drizzle-orm'
-import { checkRuleSet } from '../../domain/tagging/rule-set.ts'
+// Tagging rule sets and the tags they give. A change of what one decides bumps the rules' revision in the same batch, and endpoints that it concerns are evaluated anew.
+import { and, asc, eq, gt, sql } from 'drizzle-orm'
+import { questionsOf } from '../../domain/tagging/agent-rules.ts'
+import { checkRuleSet, meaningOf, systemsOf } from '../../domain/tagging/rule-set.ts'
 import { Fault } from '../../protocol/faults.ts'
-import { createRuleSet, deleteRuleSet, listRuleSets, listTags, replaceRuleSet } from '../../protocol/operations/admin.ts'
+import { createRuleSet, deleteRuleSet, listRuleSets, listTags, reEvaluation, replaceRuleSet } from '../../protocol/operations/admin.ts'
 import type { RuleSet, RuleSetInput, Tag } from '../../protocol/rules.ts'
-import { ruleSets, tags } from '../../schema/rules.ts'
-import type { Context } from '../context.ts'
+import { countBehind } from '../../schema/queries/behind.ts'
+import { ruleChanges, ruleSets, tags } from '../../schema/rules.ts'
+import { logEvent, type Context } from '../context.ts'
 import { announceToAgents, announceToGateways, tagsChanged } from '../flows/announce.ts'
-import { bumpState, states } from '../flows/documents.ts'
+import { readRuleSet } from '../flows/rules.ts'
+import { bumpState, evaluatedThrough, rulesRevisionOf, selectStates, states } from '../flows/states.ts'
 import { handle, type Route } from '../http/mount.ts'
 import { pageOf } from './paging.ts'
 
 const ZERO_TRUST = 1
-const ATTEMPTS = 3
+const ATTEMPTS = 5
+type Row = typeof ruleSets.$inferSelect
 
-async function save(context: Context, id: string, input: RuleSetInput): Promise<RuleSet> {
+async function save(context: Context, id: string, input: RuleSetInput, create: boolean): Promise<RuleSet> {
   const errors = checkRuleSet(input)
   if (errors.length > 0) throw new Fault('invalid', 'The rule set can not be taken.', { errors })
   const { db } = context
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const row = create ? null : await find(context, id)
+    const before = row === null ? null : readRuleSet(row)
     const now = context.now()
-    await db.insert(tags).values({ uid: crypto.randomUUID(), name: input.tag, type: ZERO_TRUST, createdAt: now }).onConflictDoNothing()
-    const [tag] = await db.select().from(tags).where(eq(tags.name, input.tag))
-    if (tag === undefined) continue
-    const ruleSet: RuleSet = { id, tagUid: tag.uid, ...input }
-    // Guarded: somebody else may remove the last rule set of that tag, and the tag with it, before this is written.
-    const [saved] = await db.batch([
-      db.insert(ruleSets).select(sql`SELECT ${id}, ${tag.uid}, ${JSON.stringify(ruleSet)}, ${now} WHERE EXISTS (SELECT 1 FROM tags WHERE uid = ${tag.uid})`)
-        .onConflictDoUpdate({ target: ruleSets.id, set: { tagUid: sql`excluded.tag_uid`, body: sql`excluded.body`, updatedAt: sql`excluded.updated_at` } }),
-      dropUnusedTags(context), bumpState(context, states.rules, now), tagsChanged(context),
+    if (row !== null && before?.tag === input.tag && meaningOf(before) === meaningOf({ id, tagUid: before.tagUid, ...input })) {
+      // A name, a message, a comment: nothing is decided otherwise, so nothing is evaluated and nobody need hear of it.
+      const [saved] = await db.batch([write(context, id, row, input, now), bumpState(context, states.wording, now)])
+      if (saved.meta.changes > 0) return { id, tagUid: before.tagUid, ...input }
+      continue
+    }
+    const asks = questionsOf(before) !== questionsOf({ id, tagUid: '', ...input })
+    const [, saved, , , , , [tag]] = await db.batch([
+      db.insert(tags).values({ uid: crypto.randomUUID(), name: input.tag, type: ZERO_TRUST, createdAt: now }).onConflictDoNothing(),
+      write(context, id, row, input, now), dropUnusedTags(context), bumpState(context, states.rules, now), noteChange(context, id, systemsOf(input)), tagsChanged(context),
+      db.select().from(tags).where(eq(tags.name, input.tag)), ...(asks ? [bumpState(context, states.questions, now)] : []),
     ])
-    if (saved.meta.changes === 0) continue
-    await announce(context)
-    return ruleSet
+    if (saved.meta.changes === 0 || tag === undefined) continue
+    await announce(context, asks)
+    return { id, tagUid: tag.uid, ...input }
   }
-  throw new Fault('busy', 'The tag is being changed by others; try again.', { retryAfterSeconds: 1 })
+  throw new Fault('busy', 'The rule set is being changed by others; try again.', { retryAfterSeconds: 1 })
 }
 
-/** Agents fetch what they answer, the EMS evaluates anew, gateways learn the tags; all go on by themselves when this is lost. */
-async function announce(context: Context): Promise<void> {
-  announceToAgents(context)
-  await Promise.all([context.env.RE_EVALUATION.getByName('one').start(), announceToGateways(context)])
+/** An edit is guarded by what it was made of: somebody else may have changed the rule set since. The tag is there, for the same batch made it. */
+function write({ db }: Context, id: string, before: Row | null, input: RuleSetInput, now: number) {
+  const [body, tagUid] = [JSON.stringify(input), sql`(SELECT uid FROM tags WHERE name = ${input.tag})`]
+  return before === null ? db.insert(ruleSets).values({ id, tagUid, body, updatedAt: now }) : db.update(ruleSets).set({ tagUid, body, updatedAt: now }).where(and(eq(ruleSets.id, id), eq(ruleSets.body, before.body)))
 }
 
-async function find({ db }: Context, id: string) {
+/** Which rule set the revision that this batch has just made is about. */
+const noteChange = ({ db }: Context, id: string, systems: readonly string[]) =>
+  db.insert(ruleChanges).select(sql`SELECT revision, ${id}, ${systems.join(',')} FROM rules_state WHERE id = ${states.rules}`)
+
+/** The edit stands whoever hears of it: an administrator must not be told to send it again. Who did not hear is told by the re-evaluation. */
+async function announce(context: Context, asks: boolean): Promise<void> {
+  if (asks) announceToAgents(context)
+  const told = await announceToGateways(context).then(() => true, (cause: unknown) => {
+    logEvent('gateways-not-told', { cause: cause instanceof Error ? cause.message : String(cause) })
+    return false
+  })
+  await context.env.RE_EVALUATION.getByName('one').start(!told)
+}
+
+async function find({ db }: Context, id: string): Promise<Row> {
   const [row] = await db.select().from(ruleSets).where(eq(ruleSets.id, id))
   if (row === undefined) throw new Fault('not_found', 'There is no such rule set.')
   return row
@@ -53,22 +75,30 @@ export const ruleSetRoutes: Route[] = [
   handle(listRuleSets, {
     async run({ db }, { query: { after, limit } }) {
       const rows = await db.select().from(ruleSets).where(after === undefined ? undefined : gt(ruleSets.id, after)).orderBy(asc(ruleSets.id)).limit(limit + 1)
-      return pageOf(rows, limit, ({ id }) => id, ({ body }) => JSON.parse(body) as RuleSet)
+      return pageOf(rows, limit, ({ id }) => id, readRuleSet)
     },
   }),
-  handle(createRuleSet, { run: (context, { body }) => save(context, crypto.randomUUID(), body) }),
-  handle(replaceRuleSet, {
-    async run(context, { params, body }) {
-      await find(context, params.id)
-      return await save(context, params.id, body)
-    },
-  }),
+  handle(createRuleSet, { run: (context, { body }) => save(context, crypto.randomUUID(), body, true) }),
+  handle(replaceRuleSet, { run: (context, { params, body }) => save(context, params.id, body, false) }),
   handle(deleteRuleSet, {
     async run(context, { params }) {
-      await find(context, params.id)
-      await context.db.batch([context.db.delete(ruleSets).where(eq(ruleSets.id, params.id)), dropUnusedTags(context), bumpState(context, states.rules, context.now()), tagsChanged(context)])
-      await announce(context)
+      const before = readRuleSet(await find(context, params.id))
+      const [now, asked] = [context.now(), questionsOf(before) !== questionsOf(null)]
+      await context.db.batch([
+        context.db.delete(ruleSets).where(eq(ruleSets.id, params.id)), dropUnusedTags(context), bumpState(context, states.rules, now), noteChange(context, params.id, []), tagsChanged(context),
+        ...(asked ? [bumpState(context, states.questions, now)] : []),
+      ])
+      await announce(context, asked)
       return { ok: true as const }
+    },
+  }),
+  handle(reEvaluation, {
+    async run(context) {
+      const [rows, { revision, total, done, since, aside }] = [await selectStates(context), await context.env.RE_EVALUATION.getByName('one').progress()]
+      const [wanted, evaluated] = [rulesRevisionOf(rows), evaluatedThrough(rows)]
+      // Between an edit and the first step nothing is counted yet.
+      const begun = revision === wanted || evaluated >= wanted
+      return { revision: wanted, evaluatedRevision: evaluated, running: evaluated < wanted, total: begun ? total : (await countBehind(context.db, wanted))[0]?.count ?? 0, done: begun ? done : 0, since: begun ? since : null, aside }
     },
   }),
   handle(listTags, {

@@ -11,8 +11,8 @@ export const enrolRoute = handle(enrol, {
   async run(context, { body }) {
     const gates = gatesFor(body.protocol)
     if (!gates.certificates) throw new Fault('invalid', `This agent is too old: ${gates.missing.join('; ')}.`)
-    await ensureDefaults(context)
     const { endpoint, certificate } = await enrolEndpoint(context, body)
+    await ensureDefaults(context)
     const documents = await standingDocuments(context, endpoint, { profile: 0, rules: 0, licence: 0, authorities: Number.MAX_SAFE_INTEGER })
     const kind = (name: string) => documents.find((jws) => jwsType(jws) === `sallyport-${name}+jws`)
     const [licence, rules] = [kind('licence'), kind('rules')]

@@ -1,7 +1,6 @@
 // A report: what changed on the device becomes facts, tags and a row of the log in one guarded batch, and gateways hear of it.
 import canonicalize from 'canonicalize'
 import { eq } from 'drizzle-orm'
-import { evaluateEndpoint, type RuleVerdicts } from '../../domain/tagging/evaluate.ts'
 import { sha256Hex } from '../../identity/keys.ts'
 import { utf8 } from '../../identity/encoding.ts'
 import { sectionNames, sysinfoSections, type Fact, type Facts, type SectionName, type Sections } from '../../protocol/facts.ts'
@@ -9,18 +8,19 @@ import { Fault } from '../../protocol/faults.ts'
 import type { TableName } from '../../protocol/fabric/tables.ts'
 import { report } from '../../protocol/operations/endpoint.ts'
 import type { Parsed } from '../../protocol/operation.ts'
-import type { TagState } from '../../protocol/rules.ts'
 import { endpoints, type EndpointRow } from '../../schema/endpoint.ts'
-import { dropTags, insertSection, putTags } from '../../schema/queries/guarded.ts'
+import { dropSections, dropTags, insertSection, putTags } from '../../schema/queries/guarded.ts'
 import { gatewaysConcerned, type Concerned } from '../../schema/queries/interest.ts'
 import { logTail } from '../../schema/queries/log-tail.ts'
-import type { Context } from '../context.ts'
+import { logEvent, type Context } from '../context.ts'
 import { commitEndpoint } from '../flows/commit-endpoint.ts'
-import { rulesRevisionOf, selectStates, versionsOf } from '../flows/documents.ts'
-import { packSection, readFacts, selectSections, type StoredSection } from '../flows/facts.ts'
+import { versionsOf } from '../flows/documents.ts'
+import { packSection, readSections, selectSections, type StoredSection } from '../flows/facts.ts'
 import { pokeGateways } from '../flows/poke.ts'
 import { rulesOf } from '../flows/rules.ts'
+import { evaluatedThrough, rulesRevisionOf, selectStates } from '../flows/states.ts'
 import { sysinfoRecord } from '../flows/sysinfo-record.ts'
+import { workOut } from '../flows/work-out.ts'
 import { handle } from '../http/mount.ts'
 
 type Body = Parsed<typeof report>['body']
@@ -28,6 +28,8 @@ type StateRows = Awaited<ReturnType<typeof selectStates>>
 interface Loaded { readonly states: StateRows; readonly concerned: readonly Concerned[]; readonly sections: readonly StoredSection[] }
 interface Sent { readonly section: SectionName; readonly hash: string; readonly canonical: string; readonly value: Sections[SectionName] }
 const ATTEMPTS = 5
+/** A section as stored, deflated: what one endpoint may keep is bounded, whatever it sends. */
+const MAX_STORED_BYTES = 512 * 1024
 
 const loads = (context: Pick<Context, 'db'>, uid: string) => [selectStates(context), gatewaysConcerned(context.db, uid), selectSections(context.db, uid)] as const
 const loadedOf = (results: readonly unknown[]): Loaded => ({ states: results[0] as StateRows, concerned: results[1] as Concerned[], sections: results[2] as StoredSection[] })
@@ -37,7 +39,7 @@ export const telemetryRoute = handle(report, {
   async run(context, { body }, results) {
     let loaded = loadedOf(results)
     let { endpoint } = context.caller
-    const sent = await readSections(body)
+    const sent = await canonicalSections(body)
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const outcome = await take(context, endpoint, loaded, body, sent)
       if (outcome !== null) return outcome
@@ -53,7 +55,7 @@ export const telemetryRoute = handle(report, {
 })
 
 /** Canonical form and hash of each section sent; a hash that the agent gave and that is not this one is refused. */
-async function readSections(body: Body): Promise<Sent[]> {
+async function canonicalSections(body: Body): Promise<Sent[]> {
   const given = Object.entries(body.sections) as [SectionName, Sections[SectionName]][]
   return await Promise.all(given.map(async ([section, value]) => {
     const canonical = canonicalize(value) ?? ''
@@ -65,48 +67,62 @@ async function readSections(body: Body): Promise<Sent[]> {
 
 /** null: another writer was first. */
 async function take(context: Context, endpoint: EndpointRow, loaded: Loaded, body: Body, sent: readonly Sent[]) {
-  const held = new Map(loaded.sections.map(({ section, hash }) => [section, hash]))
-  for (const { section, hash } of sent) held.set(section, hash)
+  const holds = new Map(loaded.sections.map(({ section, hash }) => [section, hash]))
+  for (const { section, hash } of sent) holds.set(section, hash)
   const reply = (sequence: number) => ({
     sequence, emsTime: context.now(), documents: versionsOf(loaded.states),
-    wanted: sectionNames.filter((section) => body.hashes[section] !== undefined && held.get(section) !== body.hashes[section]),
+    wanted: sectionNames.filter((section) => body.hashes[section] !== undefined && holds.get(section) !== body.hashes[section]),
   })
   const stored = new Map(loaded.sections.map(({ section, hash }) => [section, hash]))
   const changed = sent.filter(({ section, hash }) => stored.get(section) !== hash)
   const revision = rulesRevisionOf(loaded.states)
-  if (changed.length === 0 && endpoint.rulesRevision === revision) {
+  const first = endpoint.lastReportAt === null
+  const through = first ? null : Math.max(endpoint.rulesRevision, evaluatedThrough(loaded.states))
+  const nothingNew = async () => {
     // The reply to a report that was taken may have been lost, and with it a poke: say it again, write nothing.
     if (sent.length > 0 && body.sequence === endpoint.sequence) await pokeAgain(context, loaded.concerned)
     return reply(endpoint.sequence)
   }
+  if (changed.length === 0 && (through === null || through >= revision)) return await nothingNew()
   if (changed.length > 0 && body.sequence <= endpoint.sequence) throw new Fault('stale_sequence', 'A later report has already been taken; go on from its sequence.', { sequence: endpoint.sequence })
   const now = context.now()
-  const facts = withChanges(readFacts(loaded.sections, factSections), changed, now)
-  const { rules } = await rulesOf(context, revision)
-  const before = JSON.parse(endpoint.tags) as TagState[]
-  const evaluation = evaluateEndpoint({
-    rules, facts, now, changed: endpoint.rulesRevision === revision ? changed.map(({ section }) => section) : 'all', previous: JSON.parse(endpoint.verdicts) as RuleVerdicts,
-  })
-  const put = evaluation.tags.filter((tag) => !before.some((old) => sameTag(old, tag)))
-  const gone = before.filter((old) => !evaluation.tags.some(({ tagUid }) => tagUid === old.tagUid)).map(({ tagUid }) => tagUid)
-  const set: Partial<EndpointRow> = { ...columnsOf(facts, changed), sequence: body.sequence, lastReportAt: now, rulesRevision: revision, verdicts: JSON.stringify(evaluation.verdicts), tags: JSON.stringify(evaluation.tags), nextDue: evaluation.nextDue }
+  const held = await rulesOf(context, loaded.states)
+  const read = readSections(loaded.sections, factSections)
+  const damaged = read.damaged.filter((section) => !changed.some((each) => each.section === section))
+  const facts = withChanges(read.facts, changed, now)
+  const { evaluation, put, gone, differs, set: computed } = workOut({ endpoint, held, through, facts, changed: [...changed.map(({ section }) => section), ...damaged], now })
+  // Rules were edited, and nothing of it shows here: the endpoint needs no row for that.
+  if (changed.length === 0 && damaged.length === 0 && !differs) return await nothingNew()
+  for (const section of damaged) {
+    logEvent('section-damaged', { uid: endpoint.uid, section })
+    holds.delete(section)
+  }
+  // Only a report that brings something takes its sequence: a hash-only one must not let an older report in again.
+  const taken = changed.length > 0 ? { sequence: body.sequence, lastReportAt: now } : {}
+  const set: Partial<EndpointRow> = { ...columnsOf(facts, changed), ...taken, ...computed }
   // With the first report its tags become known, even if it has none.
-  const tables = tablesOf(changed, put.length + gone.length > 0 || endpoint.lastReportAt === null)
+  const tables = tablesOf(changed, put.length + gone.length > 0 || first)
   const committed = await commitEndpoint(context, {
     endpoint, rulesRevision: revision, set, tables, concerned: loaded.concerned,
     sysinfo: tables.includes('sysinfo') ? sysinfoRecord({ ...endpoint, ...set }, facts) : null,
     also: (guard) => [
-      ...changed.map(({ section, hash, canonical }) => insertSection(context.db, guard, { section, hash, at: now, body: packSection(canonical) })),
+      ...changed.map(({ section, hash, canonical }) => insertSection(context.db, guard, { section, hash, at: now, body: packed(section, canonical) })),
+      ...(damaged.length === 0 ? [] : [dropSections(context.db, guard, damaged)]),
       ...(put.length === 0 ? [] : [putTags(context.db, guard, put, now)]), ...(gone.length === 0 ? [] : [dropTags(context.db, guard, gone)]),
     ],
   })
   if (committed.ok && evaluation.nextDue !== null && (endpoint.nextDue === null || evaluation.nextDue < endpoint.nextDue)) context.waitUntil(context.env.RE_EVALUATION.getByName('one').due(evaluation.nextDue))
-  return committed.ok ? reply(body.sequence) : null
+  return committed.ok ? reply(committed.endpoint.sequence) : null
+}
+
+function packed(section: SectionName, canonical: string): Uint8Array {
+  const body = packSection(canonical)
+  if (body.length > MAX_STORED_BYTES) throw new Fault('too_large', `The section ${section} is larger than this EMS keeps.`)
+  return body
 }
 
 /** Software can be large and no rule type reads it yet: it is stored, not unpacked. */
 const factSections: ReadonlySet<string> = new Set(sectionNames.filter((section) => section !== 'software'))
-const sameTag = (a: TagState, b: TagState) => a.tagUid === b.tagUid && a.state === b.state && a.validUntil === b.validUntil
 
 function withChanges(facts: Facts, changed: readonly Sent[], now: number): Facts {
   const next: { [S in SectionName]?: Fact } = { ...facts }

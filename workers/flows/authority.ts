@@ -1,5 +1,6 @@
 // The EMS's CA and document signer: made by the first request that needs them, kept encrypted, signed with only what was read back.
 import { desc, eq } from 'drizzle-orm'
+import type { BatchItem } from 'drizzle-orm/batch'
 import { createAuthority, issueCertificate, openAuthority, type Authority } from '../../identity/authority.ts'
 import { trustAuthority, type TrustedAuthority } from '../../identity/certificate.ts'
 import { signDocument, type Signer } from '../../identity/document.ts'
@@ -14,49 +15,71 @@ import type { Context } from '../context.ts'
 type AuthorityRow = typeof authorities.$inferSelect
 const SIGNER_DAYS = 3640
 
-interface Known { readonly rows: readonly AuthorityRow[]; readonly trusted: readonly TrustedAuthority[]; readonly at: number }
-/** How long an isolate believes what it read: a CA made elsewhere is known here this much later. */
+interface Known {
+  readonly rows: readonly AuthorityRow[]
+  readonly trusted: readonly TrustedAuthority[]
+  /** The highest slot there is, of CAs that have ended too. */
+  readonly top: number
+  readonly at: number
+}
+/** How long an isolate believes what it read: a CA made elsewhere is known here this much later. That there is none is believed for a second. */
 const BELIEVED_MS = 10_000
+const NONE_BELIEVED_MS = 1_000
 let known: Known | null = null
+let identity: { readonly serial: string; readonly fabricId: string; readonly at: number } | null = null
 const opened = new Map<string, { authority: Authority; signer: Signer }>()
 
 async function readAll(context: Context, believedMs = BELIEVED_MS): Promise<Known> {
-  if (known !== null && context.now() - known.at < believedMs && known.rows.length > 0) return known
-  const rows = (await context.db.select().from(authorities).orderBy(desc(authorities.slot))).filter(({ notAfter }) => notAfter > context.now())
-  known = { rows, trusted: await Promise.all(rows.map(({ certificatePem }) => trustAuthority(certificatePem))), at: context.now() }
+  const now = context.now()
+  if (known !== null && now - known.at < Math.min(believedMs, known.rows.length === 0 ? NONE_BELIEVED_MS : believedMs)) return known
+  // Whoever comes while this one reads goes on with what is known: a flood makes one read, not one each.
+  if (known !== null) known = { ...known, at: now }
+  const all = await context.db.select().from(authorities).orderBy(desc(authorities.slot))
+  const rows = all.filter(({ notAfter }) => notAfter > now)
+  known = { rows, trusted: await Promise.all(rows.map(({ certificatePem }) => trustAuthority(certificatePem))), top: all[0]?.slot ?? 0, at: now }
   return known
 }
 /** After a change in this isolate: read anew. */
 export const forgetAuthorities = (): void => {
   known = null
+  identity = null
   opened.clear()
 }
 
 /** Every CA that is believed now; empty before the first was made. `believedMs`: how old what this isolate read may be. */
 export const trustedAuthorities = async (context: Context, believedMs = BELIEVED_MS): Promise<readonly TrustedAuthority[]> => (await readAll(context, believedMs)).trusted
 
-/** The rows, the active first; the first CA is made when there is none. */
+/** The rows, the active first. The first CA is made when there is none, and another when all have ended. */
 export async function authorityRows(context: Context): Promise<readonly [AuthorityRow, ...AuthorityRow[]]> {
-  const before = await readAll(context)
-  if (before.rows.length === 0) await makeAuthority(context, 1)
-  const [active, ...others] = (await readAll(context)).rows
+  const live = async () => (await readAll(context)).rows.filter(({ notAfter }) => notAfter > context.now())
+  if ((await live()).length === 0) {
+    requireKeys(context)
+    // That there is none may have been read a while ago.
+    known = null
+    const { rows, top } = await readAll(context)
+    if (rows.length === 0) await makeAuthority(context, top + 1)
+  }
+  const [active, ...others] = await live()
   if (active === undefined) throw new Error('the CA that was made can not be read back')
   return [active, ...others]
 }
 
-/** Makes the CA of a slot unless another request was first; whoever was first, everybody reads that one back. */
-export async function makeAuthority(context: Context, slot: number): Promise<void> {
+/**
+ * Makes the CA of a slot unless another request was first; whoever was first, everybody reads that one back.
+ * @param also statements of the same batch: a CA that nobody is told of would sign what nobody believes
+ */
+export async function makeAuthority(context: Context, slot: number, also: readonly BatchItem<'sqlite'>[] = []): Promise<void> {
   const keys = requireKeys(context)
   const now = context.now()
   const authority = await createAuthority({ name: 'Sallyport EMS CA', now })
   const signerKeys = await generateKey(true)
   const signer = await issueCertificate({ authority, publicKeySpki: await exportPublicKey(signerKeys.publicKey), purpose: 'signing', commonName: 'Sallyport document signer', now, days: SIGNER_DAYS })
   const id = crypto.randomUUID()
-  await context.db.insert(authorities).values({
+  await context.db.batch([context.db.insert(authorities).values({
     slot, id, certificatePem: authority.certificatePem, pin: authority.pin, notAfter: authority.notAfter, createdAt: now, signerCertificatePem: signer.pem,
     wrappedKey: await wrap(keys, utf8(await exportPrivateKey(authority.privateKey)), `ca/${id}`),
     wrappedSignerKey: await wrap(keys, utf8(await exportPrivateKey(signerKeys.privateKey)), `signer/${id}`),
-  }).onConflictDoNothing()
+  }).onConflictDoNothing(), ...also])
   forgetAuthorities()
 }
 
@@ -101,12 +124,16 @@ export async function signFor<K extends DocumentKind>(context: Context, kind: K,
 }
 
 /** The EMS's own serial and fabric id, made on first need. */
-export async function emsIdentity(context: Context): Promise<{ serial: string; fabricId: string }> {
+export async function emsIdentity(context: Context): Promise<{ readonly serial: string; readonly fabricId: string }> {
+  const now = context.now()
+  if (identity !== null && now - identity.at < BELIEVED_MS) return identity
   const find = async () => (await context.db.select().from(ems).where(eq(ems.id, 1)))[0]
-  const kept = await find()
-  if (kept !== undefined) return kept
-  await context.db.insert(ems).values({ id: 1, serial: `SPEMS${toHex(crypto.getRandomValues(new Uint8Array(6))).toUpperCase()}`, fabricId: crypto.randomUUID(), createdAt: context.now() }).onConflictDoNothing()
-  const made = await find()
-  if (made === undefined) throw new Error('the identity that was made can not be read back')
-  return made
+  let kept = await find()
+  if (kept === undefined) {
+    await context.db.insert(ems).values({ id: 1, serial: `SPEMS${toHex(crypto.getRandomValues(new Uint8Array(6))).toUpperCase()}`, fabricId: crypto.randomUUID(), createdAt: now }).onConflictDoNothing()
+    kept = await find()
+  }
+  if (kept === undefined) throw new Error('the identity that was made can not be read back')
+  identity = { serial: kept.serial, fabricId: kept.fabricId, at: now }
+  return identity
 }

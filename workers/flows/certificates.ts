@@ -95,10 +95,14 @@ const retireOthers = ({ db, now }: Context, guard: Guard, serial: string) => db.
 export async function revokeCertificate(context: Context, uid: string, serial: string): Promise<void> {
   const [row] = await context.db.select().from(certificates).where(and(eq(certificates.serial, serial), eq(certificates.uid, uid)))
   if (row === undefined) throw new Fault('not_found', 'The endpoint has no such certificate.')
-  await changeEndpoint(context, uid, (endpoint) => (row.state === 'revoked' ? 'tell-again' : {
-    set: { certificates: JSON.stringify(without(endpoint, [serial], context.now())) }, tables: ['sysinfo'], also: (guard) => [setState(context, guard, [serial], 'revoked')],
-  }))
-  if (row.purpose === 'agent') await context.env.ENDPOINT_CHANNEL.getByName(uid.slice(0, 1)).end(uid, serial, 'revoked')
+  try {
+    await changeEndpoint(context, uid, (endpoint) => (row.state === 'revoked' ? 'tell-again' : {
+      set: { certificates: JSON.stringify(without(endpoint, [serial], context.now())) }, tables: ['sysinfo'], also: (guard) => [setState(context, guard, [serial], 'revoked')],
+    }))
+  } finally {
+    // Whether or not every gateway has acknowledged; an agent whose certificate stands after all opens its channel anew.
+    if (row.purpose === 'agent') await context.env.ENDPOINT_CHANNEL.getByName(uid.slice(0, 1)).end(uid, serial, 'revoked')
+  }
 }
 
 /** Every certificate of an endpoint, for deregistration. */

@@ -1,20 +1,42 @@
 // Deregistration: one commit ends management, frees the seat and revokes every certificate; the agent is told by a signed document.
+import { eq } from 'drizzle-orm'
+import { Fault } from '../../protocol/faults.ts'
 import type { TagState } from '../../protocol/rules.ts'
+import { endpoints } from '../../schema/endpoint.ts'
 import { dropTags } from '../../schema/queries/guarded.ts'
 import type { Context } from '../context.ts'
 import { signFor } from './authority.ts'
 import { revokeAll } from './certificates.ts'
 import { changeEndpoint } from './change-endpoint.ts'
 
-/** Idempotent: a deregistered endpoint stays as it is, with the document that it was deregistered by. */
+/**
+ * Idempotent: a deregistered endpoint stays as it is, with the document that it was deregistered by. Without the CA's key it is cut off all
+ * the same; the document follows when it is asked for again with the key.
+ */
 export async function deregister(context: Context, uid: string, reason: string): Promise<void> {
-  const document = await signFor(context, 'deregistration', uid, { reason })
-  const { deregistration } = await changeEndpoint(context, uid, (endpoint) => (endpoint.registered ? {
-    set: { registered: false, online: false, deregisteredAt: context.now(), deregistration: document, certificates: '[]', tags: '[]', verdicts: '{}', nextDue: null },
-    tables: ['sysinfo', 'uid_tags', 'tags'],
-    also: (guard) => [revokeAll(context, guard), dropTags(context.db, guard, (JSON.parse(endpoint.tags) as TagState[]).map(({ tagUid }) => tagUid))],
-  } : 'tell-again'))
-  const channel = context.env.ENDPOINT_CHANNEL.getByName(uid.slice(0, 1))
-  await channel.push(uid, { type: 'document', kind: 'deregistration', document: deregistration ?? document })
+  const { db } = context
+  const document = await signFor(context, 'deregistration', uid, { reason }).catch((cause: unknown) => {
+    if (cause instanceof Fault && cause.code === 'ca_locked') return null
+    throw cause
+  })
+  try {
+    await changeEndpoint(context, uid, (endpoint) => {
+      if (!endpoint.registered) return endpoint.deregistration === null && document !== null ? { set: { deregistration: document }, tables: ['sysinfo'] } : 'tell-again'
+      return {
+        set: { registered: false, online: false, deregisteredAt: context.now(), deregistration: document, certificates: '[]', tags: '[]', verdicts: '{}', nextDue: null },
+        tables: ['sysinfo', 'uid_tags', 'tags'],
+        also: (guard) => [revokeAll(context, guard), dropTags(db, guard, (JSON.parse(endpoint.tags) as TagState[]).map(({ tagUid }) => tagUid))],
+      }
+    })
+  } finally {
+    // Whether or not every gateway has acknowledged: what is written is what the agent is told.
+    const [row] = await db.select({ registered: endpoints.registered, deregistration: endpoints.deregistration }).from(endpoints).where(eq(endpoints.uid, uid))
+    if (row?.registered === false) await letGo(context, uid, row.deregistration)
+  }
+}
+
+async function letGo({ env }: Context, uid: string, document: string | null): Promise<void> {
+  const channel = env.ENDPOINT_CHANNEL.getByName(uid.slice(0, 1))
+  if (document !== null) await channel.push(uid, { type: 'document', kind: 'deregistration', document })
   await channel.end(uid, null, 'deregistered')
 }

@@ -1,37 +1,20 @@
 // The standing documents of an endpoint: profile, rules, licence, authorities. Each says its version; newer ones are fetched or pushed.
-import { inArray, sql } from 'drizzle-orm'
-import type { BatchItem } from 'drizzle-orm/batch'
 import { licenceStateOf } from '../../domain/licensing/seat.ts'
 import { resolvePolicy } from '../../domain/policy/resolve.ts'
 import { agentRulesFor } from '../../domain/tagging/agent-rules.ts'
 import { osType } from '../../protocol/facts.ts'
 import type { DocumentVersions } from '../../protocol/documents.ts'
 import { profileSettings, type AssignedProfile, type EndpointPolicy } from '../../protocol/profile.ts'
-import { rulesState } from '../../schema/change-log.ts'
 import type { EndpointRow } from '../../schema/endpoint.ts'
 import { endpointPolicies, licences, profiles } from '../../schema/rules.ts'
 import type { Context } from '../context.ts'
 import { authorityRows, signFor } from './authority.ts'
 import { rulesOf } from './rules.ts'
-
-/** Rows of `rules_state`: what changed last, and when, by kind. */
-export const states = { rules: 1, configuration: 2, authorities: 3 } as const
-export const selectStates = ({ db }: Pick<Context, 'db'>) => db.select().from(rulesState).where(inArray(rulesState.id, Object.values(states)))
-type StateRow = typeof rulesState.$inferSelect
-const changedAt = (rows: readonly StateRow[], id: number) => rows.find((row) => row.id === id)?.changedAt ?? 1
+import { changedAt, selectStates, states, type StateRow } from './states.ts'
 
 /** The oldest instants that still are the newest: an agent holding a document signed at or after them is up to date. */
 export const versionsOf = (rows: readonly StateRow[]): DocumentVersions =>
-  ({ profile: changedAt(rows, states.configuration), licence: changedAt(rows, states.configuration), rules: changedAt(rows, states.rules), authorities: changedAt(rows, states.authorities) })
-export const rulesRevisionOf = (rows: readonly StateRow[]): number => rows.find((row) => row.id === states.rules)?.revision ?? 0
-
-/** Bumps one of the states; in the same batch as the change itself. */
-export const bumpState = ({ db }: Pick<Context, 'db'>, id: number, now: number): BatchItem<'sqlite'> =>
-  db.insert(rulesState).values({ id, revision: 1, changedAt: now }).onConflictDoUpdate({ target: rulesState.id, set: { revision: rulesStateNext, changedAt: maxChangedAt(now) } })
-
-const rulesStateNext = sql`revision + 1`
-// A clock that went back must not make a change look older than what agents hold.
-const maxChangedAt = (now: number) => sql`max(changed_at + 1, ${now})`
+  ({ profile: changedAt(rows, states.configuration), licence: changedAt(rows, states.configuration), rules: changedAt(rows, states.questions), authorities: changedAt(rows, states.authorities) })
 
 /** Signs the documents that are newer than what the agent holds. */
 export async function standingDocuments(context: Context, endpoint: EndpointRow, have: DocumentVersions): Promise<string[]> {
@@ -48,9 +31,8 @@ export async function standingDocuments(context: Context, endpoint: EndpointRow,
   }
   if (versions.rules > have.rules) {
     const os = osType.safeParse(endpoint.os)
-    const revision = rulesRevisionOf(stateRows)
-    const { ruleSets } = await rulesOf(context, revision)
-    documents.push(signFor(context, 'rules', endpoint.uid, agentRulesFor(os.success ? os.data : 'linux', ruleSets, revision), { version: version('rules') }))
+    const { rules, ruleSets } = await rulesOf(context, stateRows)
+    documents.push(signFor(context, 'rules', endpoint.uid, agentRulesFor(os.success ? os.data : 'linux', ruleSets, rules.revision), { version: version('rules') }))
   }
   if (versions.licence > have.licence) {
     const [licence] = licenceRows

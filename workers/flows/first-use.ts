@@ -3,7 +3,7 @@ import { profileSettings } from '../../protocol/profile.ts'
 import { endpointPolicies, licences, profiles } from '../../schema/rules.ts'
 import type { Context } from '../context.ts'
 import { signFor } from './authority.ts'
-import { bumpState, states } from './documents.ts'
+import { bumpState, states } from './states.ts'
 
 // Fixed ids: two first requests at once make one of each.
 const DEFAULT_PROFILE = '00000000-0000-4000-8000-000000000001'

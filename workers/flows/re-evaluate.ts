@@ -1,48 +1,169 @@
-// One page of re-evaluation: endpoints whose rules' revision is behind or whose verdict is due, each through the one guarded commit.
-import { and, asc, eq, isNotNull, lte, ne, or } from 'drizzle-orm'
-import { evaluateEndpoint } from '../../domain/tagging/evaluate.ts'
-import type { TagState } from '../../protocol/rules.ts'
+// One step of re-evaluation: a page of endpoints that are behind the rules, or whose verdict falls due by time. Reports go on meanwhile: each is guarded by its endpoint's version.
+import { lte, sql } from 'drizzle-orm'
+import type { SectionName } from '../../protocol/facts.ts'
 import { rulesState } from '../../schema/change-log.ts'
-import { endpoints, type EndpointRow } from '../../schema/endpoint.ts'
-import { dropTags, putTags } from '../../schema/queries/guarded.ts'
-import { gatewaysConcerned } from '../../schema/queries/interest.ts'
-import { makeContext, type Context } from '../context.ts'
-import { readConfig, type Env } from '../env.ts'
-import { RULES_STATE } from './change-endpoint.ts'
-import { commitEndpoint } from './commit-endpoint.ts'
-import { readFacts, selectSections } from './facts.ts'
-import { rulesOf } from './rules.ts'
+import { countBehind, due, markOf, nextBehind, nextDue, type Touched } from '../../schema/queries/behind.ts'
+import { ruleChanges } from '../../schema/rules.ts'
+import { logEvent, type Context } from '../context.ts'
+import { announceToGateways } from './announce.ts'
+import { beginRound, isFor, pass, turn, withinRound, type Round } from './round.ts'
+import { rulesOf, touchedSince, type HeldRules } from './rules.ts'
+import { settle, type Settled } from './settle.ts'
+import { changedAt, evaluatedThrough, rulesRevisionOf, selectStates, states, type StateRow } from './states.ts'
 
-// Each endpoint takes three queries of the forty that an invocation may make.
-const PAGE = 10
+/** Endpoints in one page: with nine sections each, below 5,000 rows. */
+const PAGE = 500
+/** Sections of one page, deflated. */
+const MAX_PAGE_BYTES = 4_000_000
+/** Pages in which no endpoint is concerned that one step passes. */
+const MAX_EMPTY_PAGES = 6
+/** More edited rule sets than this are not looked for in each row: every endpoint is read. */
+const MAX_TOUCHED = 16
+/** An endpoint that could not be settled is tried again this much later. */
+const ASIDE_MS = 300_000
+const MIN_PAUSE_MS = 20
 
-/** @returns when to go on (ms), or null: nothing is due. */
-export async function reEvaluateSome(env: Env, now: number): Promise<number | null> {
-  const context = makeContext(env, readConfig(env), new Request('https://object/'), { waitUntil: () => undefined })
+/** What is remembered from step to step. */
+export interface Standing {
+  readonly round: Round | null
+  /** UID → when an endpoint that could not be settled is tried again (ms). */
+  readonly aside: Readonly<Record<string, number>>
+  /** Endpoints in the next page: fewer after one that failed, so that whichever is to blame is found. */
+  readonly page: number
+  /** Gateways did not acknowledge: they must be told again. */
+  readonly owed: boolean
+  /** Takes turns, so that neither edits nor time keep the other waiting. */
+  readonly dueFirst: boolean
+}
+export const atRest: Standing = { round: null, aside: {}, page: PAGE, owed: false, dueFirst: true }
+export interface Step {
+  readonly standing: Standing
+  /** When to go on (ms); null: nothing is due. */
+  readonly next: number | null
+  /** Endpoints written, and verdicts worked out. */
+  readonly written: number
+  readonly evaluated: number
+}
+interface Page { readonly uids: readonly string[]; readonly sections: readonly SectionName[] | null }
+
+/** @param now ms, when the step begins */
+export async function reEvaluate(context: Context, before: Standing, now: number): Promise<Step> {
   const { db } = context
-  const [state] = await db.select().from(rulesState).where(eq(rulesState.id, RULES_STATE))
-  const revision = state?.revision ?? 0
-  const behind = and(eq(endpoints.registered, true), or(ne(endpoints.rulesRevision, revision), and(isNotNull(endpoints.nextDue), lte(endpoints.nextDue, now))))
-  const page = await db.select().from(endpoints).where(behind).limit(PAGE)
-  for (const endpoint of page) await reEvaluate(context, endpoint, revision)
-  if (page.length === PAGE) return now
-  const [next] = await db.select({ at: endpoints.nextDue }).from(endpoints).where(and(isNotNull(endpoints.nextDue), eq(endpoints.registered, true))).orderBy(asc(endpoints.nextDue)).limit(1)
-  return next?.at ?? null
+  const head = before.round?.finished === false ? before.round.head : null
+  const [rows, marks] = await db.batch([selectStates(context), markOf(db, head?.revision ?? 0)])
+  let standing: Standing = { ...before, aside: Object.fromEntries(Object.entries(before.aside).filter(([, until]) => until > now)) }
+  if (head !== null && marks[0]?.mark !== head.mark) standing = { ...standing, round: null }
+  if (standing.owed) standing = { ...standing, owed: !await tellAgain(context) }
+  const held = await rulesOf(context, rows)
+  const through = evaluatedThrough(rows)
+  // Read after `rows`, the rules may be newer: then the next step begins a round for them.
+  const behind = through < rulesRevisionOf(rows) && held.rules.revision === rulesRevisionOf(rows)
+
+  for (const kind of standing.dueFirst ? ['due', 'behind'] as const : ['behind', 'due'] as const) {
+    if (kind === 'behind' && !behind) continue
+    const found = kind === 'due' ? { standing, page: await duePage(context, standing, now), passed: null } : await behindPage(context, standing, rows, held, now)
+    standing = { ...found.standing, dueFirst: kind === 'behind' }
+    if (found.page === null) continue
+    const { uids, sections } = found.page
+    const settled = await settle(context, uids, held, sections, through).catch((cause: unknown): null => {
+      logEvent('page-not-evaluated', { endpoints: uids.length, cause: cause instanceof Error ? cause.message : String(cause) })
+      return null
+    })
+    standing = after(standing, found.page, settled, found.passed, now)
+    return { standing, next: pauseAfter(now, context.now()), written: settled?.written ?? 0, evaluated: settled?.evaluated ?? 0 }
+  }
+  if (standing.owed || rulesRevisionOf(rows) !== held.rules.revision || (behind && standing.round?.finished !== true)) return { standing, next: pauseAfter(now, context.now()), written: 0, evaluated: 0 }
+  const [soonest] = await nextDue(db, Object.keys(standing.aside))
+  const waits = [...soonest?.at == null ? [] : [soonest.at], ...Object.values(standing.aside)]
+  return { standing, next: waits.length === 0 ? null : Math.min(...waits), written: 0, evaluated: 0 }
 }
 
-/** A conflict is no failure: whoever was first has evaluated with the newest facts, and what is still due comes up again. */
-async function reEvaluate(context: Context, endpoint: EndpointRow, revision: number): Promise<void> {
+/** As long as it took: half of the database's time is everybody else's. */
+const pauseAfter = (began: number, now: number): number => now + Math.max(MIN_PAUSE_MS, now - began)
+
+async function tellAgain(context: Context): Promise<boolean> {
+  try {
+    await announceToGateways(context)
+    return true
+  } catch (cause) {
+    logEvent('gateways-not-told', { cause: cause instanceof Error ? cause.message : String(cause) })
+    return false
+  }
+}
+
+/** A page that failed is tried again smaller; an endpoint that failed alone is set aside. */
+function after(standing: Standing, { uids }: Page, settled: Settled | null, passed: Round | null, now: number): Standing {
+  const failed = settled?.failed ?? (uids.length === 1 ? uids : [])
+  const aside = { ...standing.aside, ...Object.fromEntries(failed.map((uid) => [uid, now + ASIDE_MS])) }
+  if (settled === null && uids.length > 1) return { ...standing, page: Math.max(1, Math.floor(uids.length / 4)) }
+  const page = settled === null ? 1 : Math.min(PAGE, standing.page * 2)
+  const goesOn = passed !== null && (settled === null || settled.whole)
+  const round = passed === null ? standing.round : { ...(goesOn ? passed : standing.round ?? passed), unsettled: passed.unsettled || failed.length > 0, head: settled?.head ?? passed.head }
+  return { ...standing, aside, page, round, owed: standing.owed || settled?.told === false }
+}
+
+async function duePage({ db }: Context, { aside, page }: Standing, now: number): Promise<Page | null> {
+  const uids = fitting(await due(db, now, Object.keys(aside), page)).map(({ uid }) => uid)
+  return uids.length === 0 ? null : { uids, sections: null }
+}
+
+/** The next endpoints that an edit can concern; `passed` is where the round stands once they are settled. */
+async function behindPage(context: Context, standing: Standing, rows: readonly StateRow[], held: HeldRules, now: number): Promise<{ standing: Standing; page: Page | null; passed: Round | null }> {
   const { db } = context
-  const [concerned, sections] = await db.batch([gatewaysConcerned(db, endpoint.uid), selectSections(db, endpoint.uid)])
-  const { rules } = await rulesOf(context, revision)
-  const now = context.now()
-  const evaluation = evaluateEndpoint({ rules, facts: readFacts(sections), changed: 'all', previous: {}, now })
-  const before = JSON.parse(endpoint.tags) as TagState[]
-  const put = evaluation.tags.filter((tag) => !before.some((old) => old.tagUid === tag.tagUid && old.state === tag.state && old.validUntil === tag.validUntil))
-  const gone = before.filter((old) => !evaluation.tags.some(({ tagUid }) => tagUid === old.tagUid)).map(({ tagUid }) => tagUid)
-  await commitEndpoint(context, {
-    endpoint, rulesRevision: revision, concerned, tables: put.length + gone.length > 0 ? ['uid_tags', 'tags'] : [],
-    set: { rulesRevision: revision, verdicts: JSON.stringify(evaluation.verdicts), tags: JSON.stringify(evaluation.tags), nextDue: evaluation.nextDue },
-    also: (guard) => [...(put.length === 0 ? [] : [putTags(db, guard, put, now)]), ...(gone.length === 0 ? [] : [dropTags(db, guard, gone)])],
-  })
+  const revision = rulesRevisionOf(rows)
+  const touched = touchedSince(held, evaluatedThrough(rows))
+  const filter = filterOf(held, touched)
+  const sections = sectionsRead(held, touched)
+  let { round } = standing
+  if (round === null || !isFor(round, rows)) round = beginRound(round, rows, (await countBehind(db, revision))[0]?.count ?? 0, now)
+  else if (round.finished) {
+    // Not everywhere settled: once more when those that were set aside may be tried again.
+    if (Object.keys(standing.aside).length > 0) return { standing, page: null, passed: null }
+    round = beginRound(null, rows, round.total, now)
+  }
+  for (let empty = 0; empty < MAX_EMPTY_PAGES; empty++) {
+    const next = withinRound(round, await nextBehind(db, revision, round.at, filter, sections, standing.page))
+    const last = next.at(-1)
+    if (last === undefined) {
+      round = turn(round)
+      if (!round.finished) continue
+      if (!round.unsettled) await finish(context, rows)
+      break
+    }
+    const concerned = next.filter(({ uid, concerned: can }) => can === 1 && standing.aside[uid] === undefined)
+    if (next.some(({ uid }) => standing.aside[uid] !== undefined)) round = { ...round, unsettled: true }
+    const chosen = fitting(concerned)
+    const until = chosen.length === concerned.length ? last.uid : chosen.at(-1)?.uid ?? last.uid
+    const passed = pass(round, until, next.filter(({ uid }) => uid <= until).length)
+    if (chosen.length > 0) return { standing: { ...standing, round }, page: { uids: chosen.map(({ uid }) => uid), sections }, passed }
+    round = passed
+  }
+  return { standing: { ...standing, round }, page: null, passed: null }
+}
+
+/** At least one, and no more than their sections let be held at once. */
+function fitting<T extends { readonly bytes: number }>(rows: readonly T[]): T[] {
+  let bytes = 0
+  return rows.filter((row, index) => (bytes += row.bytes) <= MAX_PAGE_BYTES || index === 0)
+}
+
+function filterOf({ changes }: HeldRules, touched: ReadonlySet<string> | 'all'): Touched | null {
+  if (touched === 'all' || touched.size > MAX_TOUCHED) return null
+  return { ruleSets: [...touched], systems: [...new Set(changes.filter(({ ruleSetId }) => touched.has(ruleSetId)).flatMap(({ systems }) => systems.split(',').filter(Boolean)))] }
+}
+
+/** Sections that the touched rule sets read, and `os`, by which the rules are chosen. */
+function sectionsRead({ rules }: HeldRules, touched: ReadonlySet<string> | 'all'): SectionName[] {
+  const sets = Object.values(rules.byOs).flat().filter(({ ruleSet }) => touched === 'all' || touched.has(ruleSet.id))
+  return [...new Set<SectionName>(['os', ...sets.flatMap((set) => [...set.sections])])]
+}
+
+/** Every endpoint is worked out with these rules; what edits touched need not be remembered. Not so when they were edited meanwhile. */
+async function finish({ db, now }: Context, rows: readonly StateRow[]): Promise<void> {
+  const stillSo = sql`EXISTS (SELECT 1 FROM rules_state WHERE id = ${states.rules} AND revision = ${rulesRevisionOf(rows)} AND changed_at = ${changedAt(rows, states.rules)})`
+  await db.batch([
+    db.insert(rulesState).select(sql`SELECT ${states.evaluated}, ${rulesRevisionOf(rows)}, ${now()} WHERE ${stillSo}`)
+      .onConflictDoUpdate({ target: rulesState.id, set: { revision: sql`excluded.revision`, changedAt: sql`excluded.changed_at` } }),
+    db.delete(ruleChanges).where(lte(ruleChanges.revision, sql`COALESCE((SELECT revision FROM rules_state WHERE id = ${states.evaluated}), 0)`)),
+  ])
 }

@@ -1,16 +1,59 @@
-// The rules as they are now, compiled once per revision and isolate.
+// The rules as they are now, compiled once per state and isolate; and which of them an endpoint owes that was worked out with older ones.
+import { asc } from 'drizzle-orm'
 import { compileRules, type CompiledRules } from '../../domain/tagging/compile.ts'
-import type { RuleSet } from '../../protocol/rules.ts'
-import { ruleSets } from '../../schema/rules.ts'
-import type { Context } from '../context.ts'
+import { osType } from '../../protocol/facts.ts'
+import { ruleSet as ruleSetShape, type RuleSet } from '../../protocol/rules.ts'
+import { ruleChanges, ruleSets } from '../../schema/rules.ts'
+import { logEvent, type Context } from '../context.ts'
+import { changedAt, rulesRevisionOf, selectStates, states, type StateRow } from './states.ts'
 
-let held: { readonly rules: CompiledRules; readonly ruleSets: readonly RuleSet[] } | null = null
+export interface HeldRules {
+  readonly rules: CompiledRules
+  readonly ruleSets: readonly RuleSet[]
+  /** Edits that some endpoint may still owe, oldest first. */
+  readonly changes: readonly (typeof ruleChanges.$inferSelect)[]
+}
+let held: (HeldRules & { readonly key: string }) | null = null
+/** Instants beside the revision: a database that was restored counts the same revisions again, for other rules. */
+const keyOf = (rows: readonly StateRow[]): string => [rulesRevisionOf(rows), changedAt(rows, states.rules), changedAt(rows, states.wording)].join('/')
 
-/** The rules of a revision; read from D1 only when this isolate holds another one. */
-export async function rulesOf(context: Context, revision: number): Promise<{ readonly rules: CompiledRules; readonly ruleSets: readonly RuleSet[] }> {
-  if (held?.rules.revision === revision && revision > 0) return held
-  const rows = await context.db.select().from(ruleSets)
-  const read = rows.map(({ body }) => JSON.parse(body) as RuleSet)
-  held = { rules: compileRules(read, revision), ruleSets: read }
+/**
+ * The rules; read from D1 only when this isolate holds those of another state.
+ * They may be newer than `known`: what is computed with them is then refused by its guard.
+ */
+export async function rulesOf(context: Pick<Context, 'db'>, known: readonly StateRow[]): Promise<HeldRules> {
+  if (held !== null && held.key === keyOf(known) && held.rules.revision > 0) return held
+  const { db } = context
+  const [rows, stored, changes] = await db.batch([selectStates(context), db.select().from(ruleSets), db.select().from(ruleChanges).orderBy(asc(ruleChanges.revision))])
+  const read = stored.map(readRuleSet)
+  held = { key: keyOf(rows), rules: compileRules(read, rulesRevisionOf(rows)), ruleSets: read, changes }
+  const broken = new Map(Object.values(held.rules.byOs).flat().flatMap(({ ruleSet, broken: why }) => (why === null ? [] : [[ruleSet.id, why] as const])))
+  for (const [ruleSet, why] of broken) logEvent('rule-set-unreadable', { ruleSet, why })
   return held
+}
+
+/** Ids of the rule sets that were edited after a revision; `all` when nobody knows any more. */
+export function touchedSince({ rules, changes }: HeldRules, since: number): ReadonlySet<string> | 'all' {
+  const after = changes.filter(({ revision }) => revision > since)
+  return after.length === rules.revision - since ? new Set(after.map(({ ruleSetId }) => ruleSetId)) : 'all'
+}
+
+/** A rule set as stored. What can't be read stands for every system with a condition that nobody knows: its tag is unknown, and it can be seen and replaced. */
+export function readRuleSet({ id, tagUid, body }: Pick<typeof ruleSets.$inferSelect, 'id' | 'tagUid' | 'body'>): RuleSet {
+  const stored = parseJson(body)
+  const read = ruleSetShape.safeParse({ ...typeof stored === 'object' ? stored : null, id, tagUid })
+  if (read.success) return read.data
+  const unreadable = { conditions: [{ type: 'unreadable', negate: false }] }
+  return {
+    id, tagUid, name: 'unreadable', enabled: true, tag: 'unreadable', message: '', comment: 'What is stored of this rule set can not be read. Replace it or remove it.',
+    rules: Object.fromEntries(osType.options.map((os) => [os, unreadable])),
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null // damaged: the caller says so
+  }
 }

@@ -4,10 +4,11 @@ import type { z } from 'zod'
 import { DEFAULT_MAX_BODY_BYTES, type Operation, type Parsed, type ReplyInput } from '../../protocol/operation.ts'
 import { Fault } from '../../protocol/faults.ts'
 import { logEvent, type Context, type KnownCaller } from '../context.ts'
+import type { EndpointRow } from '../../schema/endpoint.ts'
 import { firstUseOfCertificate } from '../flows/certificates.ts'
 import { admitEndpoint, admitGateway, endpointAdmission, gatewayAdmission } from './admit.ts'
 import { authenticate, type Claim } from './authenticate.ts'
-import { parseJsonBody, readBytes } from './read-body.ts'
+import { parseJsonBody, readBytes, refuseLarge } from './read-body.ts'
 
 /** Who a handler of that operation is called by; `nobody` may be a bare key that proved itself. */
 type CallerOf<Op extends Operation> = Op['caller'] extends 'nobody' ? KnownCaller : Extract<KnownCaller, { kind: Op['caller'] }>
@@ -25,8 +26,9 @@ export function handle<Op extends Operation>(operation: Op, handling: Handling<O
   return {
     operation,
     async answer(context, pathParams) {
-      const bytes = await readBytes(context.request, operation.body === undefined ? 0 : operation.maxBodyBytes ?? DEFAULT_MAX_BODY_BYTES)
-      const claim = await authenticate(operation, context, bytes)
+      const maxBytes = operation.body === undefined ? 0 : operation.maxBodyBytes ?? DEFAULT_MAX_BODY_BYTES
+      refuseLarge(context.request, maxBytes)
+      const { claim, body: bytes } = await authenticate(operation, context, () => readBytes(context.request, maxBytes))
       const input = {
         params: parse(operation.params, pathParams, '/params'),
         query: parse(operation.query, Object.fromEntries(new URL(context.request.url).searchParams), '/query'),
@@ -52,9 +54,13 @@ async function admit(operation: Operation, context: Context, claim: Claim, load:
   }
   const [rows, ...loaded] = await context.db.batch([endpointAdmission(context.db, operation, signed), ...load(signed.commonName)])
   const { endpoint, fresh } = admitEndpoint(rows, signed)
+  const callerOf = (row: EndpointRow): KnownCaller => ({ kind: 'endpoint', uid: signed.commonName, signed, endpoint: row })
   // One that ended before it was ever used is not used now: it only asks for another (renewal).
-  const admitted = fresh && (signed.certificate?.notAfter ?? 0) > context.now() ? await firstUseOfCertificate(context, endpoint.uid, signed.serial) : endpoint
-  return { caller: { kind: 'endpoint', uid: signed.commonName, signed, endpoint: admitted }, loaded }
+  if (!fresh || (signed.certificate?.notAfter ?? 0) <= context.now()) return { caller: callerOf(endpoint), loaded }
+  await firstUseOfCertificate(context, endpoint.uid, signed.serial)
+  // The endpoint has another version now, and what was loaded with the one before may be older than it.
+  const [again, ...anew] = await context.db.batch([endpointAdmission(context.db, operation, signed), ...load(signed.commonName)])
+  return { caller: callerOf(admitEndpoint(again, signed).endpoint), loaded: anew }
 }
 
 function parse(schema: z.ZodType | undefined, value: unknown, at: string): unknown {
@@ -71,5 +77,5 @@ function render(operation: Operation, reply: unknown): Response {
   // A reply that breaks the contract is a fault of ours, not of the caller: it is told in the log and goes out.
   const checked = operation.reply.safeParse(reply)
   if (!checked.success) logEvent('reply-breaks-contract', { operation: operation.id, issues: checked.error.issues.slice(0, 5).map(({ path, message }) => `${path.join('/')}: ${message}`) })
-  return Response.json(checked.success ? checked.data : reply, { headers: { 'cache-control': 'no-store' } })
+  return Response.json(checked.success ? checked.data : reply, { headers: { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' } })
 }

@@ -4,9 +4,12 @@ import type { Bytes } from '../../identity/encoding.ts'
 
 const MAX_DEPTH = 32
 
+/** Refuses a body that says itself that it is too large. */
+export function refuseLarge(request: Request, maxBytes: number): void {
+  if (Number(request.headers.get('content-length') ?? 0) > maxBytes) throw tooLarge(maxBytes)
+}
 /** The bytes of the body, `too_large` beyond the limit. */
 export async function readBytes(request: Request, maxBytes: number): Promise<Bytes> {
-  if (Number(request.headers.get('content-length') ?? 0) > maxBytes) throw tooLarge(maxBytes)
   const chunks: Uint8Array[] = []
   let total = 0
   for await (const chunk of request.body ?? []) {

@@ -20,12 +20,14 @@ export function renderFault(thrown: unknown, operation: Pick<Operation, 'id' | '
   const fault = asFault(thrown)
   if (fault.status >= 500) logEvent('fault', { operation: operation?.id ?? null, code: fault.code, message: fault.message, cause: describe(fault.cause) })
   const problem = problemOf(fault)
-  const headers: Record<string, string> = { 'cache-control': 'no-store' }
+  const headers: Record<string, string> = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' }
   if (fault.extras.retryAfterSeconds !== undefined) headers['retry-after'] = String(fault.extras.retryAfterSeconds)
   if (operation?.surface === 'fabric') {
-    return Response.json({ result: { retval: retvals[fault.code] ?? -1, message: fault.message }, data: null, problem }, { status: fault.status, headers })
+    return Response.json({ result: { retval: retvals[fault.code] ?? -1, message: fault.message }, data: {}, problem }, { status: fault.status, headers })
   }
   return Response.json(problem, { status: fault.status, headers: { ...headers, 'content-type': 'application/problem+json' } })
 }
 
-const describe = (cause: unknown): string | null => (cause instanceof Error ? `${cause.name}: ${cause.message}${cause.cause === undefined ? '' : ` (${describe(cause.cause) ?? ''})`}` : typeof cause === 'string' ? cause : null)
+/** What a query was given is not told: it holds what people entered, and hashes of secrets. */
+const withoutValues = (message: string): string => message.split('\nparams:')[0] ?? ''
+const describe = (cause: unknown): string | null => (cause instanceof Error ? `${cause.name}: ${withoutValues(cause.message)}${cause.cause === undefined ? '' : ` (${describe(cause.cause) ?? ''})`}` : typeof cause === 'string' ? cause : null)

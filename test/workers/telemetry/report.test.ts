@@ -11,10 +11,10 @@ import { drizzle } from 'drizzle-orm/d1'
 import { eq } from 'drizzle-orm'
 import { endpoints } from '../../../schema/endpoint.ts'
 import { packSection } from '../../../workers/flows/facts.ts'
-import { reEvaluateSome } from '../../../workers/flows/re-evaluate.ts'
 import { insertSection } from '../../../schema/queries/guarded.ts'
 import { admin, enrolled, linux, ORIGIN, report, reportBody, signatureOf, type Endpoint } from '../ems.ts'
 import { meter } from '../meter.ts'
+import { reEvaluated } from '../standing.ts'
 
 const real = env as unknown as Env
 const { DB } = real
@@ -177,10 +177,10 @@ describe('an edit of the rules', () => {
     const endpoint = await enrolled()
     await report(endpoint, 1, { os: linux() })
     const { json } = await admin('POST', '/rule-sets', { name: 'modern', tag: 'modern', rules: { linux: { conditions: [{ type: 'os-version', comparator: '>=', version: '12' }] } } })
-    while (await reEvaluateSome(real, Date.now()) !== null) { /* each page brings the next */ }
+    await reEvaluated()
     expect(await tagsOf(endpoint)).toContain('present')
     await admin('DELETE', `/rule-sets/${String(json.id)}`)
-    while (await reEvaluateSome(real, Date.now()) !== null) { /* each page brings the next */ }
+    await reEvaluated()
     expect(await tagsOf(endpoint)).toEqual([])
   })
 })

@@ -1,0 +1,61 @@
+// The guarded write of what was computed for many endpoints: set-based, each endpoint by its own version and all by the rules' revision.
+// As in guarded.ts: an endpoint whose version has moved on gets none of it, and the statement that advances the version is the last.
+import { and, desc, eq, or, sql, type SQL } from 'drizzle-orm'
+import type { DrizzleD1Database } from 'drizzle-orm/d1'
+import { changeLog } from '../change-log.ts'
+import { endpoints, endpointSections, endpointTags, type EndpointRow } from '../endpoint.ts'
+import { gateways } from '../gateway.ts'
+
+/** One endpoint as computed. The whole is bound as JSON, so keep the sum of all below a megabyte. */
+export interface ComputedEndpoint {
+  readonly uid: string
+  readonly version: number
+  readonly set: Pick<EndpointRow, 'verdicts' | 'tags' | 'nextDue'>
+  /** The row of the log; null: gateways need not hear of it. */
+  readonly log: { readonly mark: string; readonly tables: string; readonly entry: string } | null
+  readonly put: readonly { readonly tagUid: string; readonly state: string; readonly validUntil: number | null }[]
+  readonly gone: readonly string[]
+  /** Sections that can't be read any more. */
+  readonly damaged: readonly string[]
+}
+
+const rulesAre = (revision: number): SQL => sql`COALESCE((SELECT revision FROM rules_state WHERE id = 1), 0) = ${revision}`
+const json = (rows: readonly unknown[]): SQL => sql`json_each(${JSON.stringify(rows)})`
+/** Rows `j` of [uid, version, …] whose endpoint `e` is still as it was. */
+const stillSo = (rows: readonly unknown[], revision: number): SQL =>
+  sql`${json(rows)} j JOIN endpoints e ON e.uid = json_extract(j.value, '$[0]') AND e.version = json_extract(j.value, '$[1]') WHERE ${rulesAre(revision)}`
+
+export const insertLogs = (db: DrizzleD1Database, computed: readonly ComputedEndpoint[], revision: number, at: number) => db.insert(changeLog)
+  .select(sql`SELECT NULL, json_extract(j.value, '$[2]'), ${at}, e.uid, json_extract(j.value, '$[3]'), json_extract(j.value, '$[4]')
+    FROM ${stillSo(computed.flatMap(({ uid, version, log }) => (log === null ? [] : [[uid, version, log.mark, log.tables, log.entry]])), revision)} ORDER BY j.key`)
+
+export const putManyTags = (db: DrizzleD1Database, computed: readonly ComputedEndpoint[], revision: number, at: number) => db.insert(endpointTags)
+  .select(sql`SELECT json_extract(j.value, '$[2]'), e.uid, json_extract(j.value, '$[3]'), json_extract(j.value, '$[4]'), ${at}
+    FROM ${stillSo(computed.flatMap(({ uid, version, put }) => put.map(({ tagUid, state, validUntil }) => [uid, version, tagUid, state, validUntil])), revision)}`)
+  .onConflictDoUpdate({ target: [endpointTags.tagUid, endpointTags.uid], set: { state: sql`excluded.state`, validUntil: sql`excluded.valid_until`, since: sql`excluded.since` } })
+
+export const dropManyTags = (db: DrizzleD1Database, computed: readonly ComputedEndpoint[], revision: number) => db.delete(endpointTags)
+  .where(sql`(${endpointTags.tagUid}, ${endpointTags.uid}) IN (SELECT json_extract(j.value, '$[2]'), e.uid FROM ${stillSo(computed.flatMap(({ uid, version, gone }) => gone.map((tagUid) => [uid, version, tagUid])), revision)})`)
+
+export const dropManySections = (db: DrizzleD1Database, computed: readonly ComputedEndpoint[], revision: number) => db.delete(endpointSections)
+  .where(sql`(${endpointSections.uid}, ${endpointSections.section}) IN (SELECT e.uid, json_extract(j.value, '$[2]') FROM ${stillSo(computed.flatMap(({ uid, version, damaged }) => damaged.map((section) => [uid, version, section])), revision)})`)
+
+/** The last statement: as many rows as it changed were written; of the others nothing was. */
+export const advanceMany = (db: DrizzleD1Database, computed: readonly ComputedEndpoint[], revision: number) => db.update(endpoints)
+  .set({ verdicts: sql`n.verdicts`, tags: sql`n.tags`, nextDue: sql`n.next_due`, rulesRevision: revision, version: sql`n.version + 1` })
+  .from(sql`(SELECT json_extract(value, '$[0]') AS uid, json_extract(value, '$[1]') AS version, json_extract(value, '$[2]') AS verdicts, json_extract(value, '$[3]') AS tags, json_extract(value, '$[4]') AS next_due
+    FROM ${json(computed.map(({ uid, version, set }) => [uid, version, set.verdicts, set.tags, set.nextDue]))}) n`)
+  .where(sql`${endpoints.uid} = n.uid AND ${endpoints.version} = n.version AND ${rulesAre(revision)}`)
+
+/** Gateways that any of these endpoints concerns (see interest.ts), in one question. */
+export const concernedByAny = (db: DrizzleD1Database, uids: readonly string[]) => {
+  const subscribed = (serial: SQL) => sql`EXISTS (SELECT 1 FROM ${json(uids)} u JOIN gateway_subscriptions s ON s.uid = u.value AND s.serial = ${serial})`
+  return db.select({ serial: gateways.serial, shareTagTypes: gateways.shareTagTypes }).from(gateways).where(and(eq(gateways.state, 'authorised'), or(
+    eq(gateways.shareMode, 1),
+    sql`${gateways.shareMode} = 0 AND ${subscribed(sql`${gateways.serial}`)}`,
+    sql`${gateways.shareMode} = 2 AND EXISTS (SELECT 1 FROM json_each(${gateways.selectedSerials}) c WHERE ${subscribed(sql`c.value`)})`,
+  )))
+}
+
+/** The newest rows of the log, newest first. */
+export const newestLogs = (db: DrizzleD1Database, rows: number) => db.select().from(changeLog).orderBy(desc(changeLog.revision)).limit(rows)

@@ -1,0 +1,83 @@
+// The one way to change what was computed for many endpoints: guarded batches, each endpoint whole or not at all, then every gateway concerned is told once.
+import { entryOf } from '../../durable-objects/log-entry.ts'
+import type { EndpointRow } from '../../schema/endpoint.ts'
+import { advanceMany, concernedByAny, dropManySections, dropManyTags, insertLogs, newestLogs, putManyTags, type ComputedEndpoint } from '../../schema/queries/guarded-many.ts'
+import { TAIL_ROWS } from '../../schema/queries/log-tail.ts'
+import { logEvent, type Context } from '../context.ts'
+import { newMark } from './commit-endpoint.ts'
+import { pokeGateways } from './poke.ts'
+import type { WorkedOut } from './work-out.ts'
+
+/** Bytes bound in one statement, and batches in one call: seven queries each, of the forty that an invocation may make. */
+const MAX_BATCH_BYTES = 600_000
+export const MAX_BATCHES = 2
+/** More than this, and a poke carries the head of the log only: the objects read the rest themselves. */
+const MAX_TAIL_ROWS = 60
+
+type Row = Pick<EndpointRow, 'version' | 'verdicts'> & Parameters<typeof entryOf>[0]
+/** An endpoint's row and what was worked out from it, as one commit takes it. */
+export function computedOf(row: Row, worked: WorkedOut, damaged: readonly string[]): ComputedEndpoint {
+  const told = worked.put.length + worked.gone.length > 0
+  return {
+    uid: row.uid, version: row.version, set: worked.set, put: worked.put, gone: worked.gone, damaged,
+    log: told ? { mark: newMark(), tables: 'uid_tags,tags', entry: JSON.stringify(entryOf({ ...row, tags: worked.set.tags })) } : null,
+  }
+}
+const bytesOf = ({ set, log }: ComputedEndpoint): number => 200 + set.verdicts.length + set.tags.length + (log?.entry.length ?? 0)
+
+/** Cuts a list into what one batch takes. */
+export function batchesOf(computed: readonly ComputedEndpoint[]): ComputedEndpoint[][] {
+  const batches: ComputedEndpoint[][] = []
+  let bytes = Infinity
+  for (const each of computed) {
+    bytes += bytesOf(each)
+    if (bytes > MAX_BATCH_BYTES) {
+      batches.push([])
+      bytes = bytesOf(each)
+    }
+    batches.at(-1)?.push(each)
+  }
+  return batches
+}
+
+export interface CommittedMany {
+  /** Endpoints written; fewer than given when somebody else was first with some: those are as they were. */
+  readonly written: number
+  /** Everybody concerned has acknowledged. Otherwise the log stands, and they must be told again. */
+  readonly told: boolean
+  /** The newest row of the log afterwards. */
+  readonly head: { readonly revision: number; readonly mark: string } | null
+}
+
+/** @param revision of the rules that all was computed with */
+export async function commitMany(context: Context, computed: readonly ComputedEndpoint[], revision: number): Promise<CommittedMany> {
+  const { db, now } = context
+  const at = now()
+  let written = 0
+  let last: Awaited<ReturnType<typeof commitBatch>> | null = null
+  for (const batch of batchesOf(computed)) {
+    last = await commitBatch(context, batch, revision, at, computed)
+    written += last.written
+  }
+  const tail = last?.tail ?? await newestLogs(db, 1)
+  const [newest] = tail
+  const head = newest === undefined ? null : { revision: newest.revision, mark: newest.mark }
+  if (last === null || !computed.some(({ log }) => log !== null)) return { written, told: true, head }
+  try {
+    await pokeGateways(context, last.concerned, tail)
+    return { written, told: true, head }
+  } catch (cause) {
+    logEvent('gateways-not-told', { cause: cause instanceof Error ? cause.message : String(cause) })
+    return { written, told: false, head }
+  }
+}
+
+async function commitBatch({ db }: Context, batch: readonly ComputedEndpoint[], revision: number, at: number, all: readonly ComputedEndpoint[]) {
+  const logged = all.filter(({ log }) => log !== null)
+  const rows = logged.length + TAIL_ROWS
+  const [, , , , tail, concerned, advanced] = await db.batch([
+    insertLogs(db, batch, revision, at), putManyTags(db, batch, revision, at), dropManyTags(db, batch, revision), dropManySections(db, batch, revision),
+    newestLogs(db, rows > MAX_TAIL_ROWS ? 1 : rows), concernedByAny(db, logged.map(({ uid }) => uid)), advanceMany(db, batch, revision),
+  ])
+  return { tail, concerned, written: advanced.meta.changes }
+}
