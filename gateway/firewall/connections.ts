@@ -4,7 +4,7 @@ import type { ConnectionSight } from '../../domain/access/tagged-address.ts'
 import type { ProvedPeer } from '../proxy/peer.ts'
 import type { Timers } from '../proxy/timers.ts'
 
-interface Source { readonly address: string; readonly uid: string; readonly serial: string; open: number; until: number }
+interface Source { readonly address: string; readonly uid: string; readonly serial: string; open: number; until: number; cancelEnd: () => void }
 
 export interface Connections {
   /** A proved connection is open. @param address as the socket tells it @returns to be called once when it has closed */
@@ -40,7 +40,7 @@ export function createConnections({ timers, now, onChange }: { readonly timers: 
     if (known !== undefined) return known
     const own = byUid.get(uid) ?? new Set<Source>()
     if (own.size >= MAX_PER_DEVICE) return null
-    const source: Source = { address, uid, serial, open: 0, until: 0 }
+    const source: Source = { address, uid, serial, open: 0, until: 0, cancelEnd: () => {} }
     byUid.set(uid, own.add(source))
     byAddress.set(address, (byAddress.get(address) ?? new Map<string, Source>()).set(`${uid} ${serial}`, source))
     return source
@@ -51,6 +51,7 @@ export function createConnections({ timers, now, onChange }: { readonly timers: 
       const address = deviceAddress(from)
       const source = address === null ? null : find(address, uid, serial)
       if (source === null) return () => {}
+      source.cancelEnd()
       source.open++
       source.until = Infinity
       if (source.open === 1) onChange(source.address)
@@ -59,9 +60,7 @@ export function createConnections({ timers, now, onChange }: { readonly timers: 
         if (source.open > 0) return
         source.until = now() + LINGER_MS
         onChange(source.address)
-        timers.after(LINGER_MS, () => {
-          if (source.open === 0 && now() >= source.until) forget(source)
-        })
+        source.cancelEnd = timers.after(LINGER_MS, () => forget(source))
       }
     },
     sightsOf: (address) => [...byAddress.get(address)?.values() ?? []],

@@ -50,19 +50,25 @@ export function keepLooking({ commands, world, table, claims, sightMs, networks 
   const claimed = new Set<string>()
   let cancelGather: (() => void) | null = null
   let closed = false
+  let warned = false
 
+  const warnOnce = (reason: string) => {
+    if (!warned) log.warn({ event: 'neighbours-not-asked', reason }, 'Neighbours can not be asked whether they are still there: a device that is idle ages out.')
+    warned = true
+  }
   function ask(questions: readonly string[]): void {
     if (questions.length === 0) return
-    // An entry that went away meanwhile is refused by the kernel: that is an answer too, and the others are asked all the same.
-    commands.run('ip', ['-force', '-batch', '-'], `${questions.join('\n')}\n`)
-      .catch((cause: Error) => log.warn({ event: 'neighbours-not-asked', reason: cause.message }, 'Neighbours could not be asked whether they are still there; they age out.'))
+    commands.run('ip', ['-force', '-batch', '-'], `${questions.join('\n')}\n`).then(({ errors }) => {
+      // An entry that went away meanwhile is refused by the kernel: that is an answer too, and the others are asked all the same.
+      if (errors.includes('Operation not permitted')) warnOnce(errors.split('\n')[0] ?? errors)
+    }, (cause: Error) => warnOnce(cause.message))
   }
 
   /** A quarter of a sight's time passes before its neighbour is asked: an idle laptop stays, and one that left goes soon. */
   function askTheSilent(): void {
     const before = now() - sightMs / 4
     const silent = [...table.addresses()].flatMap((address) => table.entriesOf(address))
-      .filter(({ address, link, mac, seenAt }) => seenAt < before && linkName.test(link) && claims.claimantsOf(address).some(({ macs }) => macs.includes(mac)))
+      .filter(({ address, link, mac, seenAt }) => (seenAt < before || (seenAt > now() && seenAt !== Infinity)) && linkName.test(link) && claims.claimantsOf(address).some(({ macs }) => macs.includes(mac)))
       .sort((a, b) => a.seenAt - b.seenAt)
     ask(silent.slice(0, MAX_QUESTIONS).map(({ address, link }) => `neigh change ${address} dev ${link} nud probe`))
   }
@@ -77,7 +83,10 @@ export function keepLooking({ commands, world, table, claims, sightMs, networks 
 
   const leave = world.onChange((changed) => {
     if (changed === 'all') return
-    for (const uid of changed) for (const address of endpointByUid(world.snapshot(), uid)?.addresses ?? []) if (claimed.size < MAX_QUESTIONS) claimed.add(address)
+    for (const uid of changed) {
+      const record = endpointByUid(world.snapshot(), uid)
+      for (const address of record?.registered === true ? record.addresses : []) if (claimed.size < MAX_QUESTIONS) claimed.add(address)
+    }
     if (claimed.size > 0) cancelGather ??= timers.after(GATHER_MS, askTheClaimed)
   })
   let cancel = () => {}

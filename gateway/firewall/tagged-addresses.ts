@@ -70,7 +70,8 @@ export function createTaggedAddresses({ world, neighbours, onSight, sightMs, sta
     const entries = neighbours()?.entriesOf(address) ?? []
     return {
       address, macs: [...new Set(entries.map(({ mac }) => mac))],
-      neighbourUntil: Math.max(0, ...entries.map(({ seenAt }) => seenAt + sightMs)), connections: connections.sightsOf(address),
+      // A clock that was set back must not make a sight last longer.
+      neighbourUntil: Math.max(0, ...entries.map(({ seenAt }) => Math.min(seenAt, now()) + sightMs)), connections: connections.sightsOf(address),
     }
   }
 

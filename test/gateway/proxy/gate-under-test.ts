@@ -96,7 +96,7 @@ export async function cleanUp(): Promise<void> {
 }
 export const later = <T extends () => unknown>(action: T): void => void cleanUps.push(action)
 
-export async function startGate(yaml: string, more: Partial<Pick<ProxyOptions, 'timers' | 'now' | 'resolve' | 'limits' | 'alsoRefused'>> & { authorities?: () => string[] | undefined } = {}) {
+export async function startGate(yaml: string, more: Partial<Pick<ProxyOptions, 'timers' | 'now' | 'resolve' | 'limits' | 'alsoRefused' | 'onProved'>> & { authorities?: () => string[] | undefined } = {}) {
   const now = more.now ?? Date.now
   const authority = await createAuthority({ name: 'Test CA', now: now() })
   const own = await issue(authority, GATEWAY, 'gateway', now())
