@@ -40,7 +40,7 @@ async function answer(context: GatewayContext, table: ReportTable, query: Report
   return Response.json({
     result: ok,
     data: {
-      updated_after: page.updatedAfter, ...(page.offset === null ? {} : { [offset]: page.offset }), is_final: page.offset === null, is_zipped: false, unzipped_size: page.bytes, is_snapshot: page.isSnapshot,
+      updated_after: page.updatedAfter, [offset]: page.offset ?? '', is_final: page.offset === null, is_zipped: false, unzipped_size: page.bytes, is_snapshot: page.isSnapshot,
       removed: page.removed, data: page.data,
     },
   }, { headers: { 'cache-control': 'no-store' } })

@@ -1,4 +1,5 @@
 // The fabric's sysinfo record, mapped from an endpoint's row and facts. The published names stand here and in protocol/fabric only.
+import { gatesFor } from '../../domain/version/gate.ts'
 import type { CertificateRecord } from '../../protocol/certificates.ts'
 import type { Facts, Sections } from '../../protocol/facts.ts'
 import type { SysinfoRecord } from '../../protocol/fabric/tables.ts'
@@ -16,7 +17,8 @@ export function sysinfoRecord(row: EndpointRow, facts: Facts): SysinfoRecord {
   const [os, user, network, hardware, security, agent, vulnerabilities] = [
     valueOf(facts, 'os'), valueOf(facts, 'user'), valueOf(facts, 'network'), valueOf(facts, 'hardware'), valueOf(facts, 'security'), valueOf(facts, 'agent'), valueOf(facts, 'vulnerabilities'),
   ]
-  const certificates = JSON.parse(row.certificates) as CertificateRecord[]
+  // An agent of before 7.0.0 opens no tunnel: no gateway is told of a certificate of its.
+  const certificates = gatesFor(row.protocol).certificates ? JSON.parse(row.certificates) as CertificateRecord[] : []
   const interfaces = network?.interfaces ?? []
   const macs = interfaces.flatMap(({ mac }) => (mac === undefined ? [] : [mac]))
   const addresses = interfaces.flatMap((each) => each.addresses.map(({ ip }) => ip))
