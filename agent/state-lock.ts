@@ -20,7 +20,8 @@ export async function lockState(directory: string): Promise<StateLock> {
     throw new Error(`The state directory ${directory} can not be written.`, { cause })
   }
   try {
-    held.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
+    // Without a journal file: a full disk must not keep the agent from starting.
+    held.exec('PRAGMA journal_mode = MEMORY; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
     // Whoever could open it could hold it, and the agent would never start.
     await chmod(path, 0o600)
   } catch (cause) {

@@ -217,7 +217,7 @@ export class EmsDouble {
     const documents = this.versions.authorities > (have.authorities ?? 0) ? [await this.signAuthorities()] : []
     for (const kind of ['profile', 'rules', 'licence'] as const) {
       const standing = this.standing[kind]
-      if (standing !== undefined && standing.version > (have[kind] ?? 0)) documents.push(await this.sign(kind, standing.body as never))
+      if (standing !== undefined && standing.version > (have[kind] ?? 0)) documents.push(await this.sign(kind, standing.body))
     }
     return documents
   }
