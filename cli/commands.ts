@@ -4,15 +4,17 @@ import type { Command } from './command.ts'
 import { endpointCommands } from './endpoints.ts'
 import { explainCommands } from './explain.ts'
 import { gatewayCommands } from './gateways.ts'
+import { gatewaySightCommands } from './gateway-sight.ts'
 import { healthCommands } from './health.ts'
 import { invitationCommands } from './invitations.ts'
 import { licenceCommands } from './licence.ts'
 import { policyCommands } from './policies.ts'
 import { profileCommands } from './profiles.ts'
+import { reEvaluationCommands } from './re-evaluation.ts'
 import { ruleSetCommands } from './rule-sets.ts'
 import { tagCommands } from './tags.ts'
 
 export const commands: readonly Command[] = [
-  ...explainCommands, ...endpointCommands, ...invitationCommands, ...ruleSetCommands, ...tagCommands, ...profileCommands, ...policyCommands, ...licenceCommands,
-  ...gatewayCommands, ...authorityCommands, ...healthCommands,
+  ...explainCommands, ...endpointCommands, ...invitationCommands, ...ruleSetCommands, ...reEvaluationCommands, ...tagCommands, ...profileCommands, ...policyCommands, ...licenceCommands,
+  ...gatewayCommands, ...gatewaySightCommands, ...authorityCommands, ...healthCommands,
 ]

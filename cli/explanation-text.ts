@@ -26,6 +26,7 @@ function decisionLines(decision: Decision, now: number): string[] {
       ['source', decision.source],
       ['known then', decision.snapshotAgeMs === null ? 'nothing: the EMS had never been heard' : `revision ${decision.revision}, confirmed ${(decision.snapshotAgeMs / 1000).toFixed(1)} s before`],
       ...(decision.validUntil === null ? [] : [['valid until', at(decision.validUntil)] as const]),
+      ...(decision.shadow === undefined ? [] : [['report-only', `the policy "${decision.shadow.policy}" would have ${decision.shadow.allowed ? 'allowed' : 'refused'} it: ${decision.shadow.code} ${decision.shadow.reason}`] as const]),
       ...(decision.session === null ? [] : [['let in by', decision.session] as const]),
     ]),
   ]

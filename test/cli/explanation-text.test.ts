@@ -49,6 +49,10 @@ describe('a decision', () => {
     expect(lines).toMatch(/let in by +D0123456789AB-0000000000000000/)
     expect(lines).toMatch(/known then +nothing: the EMS had never been heard/)
   })
+  it('says what a report-only policy would have decided', () => {
+    const lines = describeDecision({ decision: decision({ shadow: { policy: 'stricter', allowed: false, reason: 'tag-unknown', code: '066' } }), tags: [] }, NOW).join('\n')
+    expect(lines).toMatch(/report-only +the policy "stricter" would have refused it: 066 tag-unknown$/m)
+  })
   it('has a meaning for every reason, and what mends it for every refusal', () => {
     for (const reason of Object.keys(reasons) as Reason[]) expect([reason, reasonTexts[reason].mend === null]).toEqual([reason, reason === 'allowed'])
   })

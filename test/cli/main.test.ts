@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { commands } from '../../cli/commands.ts'
 import { JOIN_CODE_PREFIX, readInvitation } from '../../protocol/invitation.ts'
 import type { Gateway } from '../../gateway/start.ts'
+import { until } from '../../start/steps.ts'
 import { run } from './command-under-test.ts'
 import { startFabric, type Fabric, type Laptop } from './fabric-under-test.ts'
 
@@ -69,6 +70,10 @@ describe('the command line', () => {
       expect(err).toContain('  standard input:7:17 /rules/linux/conditions/0/type: there is no condition type "telepathy"\n  standard input:8:14 /rules/linux/logic: there is no condition 2')
       expect((await fabric.cli(['rule-sets', 'show', 'good'])).code).toBe(1)
     })
+    it('are worked out for every endpoint, which is shown', async () => {
+      await until('the end of it', async () => (await fabric.json<{ running: boolean }>('re-evaluation', 'show'))[0]?.running === false || null)
+      expect((await fabric.cli(['re-evaluation', 'show'])).out).toMatch(/^ {2}endpoints +none is behind$/m)
+    })
     it('bring their tags', async () => {
       expect((await fabric.cli(['tags', 'list'])).out).toMatch(/zero-trust +modern$/m)
       expect((await fabric.json<{ name: string }>('tags', 'list')).map(({ name }) => name).sort()).toEqual(['has-hosts', 'modern'])
@@ -134,6 +139,15 @@ describe('the command line', () => {
       expect((await fabric.cli(['gateways', 'list'])).out).toMatch(new RegExp(`^${gateway.serial} +authorised +just now`, 'm'))
       expect(await fabric.json('gateways', 'entitle', gateway.serial, '--share-mode', 'selected', '--selected', gateway.serial, '--tag-types', 'zero-trust,3', '--root', 'no', '--alias', 'Branch 7')).toEqual([{ ok: true }])
       expect(await fabric.json('gateways', 'list')).toMatchObject([{ serial: gateway.serial, name: 'Branch 7', shareMode: 2, shareTagTypes: [1, 3], connected: true }])
+    })
+    it('are said to see what they see, and why', async () => {
+      const [sight] = await fabric.json<{ because: string[] }>('gateways', 'sight', gateway.serial)
+      expect(sight).toMatchObject({ state: 'authorised', shareMode: 2, owners: [gateway.serial], counts: { endpoints: 1, sockets: 1 } })
+      const { out } = await fabric.cli(['gateways', 'sight', gateway.serial])
+      for (const sentence of sight?.because ?? ['none']) expect(out).toContain(`  ${sentence}\n`)
+      const one = await fabric.cli(['gateways', 'sight', gateway.serial, laptop.uid])
+      expect(one.out).toMatch(new RegExp(`^${gateway.serial} (sees|does not see) ${laptop.uid}\\. Share mode 2: .*\n  tag "\\S+" is (present|unknown), (not )?told: `))
+      expect(await fabric.cli(['gateways', 'sight', gateway.serial, '0'.repeat(32)])).toMatchObject({ code: 1, err: 'There is no such endpoint.\nWhat there is: cli gateways list, cli endpoints list.\n' })
     })
     it('without a code wait until their fingerprint is compared', async () => {
       const [{ text }] = await fabric.json<{ text: string }>('gateways', 'join-code', 'create') as [{ text: string }]
