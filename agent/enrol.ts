@@ -35,7 +35,7 @@ export interface EnrolOptions {
  */
 export async function enrolAgent(options: EnrolOptions): Promise<AgentIdentity> {
   const read = readInvitation(INVITATION_PREFIX, options.invitation.trim())
-  if (read === null) throw new Fault('invalid', 'This is not an invitation, or it was damaged when it was copied')
+  if (read === null) throw new Fault('invalid', 'This is not an invitation, or it was damaged when it was copied. Copy it again, whole: it begins with sp1.')
   const lock = await lockState(options.stateDirectory)
   try {
     return await enrolLocked(options, read)
@@ -48,7 +48,7 @@ async function enrolLocked({ stateDirectory, tlsCa, ownerUid, now, log }: EnrolO
   await clearLeftovers(stateDirectory)
   const already = await readIdentity(stateDirectory)
   const letGo = await readLetGo(stateDirectory)
-  if (already !== null && letGo?.uid !== already.uid) throw new Fault('conflict', `This machine is enrolled already, as ${already.uid} at ${already.ems}; only an administrator there can deregister it`)
+  if (already !== null && letGo?.uid !== already.uid) throw new Fault('conflict', `This machine is enrolled already, as ${already.uid} at ${already.ems}; only an administrator there can deregister it.`)
   const files = stateFiles(stateDirectory)
   // One key per invitation: an EMS that refused must not recognise the key at the next.
   const keyFile = enrolmentKey(stateDirectory, createHash('sha256').update(invitation.code).digest('hex'))

@@ -33,10 +33,13 @@ export function sentenceFor(cause: unknown): string {
   if (cause instanceof Fault) {
     const next = UNTRUSTED.test(cause.message) ? 'Its TLS certificate is from a root that this machine does not trust; name that root by --tls-ca FILE when you enrol.' : nextByFault[cause.code]
     const [first] = cause.extras.errors ?? []
-    return [`${cause.message.replace(/[.!]?$/, '')}.`, ...(first === undefined ? [] : [`(${first.pointer} ${first.detail})`]), ...(next === undefined ? [] : [next])].join(' ')
+    const more = [...(first === undefined ? [] : [`(${first.pointer} ${first.detail})`]), ...(next === undefined ? [] : [next])]
+    // Not where nothing follows: it may end with a command to copy.
+    return more.length === 0 ? cause.message : [`${cause.message.replace(/[.!]?$/, '')}.`, ...more].join(' ')
   }
   const system = systemFailure(cause)
-  const { path } = (cause ?? {}) as { path?: unknown }
-  if (system !== null) return typeof path === 'string' ? `${path}: ${system}` : `${system.charAt(0).toUpperCase()}${system.slice(1)}`
+  const { path, address } = (cause ?? {}) as { path?: unknown; address?: unknown }
+  const place = path ?? address
+  if (system !== null) return typeof place === 'string' ? `${place}: ${system}` : `${system.charAt(0).toUpperCase()}${system.slice(1)}`
   return cause instanceof Error ? cause.message : String(cause)
 }
