@@ -4,7 +4,7 @@ import { z } from 'zod'
 // C0, DEL, C1, bidirectional overrides and line separators: they forge log lines and hide what an administrator reads.
 // Halves of surrogate pairs: they have no canonical JSON (RFC 8785), so a section that holds one has no hash.
 // eslint-disable-next-line no-control-regex -- naming control characters is the point
-export const unprintable = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]/u
+export const unprintable = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]/u
 
 /** A one-line display string: 1 to `max` UTF-16 units, no control or direction characters. */
 export const line = (max: number) =>

@@ -1,14 +1,13 @@
 // Every operation of the contract, with every wrong caller and every wrong body: a typed refusal, and nothing stored.
 import { beforeAll, describe, expect, it } from 'vitest'
-import { env } from 'cloudflare:workers'
 import { generateKey } from '../../../identity/keys.ts'
 import { problem } from '../../../protocol/faults.ts'
 import type { Operation } from '../../../protocol/operation.ts'
 import { operations } from '../../../protocol/operations/all.ts'
 import { routes } from '../../../workers/app.ts'
+import { dump } from '../dump.ts'
 import { enrolled, joinedByCode, send, signedText, TOKEN, type Endpoint, type Gateway } from '../ems.ts'
 
-const { DB } = env as unknown as { DB: D1Database }
 /** Well-formed names of things that there are not. */
 const absent: Record<string, string> = { uid: 'f'.repeat(32), sn: 'SPGW00000000000F', tag: '00000000-0000-4000-8000-000000000009' }
 const absentIn = (path: string, name: string) => {
@@ -18,8 +17,6 @@ const absentIn = (path: string, name: string) => {
 }
 const filled = (path: string, value?: string) => path.replaceAll(/\{(\w+)\}/g, (_, name: string) => value ?? absentIn(path, name))
 const refusalOf = (json: Record<string, unknown>) => problem.safeParse(json.problem ?? json)
-const tables = ['endpoints', 'certificates', 'invitations', 'join_codes', 'gateways', 'gateway_subscriptions', 'rule_sets', 'tags', 'profiles', 'endpoint_policies', 'licences', 'avatars', 'change_log', 'endpoint_sections', 'authorities', 'endpoint_macs', 'sightings', 'gateway_revocations']
-const stored = async () => (await DB.batch(tables.map((table) => DB.prepare(`SELECT * FROM ${table} ORDER BY 1`)))).map(({ results }) => results)
 const asAdministrator = { authorization: `Bearer ${TOKEN}` }
 
 describe('every operation', () => {
@@ -52,18 +49,18 @@ describe('every operation', () => {
   it.each(operations.filter(({ caller, signedByBareKey }) => caller !== 'nobody' || signedByBareKey === true))('$id refuses nobody, a wrong token, and every other caller', async (operation) => {
     const path = filled(operation.path)
     const text = operation.body === undefined ? '' : '{}'
-    const before = await stored()
+    const before = await dump()
     for (const headers of await wrongCallers(operation, path, text)) {
       const { status, json } = await send(operation.method, path, { body: text === '' ? undefined : text, headers })
       expect([[401, 403].includes(status), refusalOf(json).success]).toEqual([true, true])
     }
-    expect(await stored()).toEqual(before)
+    expect(await dump()).toEqual(before)
   })
 
   const wrongTypes = '{"csr":1,"fortigates":[],"fgt_sns":"x","devices_to_update":{},"update":3,"share_mode":"1","sysinfo":[],"uid_offset":{},"limit":"\\u0000","updated_after":["1"],"count":-1,"version":7,"page":[]}'
   it.each(operations.filter(({ body }) => body !== undefined))('$id refuses what is no body of its own', async (operation) => {
     const path = filled(operation.path)
-    const before = await stored()
+    const before = await dump()
     const wrong: [string, number][] = [
       ['', 415], ['{', 400], ['{}x', 400], ['null', 422], ['[]', 422], ['"x"', 422], ['1', 422], [`${'['.repeat(200)}${']'.repeat(200)}`, 400], [`${'{"a":'.repeat(33)}1${'}'.repeat(33)}`, 400],
       [`{"a":"${'x'.repeat(operation.maxBodyBytes ?? 16 * 1024)}"}`, 413], [wrongTypes, 422],
@@ -78,7 +75,7 @@ describe('every operation', () => {
       const { status } = await send(operation.method, path, { body: '{}', headers: { ...await rightCaller(operation, path, '{}'), 'content-type': type } })
       expect([type, status]).toEqual([type, 415])
     }
-    expect(await stored()).toEqual(before)
+    expect(await dump()).toEqual(before)
   })
 
   it.each(operations.filter(({ body, method }) => body === undefined && method !== 'GET'))('$id takes no body', async (operation) => {
@@ -89,14 +86,14 @@ describe('every operation', () => {
 
   const hostile = ['\' OR 1=1 --', '..%2f..%2fetc%2fpasswd', '%00', '%', '%ff', 'A'.repeat(5000), '%3Cscript%3E', '%E2%80%AEgnp', `${'f'.repeat(32)}%27`, `${'f'.repeat(32)}%0A`, 'F'.repeat(32), 'SPGW00000000000F%0a']
   it.each(operations.filter(({ params }) => params !== undefined))('$id refuses SQL, paths and markup in its path', async (operation) => {
-    const before = await stored()
+    const before = await dump()
     for (const value of hostile) {
       const path = filled(operation.path, value.includes('%') ? value : encodeURIComponent(value))
       const text = operation.body === undefined ? '' : '{}'
       const { status, json } = await send(operation.method, path, { body: text === '' ? undefined : text, headers: await rightCaller(operation, path, text) })
       expect([value, [404, 422].includes(status), refusalOf(json).success]).toEqual([value, true, true])
     }
-    expect(await stored()).toEqual(before)
+    expect(await dump()).toEqual(before)
   })
 
   it.each(operations.filter(({ query, surface }) => query !== undefined && surface !== 'fabric' && surface !== 'crl'))('$id refuses a page that is none, and reads a hostile cursor as text', async (operation) => {
