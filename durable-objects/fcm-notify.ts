@@ -246,12 +246,15 @@ export class FcmNotify extends DurableObject<Env> {
     const waiting = this.#pending.take(now)
     if (waiting === null) return
     const [before, told] = [watermarkOf(waiting.before), watermarkOf(waiting.cursor)]
-    // One that was not told all before (this object was ended in between) is told at the alarm, from where it stands.
-    const listeners = this.#audience.listening().filter((socket) => attachmentOf(socket).told === before)
+    const [listeners, others] = partition(this.#audience.listening(), (socket) => attachmentOf(socket).told === before)
     for (const [protocol, sockets] of Map.groupBy(listeners, (socket) => attachmentOf(socket).protocol ?? '')) {
       const notices = noticesOf({ ...waiting, view: this.#follower.view, protocol })
       for (const socket of sockets) this.#audience.send(socket, [...notices, currentOf(waiting.cursor, now)], told)
     }
+    // Not told what came before (this object was ended while it waited): told from where they stand.
+    const behind = others.filter((socket) => attachmentOf(socket).told !== told)
+    const serial = this.#follower.settings?.serial
+    if (behind.length > 0 && serial !== undefined) this.ctx.waitUntil(this.#caughtUp(serial, async () => { for (const socket of behind) await this.#catchUpSocket(socket, null) }))
   }
   /** Inside the follower's lane, with nothing waiting: tells one socket what it misses, and that this is all. @param have null: it holds what it was told */
   async #catchUpSocket(socket: WebSocket, have: Parameters<typeof greet>[1] | null, first: readonly ToGateway[] = []): Promise<void> {
@@ -262,4 +265,9 @@ export class FcmNotify extends DurableObject<Env> {
     const missed = isThere ? [] : await greet(this.#follower, have ?? Object.fromEntries(tableName.options.map((table) => [table, told])), protocol)
     this.#audience.send(socket, [...first, ...missed, currentOf(cursor, Date.now())], watermarkOf(cursor))
   }
+}
+
+function partition<T>(items: readonly T[], isFirst: (item: T) => boolean): [T[], T[]] {
+  const { first = [], second = [] } = Object.groupBy(items, (item) => (isFirst(item) ? 'first' : 'second'))
+  return [first, second]
 }

@@ -34,6 +34,11 @@ export interface JoinRequest {
   readonly signal?: AbortSignal
 }
 
+/** Seconds for which the EMS may hold the line of one that waits: it hears of a decision at once, and can still be called off soon. */
+const HOLD_SECONDS = 5
+/** A question that took so long was held: the next one follows without a pause. */
+const HELD_MS = 3_000
+
 const WORTH_REPEATING: ReadonlySet<FaultCode> = new Set(['busy', 'too_many', 'ca_locked', 'replayed', 'conflict'])
 
 /** Joins and keeps the membership on disk. Throws the `Fault` that ended it: EMS not the pinned one, code refused, denied by an administrator. */
@@ -48,7 +53,8 @@ export async function joinFabric(request: JoinRequest): Promise<Membership> {
   try {
     for (let attempt = 0; ; attempt++) {
       request.signal?.throwIfAborted()
-      const asked = await ask({ ...request, client, csr, keys }).catch((cause: unknown) => {
+      const began = request.now()
+      const asked = await ask({ ...request, client, csr, keys, wait: told === '' ? 0 : HOLD_SECONDS }).catch((cause: unknown) => {
         if (!(cause instanceof Fault) || !WORTH_REPEATING.has(cause.code)) throw cause
         return { reason: cause.message, waitMs: (cause.extras.retryAfterSeconds ?? 0) * 1000 }
       })
@@ -61,7 +67,8 @@ export async function joinFabric(request: JoinRequest): Promise<Membership> {
         request.log.info({ event: 'joining', fingerprint, reason: asked.reason }, 'Not authorised yet. An administrator compares this fingerprint and authorises the gateway.')
         request.onPending({ fingerprint, reason: asked.reason })
       }
-      await pause(request.timers, Math.max(asked.waitMs, jitteredBackoff(attempt, { firstMs: 1_000, limitMs: 15_000 })), request.signal)
+      const isHeld = asked.waitMs === 0 && request.now() - began >= HELD_MS
+      await pause(request.timers, isHeld || attempt === 0 ? asked.waitMs : Math.max(asked.waitMs, jitteredBackoff(attempt, { firstMs: 1_000, limitMs: 15_000 })), request.signal)
     }
   } finally {
     await client.close()
@@ -70,11 +77,11 @@ export async function joinFabric(request: JoinRequest): Promise<Membership> {
 
 type Asked = { readonly membership: Membership } | { readonly reason: string; readonly waitMs: number }
 
-async function ask({ client, csr, keys, ...request }: JoinRequest & { client: ControlClient; csr: string; keys: CryptoKeyPair & { pem: string } }): Promise<Asked> {
+async function ask({ client, csr, keys, wait, ...request }: JoinRequest & { client: ControlClient; csr: string; keys: CryptoKeyPair & { pem: string }; wait: number }): Promise<Asked> {
   // Before anything is told: who answers must hold the pinned CA.
   const introduced = await introduceEms(client, { ems: request.ems, pin: request.pin })
   const { data } = await client.call(joinInit, {
-    body: { serial_number: request.displayName, host_name: request.displayName, csr, ...(request.code === null ? {} : { join_code: request.code }) },
+    body: { serial_number: request.displayName, host_name: request.displayName, csr, wait, ...(request.code === null ? {} : { join_code: request.code }) },
   })
   if (data.state === 'denied') throw new Fault('not_authorised', `The EMS refused this gateway: ${data.reason}`)
   if (data.state === 'pending' || data.certificate === undefined) return { reason: data.reason, waitMs: 0 }

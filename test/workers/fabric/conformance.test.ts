@@ -1,6 +1,6 @@
 // Every answer of every published call against the published schemas: in an empty world, with one endpoint, with many, for older protocols, for those who are refused.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Validator, type Schema } from '@cfworker/json-schema'
+import { Validator } from '@cfworker/json-schema'
 import { env, exports } from 'cloudflare:workers'
 import { generateKey } from '../../../identity/keys.ts'
 import { operations } from '../../../protocol/operations/all.ts'
@@ -14,8 +14,8 @@ import { envelopeOf, published, refusal, statusesOf, type Method, type Published
 const real = env as unknown as Env
 const { DB } = real
 const { default: worker } = exports as unknown as { default: { fetch(request: Request): Promise<Response> } }
-const validators = new Map(published.map(({ path, data }) => [path, new Validator(envelopeOf(data) as Schema, '2020-12', false)]))
-const refused = new Validator(refusal as Schema, '2020-12', false)
+const validators = new Map(published.map(({ path, data }) => [path, new Validator(envelopeOf(data), '2020-12', false)]))
+const refused = new Validator(refusal, '2020-12', false)
 /** Path and method of what was answered: at the end it is every one. */
 const answered = new Set<string>()
 
