@@ -47,7 +47,7 @@ describe('hostile values', () => {
     const body = await reportBody(1, sections as never)
     bodies = {
       'introduce': { challenge: 'ab'.repeat(32), pin: 'cd'.repeat(32) }, 'enrol': await enrolBody(await invite(), await generateKey()),
-      'renew': { csr }, 'browser-certificate': { csr, user: 'alice' }, 'report': body as unknown as Json, 'put-avatar': { mediaType: 'image/png', image: 'iVBORw0KGgo=' },
+      'renew': { csr }, 'browser-certificate': { csr, user: 'alice' }, 'report': JSON.parse(JSON.stringify(body)) as Json, 'put-avatar': { mediaType: 'image/png', image: 'iVBORw0KGgo=' },
       'create-invitation': { name: 'n', group: 'g' }, 'deregister-endpoint': { reason: 'r' }, 'create-rule-set': { name: 'n', tag: 't', message: 'm', comment: 'c', rules: { linux: { conditions, logic: '1 and 2' } } },
       'replace-rule-set': { name: 'n', tag: 't', rules: { linux: { conditions } } }, 'create-profile': { name: 'n', settings }, 'replace-profile': { name: 'n', settings },
       'create-endpoint-policy': { name: 'n', position: 1, groups: ['g'], profileId: uuid }, 'replace-endpoint-policy': { name: 'n', position: 1, groups: ['g'], profileId: uuid },
