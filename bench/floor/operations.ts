@@ -18,7 +18,7 @@ export const FLOOR_SUBPROTOCOL = 'bench.v1'
 export const floorFrame = z.object({ at: z.number() })
 
 /** Rows that a report which flips one tag writes in D1; the floor writes as many. */
-export const FLOOR_ROWS = 5
+export const FLOOR_ROWS = 4
 export const FLOOR_TABLE = 'CREATE TABLE IF NOT EXISTS bench_floor (id INTEGER PRIMARY KEY, value TEXT NOT NULL)'
 
 /** Forgets what the isolate believes for ten seconds, so that no operation that is counted happens to be the one that reads it again. */
