@@ -14,6 +14,12 @@ export interface Commands {
   follow(program: string, args: readonly string[], on: { readonly line: (line: string) => void; readonly end: (why: string) => void }): { stop(): void }
 }
 
+/**
+ * Becomes the program, beside a guard that ends it when standard input does: a pipe that only we hold, so that nothing which watches outlives us, however we end.
+ * The name is checked, for a process id may be used again.
+ */
+const LEASH = 'exec 3<&0; (cat <&3; [ "$(cat /proc/$$/comm)" = "$1" ] && kill $$) >/dev/null 2>&1 & exec "$@" </dev/null 3<&-'
+
 const LIMIT_MS = 20_000
 const MAX_OUTPUT_BYTES = 64 << 20
 const MAX_ERROR_BYTES = 65_536
@@ -57,13 +63,17 @@ export function systemCommands(prefix: readonly string[] = []): Commands {
       })
     }),
     follow(program, args, on) {
-      const child = start(program, args)
+      const child = start('sh', ['-c', LEASH, 'leash', program, ...args])
       let stopped = false
       let ended = false
       const end = (why: string) => {
         if (!stopped && !ended) on.end(why)
         ended = true
+        release()
+      }
+      const release = () => {
         child.kill()
+        child.stdin.destroy()
       }
       child.on('error', (cause) => end(cause.message))
       child.stdin.on('error', () => child.stdin.destroy())
@@ -72,11 +82,11 @@ export function systemCommands(prefix: readonly string[] = []): Commands {
       })
       // `ip` and `nft` tell of events that were lost on standard error.
       createInterface({ input: child.stderr, crlfDelay: Infinity }).on('line', (line) => end(line))
-      child.on('close', (code, signal) => end(`ended with ${code ?? signal ?? 'nothing'}`))
+      child.on('exit', (code, signal) => end(`ended with ${code ?? signal ?? 'nothing'}`))
       return {
         stop() {
           stopped = true
-          child.kill()
+          release()
         },
       }
     },

@@ -102,6 +102,8 @@ describe.skipIf(whyNoNamespaces !== null)(`packets through a gateway${whyNoNames
   it('find the sets right after kill -9 and restart, whatever happened meanwhile', async () => {
     await end(gateway.child, 'SIGKILL')
     expect(await set('ip4')).toEqual([LAPTOP.ip4])
+    // Only the EMS of the test is left there: what watched for the gateway has ended with it.
+    await until('its watchers to end', async () => (await promisify(execFile)('ip', ['netns', 'pids', spaces.gateway])).stdout.trim().split('\n').length === 1)
     ems.say({ tagged: false })
     await spaces.inside(spaces.gateway, 'nft', 'add', 'element', 'inet', 'sallyport', 'ip4_healthy', '{ 10.9.1.66 }')
     gateway = await program.run()
