@@ -80,14 +80,6 @@ export const endpointTags = sqliteTable('endpoint_tags', {
   since: integer('since').notNull(),
 }, (t) => [primaryKey({ columns: [t.tagUid, t.uid] })])
 
-/** One row per distinct package of the whole fleet. */
-export const packages = sqliteTable('packages', {
-  id: integer('id').primaryKey(),
-  ecosystem: text('ecosystem').notNull(),
-  name: text('name').notNull(),
-  version: text('version').notNull(),
-}, (t) => [index('packages_name').on(t.ecosystem, t.name, t.version)])
-
 export type EndpointRow = typeof endpoints.$inferSelect
 
 /** Pictures by the endpoint that sent them: what one endpoint may store is bounded, and none takes another's away. */
