@@ -3,6 +3,7 @@ import { DurableObject } from 'cloudflare:workers'
 import { makeContext } from '../workers/context.ts'
 import { readConfig, type Env } from '../workers/env.ts'
 import { atRest, reEvaluate, type Standing } from '../workers/flows/re-evaluate.ts'
+import { renewInventories } from '../workers/flows/renew-inventories.ts'
 
 /** When something failed: the alarm sets itself anew and never throws, for the platform gives up after six retries. */
 const RETRY_MS = 5_000
@@ -67,7 +68,7 @@ export class ReEvaluation extends DurableObject<Env> {
     await this.ctx.storage.delete('tell')
     const { standing, next } = await reEvaluate(context, { ...before, owed }, Date.now())
     await this.ctx.storage.put('standing', standing)
-    return next
+    return earliest(next, await renewInventories(context))
   }
 }
 

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { severity } from './facts.ts'
 import { uid } from './ids.ts'
-import { instant, line, lineOrEmpty } from './text.ts'
+import { instant, line } from './text.ts'
 
 /** An id of any advisory database: `CVE-2024-1234`, `GHSA-…`, `PYSEC-2024-1`, `DSA-5532-1`. */
 export const advisoryId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:+~-]{2,63}$/, 'must be an advisory id, like CVE-2024-1234')
@@ -63,5 +63,10 @@ export const vulnerability = z.object({
 })
 export type Vulnerability = z.infer<typeof vulnerability>
 
-/** Who has a package. */
-export const packageHolder = z.object({ uid, hostName: lineOrEmpty(253), version: z.string() })
+/** An endpoint that has what was asked for, and which of it. */
+export const packageHolder = z.object({ uid, hostName: z.string(), packages: z.array(z.object({ ecosystem: z.string(), name: z.string(), version: z.string() })) })
+export type PackageHolder = z.infer<typeof packageHolder>
+
+/** What one page of an import takes. */
+export const MOST_RECORDS = 200
+export const MOST_IMPORT_BYTES = 1024 * 1024

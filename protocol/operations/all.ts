@@ -1,12 +1,13 @@
 // Every operation there is, for mounting, documentation and the suite that walks them all.
 import type { Operation } from '../operation.ts'
 import * as admin from './admin.ts'
+import * as advisories from './advisories.ts'
 import * as endpoint from './endpoint.ts'
 import * as fabric from './fabric.ts'
 import * as open from './public.ts'
 
 const isOperation = (value: object): value is Operation => 'path' in value && 'caller' in value
 /** Declared operations, those of report tables (a GET and a POST) spread out. */
-export const operations: readonly Operation[] = [open, endpoint, admin, fabric]
+export const operations: readonly Operation[] = [open, endpoint, admin, advisories, fabric]
   .flatMap((group) => Object.values(group as Record<string, object>))
   .flatMap((value) => (isOperation(value) ? [value] : Object.values(value).filter(isOperation)))

@@ -1,5 +1,6 @@
 // The routes of administrators.
 import type { Route } from '../http/mount.ts'
+import { advisoryRoutes } from './advisories.ts'
 import { authorityRoutes } from './authorities.ts'
 import { endpointRoutes } from './endpoints.ts'
 import { gatewayRoutes } from './gateways.ts'
@@ -9,4 +10,4 @@ import { policyRoutes } from './policies.ts'
 import { profileRoutes } from './profiles.ts'
 import { ruleSetRoutes } from './rule-sets.ts'
 
-export const routes: readonly Route[] = [...invitationRoutes, ...endpointRoutes, ...ruleSetRoutes, ...profileRoutes, ...policyRoutes, ...licenceRoutes, ...gatewayRoutes, ...authorityRoutes]
+export const routes: readonly Route[] = [...invitationRoutes, ...endpointRoutes, ...ruleSetRoutes, ...profileRoutes, ...policyRoutes, ...licenceRoutes, ...gatewayRoutes, ...authorityRoutes, ...advisoryRoutes]

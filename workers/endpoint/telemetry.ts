@@ -15,7 +15,8 @@ import { logTail } from '../../schema/queries/log-tail.ts'
 import { logEvent, type Context } from '../context.ts'
 import { commitEndpoint } from '../flows/commit-endpoint.ts'
 import { versionsOf } from '../flows/documents.ts'
-import { packSection, readSections, selectSections, type StoredSection } from '../flows/facts.ts'
+import { packSection, readReported, selectSections, withMatches, type StoredSection } from '../flows/facts.ts'
+import { inventoryAfter, readMatches, SOFTWARE } from '../flows/inventory.ts'
 import { pokeGateways } from '../flows/poke.ts'
 import { rulesOf } from '../flows/rules.ts'
 import { evaluatedThrough, rulesRevisionOf, selectStates } from '../flows/states.ts'
@@ -87,10 +88,17 @@ async function take(context: Context, endpoint: EndpointRow, loaded: Loaded, bod
   if (changed.length > 0 && body.sequence <= endpoint.sequence) throw new Fault('stale_sequence', 'A later report has already been taken; go on from its sequence.', { sequence: endpoint.sequence })
   const now = context.now()
   const held = await rulesOf(context, loaded.states)
-  const read = readSections(loaded.sections, factSections)
+  const before = readReported(loaded.sections)
+  const reported = withChanges(before.facts, changed, now)
+  const software = changed.find(isSoftware)
+  // Kept as ids, but bounded like any other section: its packages are stored for the fleet.
+  if (software !== undefined) packed(SOFTWARE, software.canonical)
+  const inventory = await inventoryAfter(context, endpoint.uid, { stored: loaded.sections, software: software ?? null, osBefore: before.facts.os?.value ?? null, os: reported.os?.value ?? null })
+  const read = withMatches({ facts: reported, damaged: before.damaged }, inventory?.matches ?? readMatches(loaded.sections))
   const damaged = read.damaged.filter((section) => !changed.some((each) => each.section === section))
-  const facts = withChanges(read.facts, changed, now)
-  const { evaluation, put, gone, differs, set: computed } = workOut({ endpoint, held, through, facts, changed: [...changed.map(({ section }) => section), ...damaged], now })
+  const { facts } = read
+  const moved = [...changed.map(({ section }) => section), ...inventory?.differs === true ? ['vulnerabilities' as const] : []]
+  const { evaluation, put, gone, differs, set: computed } = workOut({ endpoint, held, through, facts, changed: [...moved, ...damaged], now })
   // Rules were edited, and nothing of it shows here: the endpoint needs no row for that.
   if (changed.length === 0 && damaged.length === 0 && !differs) return await nothingNew()
   for (const section of damaged) {
@@ -101,17 +109,20 @@ async function take(context: Context, endpoint: EndpointRow, loaded: Loaded, bod
   const taken = changed.length > 0 ? { sequence: body.sequence, lastReportAt: now } : {}
   const set: Partial<EndpointRow> = { ...columnsOf(facts, changed), ...taken, ...computed }
   // With the first report its tags become known, even if it has none.
-  const tables = tablesOf(changed, put.length + gone.length > 0 || first)
+  const tables = tablesOf(moved, put.length + gone.length > 0 || first)
   const committed = await commitEndpoint(context, {
     endpoint, rulesRevision: revision, set, tables, concerned: loaded.concerned,
     sysinfo: tables.includes('sysinfo') ? sysinfoRecord({ ...endpoint, ...set }, facts) : null,
     also: (guard) => [
-      ...changed.map(({ section, hash, canonical }) => insertSection(context.db, guard, { section, hash, at: now, body: packed(section, canonical) })),
+      ...inventory?.statements(guard) ?? [],
+      ...changed.filter((each) => !isSoftware(each)).map(({ section, hash, canonical }) => insertSection(context.db, guard, { section, hash, at: now, body: packed(section, canonical) })),
       ...(damaged.length === 0 ? [] : [dropSections(context.db, guard, damaged)]),
       ...(put.length === 0 ? [] : [putTags(context.db, guard, put, now)]), ...(gone.length === 0 ? [] : [dropTags(context.db, guard, gone)]),
     ],
   })
   if (committed.ok && evaluation.nextDue !== null && (endpoint.nextDue === null || evaluation.nextDue < endpoint.nextDue)) context.waitUntil(context.env.RE_EVALUATION.getByName('one').due(evaluation.nextDue))
+  // Advisories that were matched while this report was on its way have marked it.
+  if (committed.ok && inventory !== null) context.waitUntil(context.env.RE_EVALUATION.getByName('one').start())
   return committed.ok ? reply(committed.endpoint.sequence) : null
 }
 
@@ -121,12 +132,12 @@ function packed(section: SectionName, canonical: string): Uint8Array {
   return body
 }
 
-/** Software can be large and no rule type reads it yet: it is stored, not unpacked. */
-const factSections: ReadonlySet<string> = new Set(sectionNames.filter((section) => section !== 'software'))
+/** Software is no fact that rules read: it is stored as ids, and what was matched for it joins the vulnerabilities. */
+const isSoftware = (sent: Sent): sent is Sent & { readonly value: Sections['software'] } => sent.section === SOFTWARE
 
 function withChanges(facts: Facts, changed: readonly Sent[], now: number): Facts {
   const next: { [S in SectionName]?: Fact } = { ...facts }
-  for (const { section, value } of changed) next[section] = { value, at: now, provenance: 'claimed' }
+  for (const { section, value } of changed.filter((each) => !isSoftware(each))) next[section] = { value, at: now, provenance: 'claimed' }
   return next as Facts
 }
 
@@ -141,8 +152,8 @@ function columnsOf(facts: Facts, changed: readonly Sent[]): Partial<EndpointRow>
   }
 }
 
-function tablesOf(changed: readonly Sent[], tagsChanged: boolean): TableName[] {
-  const names = new Set<string>(changed.map(({ section }) => section))
+function tablesOf(changed: readonly SectionName[], tagsChanged: boolean): TableName[] {
+  const names = new Set<string>(changed)
   return [
     ...(tagsChanged ? ['uid_tags' as const, 'tags' as const] : []), ...(sysinfoSections.some((section) => names.has(section)) || names.has('vulnerabilities') ? ['sysinfo' as const] : []),
     ...(names.has('vulnerabilities') ? ['vuln' as const] : []), ...(names.has('user') ? ['avatar' as const] : []),

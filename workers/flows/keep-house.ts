@@ -6,6 +6,7 @@ import { makeContext } from '../context.ts'
 import { readConfig, type Env } from '../env.ts'
 import { VOUCHING_LAPSED } from './end-membership.ts'
 import { deauthoriseGateway } from './gateways.ts'
+import { tidyPackages } from './renew-inventories.ts'
 import { sweepSights } from './sights.ts'
 
 const KEPT_MS = 7 * 86_400_000
@@ -21,6 +22,7 @@ export async function keepHouse(env: Env, now: number): Promise<void> {
     const { meta } = await trimLog(db, now - KEPT_MS, ROWS)
     if (meta.changes < ROWS) break
   }
+  await tidyPackages({ db }, now)
   await env.RE_EVALUATION.getByName('one').start()
   for (const { serial } of await lapsedGateways(db, now)) await deauthoriseGateway(context, serial, VOUCHING_LAPSED)
   await sweepSights(context)

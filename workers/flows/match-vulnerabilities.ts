@@ -1,0 +1,106 @@
+// Matching, both ways and only what is new: packages that the fleet has not had before against what names them, and imported pages against the packages they name.
+import { familyOf } from '../../domain/vulnerability/ecosystem.ts'
+import { AdvisoryIndex, keysOf, type AdvisoryOn, type FleetPackage } from '../../domain/vulnerability/match.ts'
+import type { Severity } from '../../protocol/facts.ts'
+import { advanceMatched, advisoriesOn, fleetEcosystems, fleetPackages, matchedIs, pageOf, sharingCves, stateOf, wordsOf } from '../../schema/queries/advisories.ts'
+import { dropMatches, insertNewMatches, matchesOf, putMatches } from '../../schema/queries/affected.ts'
+import { insertPackages, markHolders } from '../../schema/queries/packages.ts'
+import type { Context } from '../context.ts'
+
+/** Rows in one answer of the database. */
+export const ROWS = 4_000
+/** Packages matched together: what many advisories name comes in several pages. */
+const PACKAGES_AT_ONCE = 1_000
+type Database = Pick<Context, 'db'>
+type Row = { readonly ecosystem: string; readonly name: string; readonly advisory: string; readonly severity: string; readonly versions: string }
+
+const advisoryOn = ({ ecosystem, name, advisory, severity, versions }: Row): AdvisoryOn => {
+  const [ranges, listed] = JSON.parse(versions) as [string[][], string[]]
+  return { ecosystem, name, advisory, severity: severity as Severity, ranges, versions: listed }
+}
+
+/**
+ * Matches packages that are new to the fleet and stores both, as long as the budget of queries lasts.
+ * @returns queries made; what was stored can be looked up, what a page imported meanwhile has made void can not
+ */
+export async function introducePackages({ db }: Database, missing: readonly FleetPackage[], budget: number): Promise<number> {
+  let queries = 0
+  for (let first = 0; first < missing.length && queries < budget; first += PACKAGES_AT_ONCE) {
+    const some = missing.slice(first, first + PACKAGES_AT_ONCE)
+    const [state] = await stateOf(db)
+    if (state === undefined) throw new Error('the state of the advisories is gone from the database')
+    const keys = [...new Map(some.flatMap(keysOf).map((key) => [`${key.ecosystem}\n${key.name}`, key])).values()]
+    const rows: Row[] = []
+    for (let [from, after] = [0, '']; from < keys.length;) {
+      const page = await advisoriesOn(db, keys.slice(from), after, ROWS)
+      queries++
+      rows.push(...page)
+      const last = page.at(-1)
+      if (page.length < ROWS || last === undefined) break
+      from += last.at
+      after = last.advisory
+    }
+    const matches = new AdvisoryIndex(rows.map(advisoryOn)).match(some)
+    const statements = [...insertPackages(db, some, state.revision), ...matches.length === 0 ? [] : insertNewMatches(db, matches, state.revision)]
+    await db.batch(statements as [(typeof statements)[number]])
+    queries += 1 + statements.length
+  }
+  return queries
+}
+
+/**
+ * Matches imported pages that have not been matched yet, one after the other.
+ * @param pages at most so many
+ * @returns whether all are matched now
+ */
+export async function matchPages(context: Database, pages: number): Promise<boolean> {
+  for (let done = 0; done < pages; done++) {
+    const [state] = await stateOf(context.db)
+    if (state === undefined || state.matchedThrough >= state.revision) return true
+    await matchPage(context, state.matchedThrough + 1)
+  }
+  const [state] = await stateOf(context.db)
+  return state === undefined || state.matchedThrough >= state.revision
+}
+
+/** Idempotent: whoever does the same at once writes the same, and one of them advances. */
+async function matchPage({ db }: Database, revision: number): Promise<void> {
+  const page = await pageOf(db, revision)
+  const named = page.flatMap(({ id, named: names }) => (JSON.parse(names) as [string, string][]).map(([ecosystem, name]) => [ecosystem, name, id] as const))
+  const index = new AdvisoryIndex((named.length === 0 ? [] : await wordsOf(db, named)).map(advisoryOn))
+  const ids = page.map(({ id }) => id)
+  const found = new Map<string, readonly [number, string, string, string | null]>()
+  for await (const some of packagesNamed({ db }, named)) {
+    for (const { package: of, advisory, severity, fixed } of index.match(some)) found.set(`${of.id}\n${advisory}`, [of.id, advisory, severity, fixed])
+  }
+  const gone: [number, string][] = []
+  for (let after: readonly [string, number] = ['', 0]; ids.length > 0;) {
+    const before = await matchesOf(db, ids, after, ROWS)
+    for (const { packageId, advisory } of before) if (!found.has(`${packageId}\n${advisory}`)) gone.push([packageId, advisory])
+    const last = before.at(-1)
+    if (before.length < ROWS || last === undefined) break
+    after = [last.advisory, last.packageId]
+  }
+  const still = matchedIs(revision - 1)
+  const mark = () => (ids.length === 0 ? [] : [markHolders(db, sharingCves(ids), still)])
+  const statements = [
+    ...gone.length === 0 ? [] : [...mark(), ...dropMatches(db, gone, still)], ...found.size === 0 ? [] : putMatches(db, [...found.values()], still), ...mark(),
+    // Last: while it has not moved, what stands before it may be written.
+    advanceMatched(db, revision),
+  ]
+  await db.batch(statements as [(typeof statements)[number]])
+}
+
+/** Packages of the fleet that a page names; what names a distribution as a whole names each release of it. */
+async function* packagesNamed({ db }: Database, named: readonly (readonly [string, string, string])[]) {
+  const whole = named.some(([ecosystem]) => isWhole(ecosystem)) ? (await fleetEcosystems(db)).map(({ ecosystem }) => ecosystem) : []
+  const keys = [...new Map(named.flatMap(([ecosystem, name]) => [ecosystem, ...whole.filter((release) => release.startsWith(`${ecosystem}:`))].map((each) => [`${each}\n${name}`, { ecosystem: each, name }] as const))).values()]
+  for (let after = -1; keys.length > 0;) {
+    const some = await fleetPackages(db, keys, after, ROWS)
+    yield some
+    const last = some.at(-1)
+    if (some.length < ROWS || last === undefined) return
+    after = last.id
+  }
+}
+const isWhole = (ecosystem: string): boolean => !ecosystem.includes(':') && familyOf(ecosystem)?.bySource === true
