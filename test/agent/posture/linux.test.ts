@@ -8,7 +8,7 @@ import { linuxHardware, meaningful } from '../../../agent/posture/linux/hardware
 import { connected, linuxNetwork, parseArp, parseResolv, parseRoutes } from '../../../agent/posture/linux/network.ts'
 import { linuxOs, parseOsRelease } from '../../../agent/posture/linux/os.ts'
 import { linuxSecurity, rootDevice, unattended } from '../../../agent/posture/linux/security.ts'
-import { linuxSoftware, parseApk, parseDpkg } from '../../../agent/posture/linux/software.ts'
+import { linuxSoftware, parseApk, parseDpkg, parseRpm } from '../../../agent/posture/linux/software.ts'
 import { linuxVulnerabilities, parseUpgrades } from '../../../agent/posture/linux/vulnerabilities.ts'
 import { portableHardware, portableNetwork, portableOs } from '../../../agent/posture/portable.ts'
 import { asLine, readCommand, readNames, readText } from '../../../agent/posture/read.ts'
@@ -97,6 +97,14 @@ describe('software', () => {
     expect(sections.software.parse(found)).toEqual({ packages: [{ ecosystem: 'deb', name: 'bash', version: '5.2' }, { ecosystem: 'deb', name: 'evil [31m', version: '1 0' }, { ecosystem: 'deb', name: 'zlib1g', version: '1:1.2' }] })
     expect(parseDpkg('')).toEqual([])
     expect(parseApk('busybox-1.36.1-r5 x86_64 {busybox}\nlib-foo-2-r0 x\nbroken\n')).toEqual([{ ecosystem: 'apk', name: 'busybox', version: '1.36.1-r5' }, { ecosystem: 'apk', name: 'lib-foo', version: '2-r0' }])
+  })
+  it('names what a package was built from where that is another, and a held one, for advisories go by it', () => {
+    expect(parseDpkg('ii \tlibssl3\t3.0.15-1+b1\topenssl\t3.0.15-1\nhi \tcurl\t7.88\tcurl\t7.88\nun \tgone\t1\tgone\t1\n')).toEqual([
+      { ecosystem: 'deb', name: 'libssl3', version: '3.0.15-1+b1', source: { name: 'openssl', version: '3.0.15-1' } }, { ecosystem: 'deb', name: 'curl', version: '7.88' },
+    ])
+    expect(parseRpm('openssl-libs\t1:3.0.7-27.el9\topenssl-3.0.7-27.el9.src.rpm\nbash\t5.2-1\tbash-5.2-1.src.rpm\ngpg-pubkey\t1-2\t(none)\n')).toEqual([
+      { ecosystem: 'rpm', name: 'openssl-libs', version: '1:3.0.7-27.el9', source: { name: 'openssl', version: '1:3.0.7-27.el9' } }, { ecosystem: 'rpm', name: 'bash', version: '5.2-1' }, { ecosystem: 'rpm', name: 'gpg-pubkey', version: '1-2' },
+    ])
   })
   it('is missing where there is no package database, and taken from rpm or apk where those are', async () => {
     expect(await linuxSoftware(nothing)).toBeNull()
