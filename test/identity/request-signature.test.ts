@@ -110,6 +110,22 @@ describe('a signed request', () => {
     expect(await code({ cache, now: later, headers: new Headers(await signRequest({ method: 'POST', url, body, privateKey: keys.privateKey, certificateDer: der, now: later })) })).toBe('certificate_expired')
     expect(await code({ cache, authorities: [await trustAuthority((await createAuthority({ name: 'EMS', now })).certificatePem)] })).toBe('bad_certificate')
   })
+  it('of a cached leaf is refused when its CA has ended or is trusted no more, within the grace of a renewal too', async () => {
+    const [cache, at] = [new VerifiedLeaves(), ca.notAfter - 1_000]
+    const late = (await issueCertificate({ authority: ca, publicKeySpki: await exportPublicKey(keys.publicKey), purpose: 'agent', commonName: uid, now: at })).der
+    const signedAt = async (when: number) => ({ cache, now: when, acceptsExpiredMs: 30 * 86_400_000, headers: new Headers(await signRequest({ method: 'POST', url, body, privateKey: keys.privateKey, certificateDer: late, now: when })) })
+    expect(await code(await signedAt(at))).toBe('accepted')
+    expect(await code(await signedAt(ca.notAfter + 1_000))).toBe('bad_certificate')
+    const other = await trustAuthority((await createAuthority({ name: 'EMS', now })).certificatePem)
+    expect(await code({ ...await signedAt(at), authorities: [other] })).toBe('bad_certificate')
+    expect(await code({ ...await signedAt(at), authorities: [other, trusted] })).toBe('accepted')
+  })
+  it('is refused before its body is read, unless everything else holds', async () => {
+    let read = 0
+    const counting = () => { read++; return Promise.resolve(body) }
+    expect([await code({ body: counting, method: 'PUT' }), await code({ body: counting, now: now + 61_000 }), await code({ ...withHeader('signature', null), body: counting }), read]).toEqual(['bad_signature', 'clock_skew', 'unsigned', 0])
+    expect([await code({ body: counting }), await code({ body: () => Promise.resolve(utf8('{}')) }), read]).toEqual(['accepted', 'bad_digest', 1])
+  })
   it('may be signed by a bare key only where joining says so', async () => {
     const bare = new Headers(await signRequest({ method: 'POST', url, body, privateKey: keys.privateKey, spkiDer: await exportPublicKey(keys.publicKey), now }))
     expect(await code({ headers: bare, bareKey: true })).toBe('accepted')

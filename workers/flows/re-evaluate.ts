@@ -44,7 +44,7 @@ export interface Step {
   readonly written: number
   readonly evaluated: number
 }
-interface Page { readonly uids: readonly string[]; readonly sections: readonly SectionName[] | null }
+interface Page { readonly uids: readonly string[]; readonly sections: readonly string[] | null }
 
 /** @param now ms, when the step begins */
 export async function reEvaluate(context: Context, before: Standing, now: number): Promise<Step> {
@@ -152,10 +152,12 @@ function filterOf({ changes }: HeldRules, touched: ReadonlySet<string> | 'all'):
   return { ruleSets: [...touched], systems: [...new Set(changes.filter(({ ruleSetId }) => touched.has(ruleSetId)).flatMap(({ systems }) => systems.split(',').filter(Boolean)))] }
 }
 
-/** Sections that the touched rule sets read, and `os`, by which the rules are chosen. */
-function sectionsRead({ rules }: HeldRules, touched: ReadonlySet<string> | 'all'): SectionName[] {
+/** Stored sections that the touched rule sets read, and `os`, by which the rules are chosen. */
+function sectionsRead({ rules }: HeldRules, touched: ReadonlySet<string> | 'all'): string[] {
   const sets = Object.values(rules.byOs).flat().filter(({ ruleSet }) => touched === 'all' || touched.has(ruleSet.id))
-  return [...new Set<SectionName>(['os', ...sets.flatMap((set) => [...set.sections])])]
+  const read = new Set<SectionName>(['os', ...sets.flatMap((set) => [...set.sections])])
+  // What the EMS matched itself is stored apart and is part of that fact.
+  return [...read, ...read.has('vulnerabilities') ? ['matches'] : []]
 }
 
 /** Every endpoint is worked out with these rules; what edits touched need not be remembered. Not so when they were edited meanwhile. */

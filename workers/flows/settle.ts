@@ -1,5 +1,4 @@
 // Settles a page of endpoints: reads rows and the sections needed together, works each out, commits what is not yet stored.
-import type { SectionName } from '../../protocol/facts.ts'
 import { evaluatedOf, sectionsOf } from '../../schema/queries/behind.ts'
 import { logEvent, type Context } from '../context.ts'
 import { batchesOf, commitMany, computedOf, MAX_BATCHES, type CommittedMany } from './commit-many.ts'
@@ -20,7 +19,7 @@ export interface Settled extends CommittedMany {
  * @param sections the sections that the rule sets in question read; null: all, and every rule set is worked out
  * @param through revision of the rules that every endpoint holds for, whatever its row says
  */
-export async function settle(context: Context, uids: readonly string[], held: HeldRules, sections: readonly SectionName[] | null, through: number): Promise<Settled> {
+export async function settle(context: Context, uids: readonly string[], held: HeldRules, sections: readonly string[] | null, through: number): Promise<Settled> {
   const { db } = context
   const now = context.now()
   const [rows, some] = await db.batch([evaluatedOf(db, uids), sectionsOf(db, uids, sections)])

@@ -26,7 +26,7 @@ function* replaced(value: Json, by: string, at = ''): Generator<{ at: string; va
 }
 
 const uuid = '00000000-0000-4000-8000-000000000001'
-const conditions = [{ type: 'file', path: '/etc/x', sha256: 'a'.repeat(64) }, { type: 'running-process', name: 'sshd', path: '/usr/sbin/sshd' }, { type: 'os-version', comparator: '>=', version: '12', name: 'Debian' }, { type: 'ip-range', ranges: ['10.0.0.0/8'] }, { type: 'vulnerable-devices', severity: 'high' }]
+const conditions: Json[] = [{ type: 'file', path: '/etc/x', sha256: 'a'.repeat(64) }, { type: 'running-process', name: 'sshd', path: '/usr/sbin/sshd' }, { type: 'os-version', comparator: '>=', version: '12', name: 'Debian' }, { type: 'ip-range', ranges: ['10.0.0.0/8'] }, { type: 'vulnerable-devices', severity: 'high' }]
 const settings = { invalidCertificateAction: 'deny', gateways: [{ serial: 'SPGW000000000001', host: 'gate.example.com', port: 443 }], destinations: [{ match: '*.example.com', ports: [443], gateway: 'SPGW000000000001' }], userMaySet: ['phone'] }
 const sections = {
   os: linux(), user: { account: 'alice', domain: 'x', fullName: 'Alice', email: 'a@example.com', phone: '+1 2', socialIds: [{ service: 's', accountId: 'i' }] },

@@ -196,6 +196,17 @@ describe('an endpoint that breaks', () => {
     expect(await contradictions()).toEqual([])
   })
 
+  it('by a damaged section takes every tag that reads it, also those of rule sets that were not edited', async () => {
+    await seed(0, 4, { os: linux('13.1'), network: network('10.0.0.1') })
+    await addRuleSet('office', [{ type: 'ip-range', ranges: ['10.0.0.0/8'] }])
+    await addRuleSet('both', [{ type: 'ip-range', ranges: ['10.0.0.0/8'] }, osAtLeast('13')])
+    await reEvaluated()
+    await damage(2, 'network', new Uint8Array([1, 2, 3]))
+    await quietly('POST', '/rule-sets', ruleSetOf('home', [{ type: 'ip-range', ranges: ['192.168.0.0/16'] }]))
+    await worked()
+    expect([await tagged('office'), await tagged('both'), await tagged('home')]).toEqual([{ present: 3, unknown: 1 }, { present: 3, unknown: 1 }, { unknown: 1 }])
+    expect(await contradictions()).toEqual([])
+  })
   it('takes no report with it: what is damaged is asked for, what was sent is taken', async () => {
     const endpoint = await enrolled()
     await addRuleSet('office', [{ type: 'ip-range', ranges: ['10.0.0.0/8'] }])
