@@ -23,6 +23,8 @@ type Status = Partial<Record<ReportTable, boolean>>
 /** What this gateway is told, as its object knows it. */
 export interface Standing { readonly listening: number; readonly protocol: string; readonly inSight: number; readonly seesItself: boolean; readonly cursor: Cursor | null }
 const EXPLAINED_WITHIN_MS = 3_000
+/** Lines held for one key that waits: whoever opens more has its answer at once. */
+const MAX_HELD = 4
 
 export class FcmNotify extends DurableObject<Env> {
   readonly #follower: Follower
@@ -110,6 +112,7 @@ export class FcmNotify extends DurableObject<Env> {
   peer(): { connected: boolean; protocol: string | null } { return { connected: this.#audience.proved().length > 0, protocol: this.#follower.settings?.protocol ?? null } }
   /** Resolves when the gateway is authorised or denied, or after `ms`. */
   async awaitDecision(ms: number): Promise<void> {
+    if (this.#awaiting.size >= MAX_HELD) return
     await new Promise<void>((resolve) => {
       const done = () => {
         clearTimeout(timer)

@@ -12,7 +12,9 @@ export const PAGE_BYTES = 2_097_152
 /** An opaque watermark: `<revision>.<mark>` inside, `` before anything. A reader hands back what it got. */
 export const watermark = z.string().max(64).regex(/^(|\d{1,16}\.[0-9a-f]{16})$/, 'hand back the watermark you were given')
 
-const list = z.union([z.array(z.string().max(64)).max(1000), z.string().max(64_000).transform((s) => s.split(',').filter(Boolean))]).optional()
+const names = z.array(z.string().max(64)).max(1000)
+/** A list in a body, or separated by commas in a query. */
+const list = z.union([names, z.string().max(65_000).transform((text) => text.split(',').filter(Boolean)).pipe(names)]).optional()
 /**
  * Parameters of every report table, in the query of a GET or the body of a POST. `sn_list` narrows the answer to endpoints of these
  * gateways: the caller itself, or members it vouched for; any other serial stands for nothing.

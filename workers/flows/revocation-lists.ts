@@ -20,7 +20,7 @@ export async function revocationLists(context: Context): Promise<readonly Revoca
   const now = context.now()
   const authorities = await everyAuthority(context)
   const pins = authorities.map(({ pin }) => pin).join()
-  if (made !== null && made.of.startsWith(pins) && now - lookedAt < LOOKED_WITHIN_MS) return made.lists
+  if (made !== null && made.of.startsWith(`${pins}/`) && now >= lookedAt && now - lookedAt < LOOKED_WITHIN_MS) return made.lists
   const [endpoints, gateways] = await context.db.batch(revokedSummary(context.db, now))
   const of = [pins, ...[...endpoints, ...gateways].flatMap(({ count, last }) => [count, last])].join('/')
   if (made?.of !== of || now - made.at > SIGNED_WITHIN_MS) {

@@ -2,6 +2,7 @@
 import type { BatchItem } from 'drizzle-orm/batch'
 import { MAX_SIGHTS, SIGHT_SECONDS } from '../../protocol/fabric/sightings.ts'
 import { Fault } from '../../protocol/faults.ts'
+import { gatewayBySerial } from '../../schema/queries/follow-log.ts'
 import { gatewaysTrusting } from '../../schema/queries/interest.ts'
 import { logTail } from '../../schema/queries/log-tail.ts'
 import {
@@ -16,6 +17,8 @@ const groups: readonly SightGroup[] = ['neighbours', 'connections']
 /** A report is one parameter of a statement. */
 const MAX_REPORT_CHARACTERS = 900_000
 const GATEWAYS_AT_ONCE = 100
+/** Portions told in one call: what is left is told with the next report. */
+const PORTIONS_AT_ONCE = 6
 
 export interface SightReport {
   /** What is seen now, and what is not any more. */
@@ -36,9 +39,12 @@ export async function takeSights(context: Context, sights: Sights, { seen, ended
   ])
 }
 
-/** Ends what a gateway has not seen for {@link SIGHT_SECONDS}. */
+/** Ends what a gateway has not seen for {@link SIGHT_SECONDS}. While it tells all that it sees, there is nothing to end. */
 export async function endStaleSights(context: Context, serial: string): Promise<void> {
-  for (const group of groups) await settle(context, { serial, group }, [endExpired(context.db, { serial, group }, context.now() - SIGHT_MS)])
+  const [{ db }, cutoff] = [context, context.now() - SIGHT_MS]
+  const [gateway] = await gatewayBySerial(db, serial)
+  const snapshotAt = { neighbours: gateway?.neighboursAt ?? 0, connections: gateway?.connectionsAt ?? 0 }
+  for (const group of groups) if (snapshotAt[group] < cutoff) await settle(context, { serial, group }, [endExpired(db, { serial, group }, cutoff)])
 }
 /** The net under the gateways' own alarms: every gateway that has sights. */
 export async function sweepSights(context: Context): Promise<void> {
@@ -60,11 +66,11 @@ async function settle(context: Context, sights: Sights, changes: readonly BatchI
   const portion = () => [tellSights(db, sights, { mark: newMark(), at: context.now() }), noteTold(db, sights), dropEnded(db, sights), tail, concerned] as const
   let before = changes
   let told = false
-  for (;;) {
+  for (let portions = 1; ; portions++) {
     const results = await db.batch([...before, ...portion()] as unknown as ReturnType<typeof portion>)
     const [, noted, , rows, gateways] = results.slice(before.length) as unknown as typeof results
     told ||= noted.meta.changes > 0
-    if (noted.meta.changes === TOLD_AT_ONCE) {
+    if (noted.meta.changes === TOLD_AT_ONCE && portions < PORTIONS_AT_ONCE) {
       before = []
       continue
     }

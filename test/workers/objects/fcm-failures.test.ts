@@ -162,7 +162,7 @@ describe('a load', () => {
     const spy = vi.spyOn(statement, 'raw').mockImplementation(async function read(this: D1PreparedStatement) {
       const answered = await raw.call(this)
       rows.push(answered.length)
-      return answered as never
+      return answered
     })
     await work()
     spy.mockRestore()
