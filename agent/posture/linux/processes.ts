@@ -1,6 +1,6 @@
 // Running processes, for conditions only: the list never leaves the machine. What can't be looked at is an error, never "does not run".
-import { closeSync, openSync, readFileSync, readSync, readdirSync, readlinkSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { closeSync, openSync, readSync, readdirSync, readlinkSync } from 'node:fs'
+import { basename } from 'node:path'
 import type { RunningProcess } from '../../../domain/tagging/device.ts'
 
 /** A process that runs: its names (its own and its program's) and the path of its program, empty when that can't be seen. */
@@ -25,35 +25,50 @@ function readUnless(expected: (cause: unknown) => boolean, read: () => string): 
   }
 }
 
+/** What the kernel's own line tells of a process: its own name, cut, and when it started. Both change when it becomes another program, or another process. */
+export interface Glimpse { readonly own: Buffer; readonly startedAt: string }
+
 /**
- * Reads one process; null when it does not run (gone, or dead and not yet collected by its parent).
+ * A cheap look at one process; null when it does not run (gone, or dead and not yet collected by its parent).
  * Synchronous on purpose: procfs answers from memory, and a trip through the thread pool costs ten times the read.
  * Throws when it is there and can't be looked at.
  */
-export function readProcess(proc: string, pid: string): SeenProcess | null {
-  const stat = readUnless(isGone, () => readFileSync(join(proc, pid, 'stat'), 'latin1'))
+export function glimpseProcess(proc: string, pid: string): Glimpse | null {
+  const stat = readUnless(isGone, () => beginning(`${proc}/${pid}/stat`, 'latin1'))
   // The name may itself contain `)` and spaces: the last bracket ends it.
   const [open, close] = [stat.indexOf('('), stat.lastIndexOf(')')]
   if (open < 0 || close < open) return null
-  const fields = stat.slice(close + 2).split(' ')
-  if (fields[0] === 'Z' || fields[0] === 'X') return null
-  const own = Buffer.from(stat.slice(open + 1, close), 'latin1')
+  const fields = stat.slice(close + 2).split(' ', 20)
+  return fields[0] === 'Z' || fields[0] === 'X' ? null : { own: Buffer.from(stat.slice(open + 1, close), 'latin1'), startedAt: fields[19] ?? '' }
+}
+
+/** All of one process; null and throws like {@link glimpseProcess}. */
+export function readProcess(proc: string, pid: string): SeenProcess | null {
+  const glimpse = glimpseProcess(proc, pid)
+  return glimpse === null ? null : completeProcess(proc, pid, glimpse)
+}
+
+/** Its names and its program, beside what a glimpse has told. */
+export function completeProcess(proc: string, pid: string, { own, startedAt }: Glimpse): SeenProcess {
   // An update replaces the file under a running program; it still runs from there. A kernel thread has no program.
-  const path = readUnless(isHidden, () => readlinkSync(join(proc, pid, 'exe'))).replace(/ \(deleted\)$/, '')
+  const path = readUnless(isHidden, () => readlinkSync(`${proc}/${pid}/exe`)).replace(/ \(deleted\)$/, '')
   const name = own.length === CUT_NAME_LENGTH ? wholeName(proc, pid, own.toString('utf8')) : own.toString('utf8')
-  return { names: [...new Set([name, ...(path === '' ? [] : [basename(path)])])], path, startedAt: fields[19] ?? '' }
+  return { names: [...new Set([name, ...(path === '' ? [] : [basename(path)])])], path, startedAt }
 }
 
 const wholeName = (proc: string, pid: string, cut: string): string => {
-  const words = readUnless(isHidden, () => beginning(join(proc, pid, 'cmdline'))).split('\0').slice(0, 2).map((word) => basename(word))
+  const words = readUnless(isHidden, () => beginning(`${proc}/${pid}/cmdline`, 'utf8')).split('\0').slice(0, 2).map((word) => basename(word))
   return words.find((word) => word.startsWith(cut)) ?? cut
 }
 
-function beginning(path: string): string {
+/** One for all reads: they are synchronous, and there are hundreds a second. */
+const bytes = Buffer.alloc(MAX_COMMAND_LINE_BYTES)
+
+/** As much of a file as is looked at, in three system calls. */
+function beginning(path: string, encoding: 'latin1' | 'utf8'): string {
   const file = openSync(path, 'r')
   try {
-    const bytes = Buffer.alloc(MAX_COMMAND_LINE_BYTES)
-    return bytes.toString('utf8', 0, readSync(file, bytes))
+    return bytes.toString(encoding, 0, readSync(file, bytes))
   } finally {
     closeSync(file)
   }

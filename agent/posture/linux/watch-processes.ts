@@ -1,6 +1,6 @@
 // Notices that a watched process starts or ends: a light look at procfs five times a second, and none when nothing is watched.
 import { join } from 'node:path'
-import { processIds, readProcess, type SeenProcess } from './processes.ts'
+import { completeProcess, glimpseProcess, processIds, type Glimpse, type SeenProcess } from './processes.ts'
 
 export const LOOK_EVERY_MS = 200
 /** An old process that becomes another program (exec) keeps its id: one of this many slices of the old ones is read at each look. */
@@ -8,7 +8,7 @@ const SLICES = 3
 /** A process this young may still be between fork and exec: it is read at each look. */
 const YOUNG_LOOKS = 3
 
-interface Known { readonly seen: SeenProcess; readonly firstLook: number }
+interface Known { readonly glimpse: Glimpse; readonly seen: SeenProcess; readonly firstLook: number }
 
 export interface ProcessWatch { retarget(names: readonly string[]): void; close(): void }
 
@@ -37,17 +37,21 @@ export function createProcessWatch({ root, onChange }: { root: string; onChange:
       const matched = before?.seen.names.some((name) => watched.has(name)) ?? false
       const young = before === undefined || looks - before.firstLook <= YOUNG_LOOKS
       if (!young && !matched && Number(pid) % SLICES !== looks % SLICES) continue
-      const seen = readProcess(proc, pid)
-      if (seen === null) {
+      const glimpse = glimpseProcess(proc, pid)
+      if (glimpse === null) {
         touch(before?.seen)
         known.delete(pid)
         continue
       }
-      if (before === undefined || !sameProcess(before.seen, seen)) {
+      const same = before?.glimpse.startedAt === glimpse.startedAt
+      // What is young, or matters, is read whole: its program may change while its name does not.
+      if (same && !young && !matched && before.glimpse.own.equals(glimpse.own)) continue
+      const seen = completeProcess(proc, pid, glimpse)
+      if (before === undefined || !same || !sameProcess(before.seen, seen)) {
         touch(before?.seen)
         touch(seen)
-        known.set(pid, { seen, firstLook: before?.seen.startedAt === seen.startedAt ? before.firstLook : looks })
       }
+      known.set(pid, { glimpse, seen, firstLook: same ? before.firstLook : looks })
     }
     return changed
   }
@@ -79,4 +83,4 @@ export function createProcessWatch({ root, onChange }: { root: string; onChange:
   }
 }
 
-const sameProcess = (a: SeenProcess, b: SeenProcess): boolean => a.startedAt === b.startedAt && a.path === b.path && a.names.join('\0') === b.names.join('\0')
+const sameProcess = (a: SeenProcess, b: SeenProcess): boolean => a.path === b.path && a.names.join('\0') === b.names.join('\0')
