@@ -69,7 +69,8 @@ export async function serveStatus(stateDirectory: string, tell: (question: Quest
     })
   })
   await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
+    // Stays: a connection that can not be accepted (no descriptors left) is no reason to end the agent.
+    server.on('error', reject)
     server.listen(path, resolve)
   })
   // The directory is private already, unless its owner opened it to be looked into.

@@ -18,23 +18,27 @@ export interface ScheduleOptions {
 }
 
 export interface Schedule {
-  /** Runs some probes, or all, now. Resolves when those that are not slow have given an answer that they began to look for after this was asked. */
+  /** Runs some probes, or all but those slow ones that have just looked, now. Resolves when those that are not slow have given an answer that they began to look for after this was asked. */
   look(section?: SectionName): Promise<void>
   /** The cadences have changed: what is due by the new ones is looked at now. */
   rearm(): void
   close(): Promise<void>
 }
 
+/** Everybody may be asked to look at once (an edit of the rules): what is slow is not done again so soon after. */
+const SLOW_REST_MS = 60_000
+
 interface Run {
-  /** When its last look ended, by `clock`. */
+  /** When its last look ended, by `clock`; before the first, when it was made. */
   lookedAt: number
+  looked: boolean
   running: Promise<void> | null
   next: Promise<void> | null
   cancelTimer: () => void
 }
 
 export function scheduleProbes({ probes, everySeconds, onFound, onDefect, timers, clock, log }: ScheduleOptions): Schedule {
-  const runs = new Map<Probe, Run>(probes.map((probe) => [probe, { lookedAt: clock(), running: null, next: null, cancelTimer: () => {} }]))
+  const runs = new Map<Probe, Run>(probes.map((probe) => [probe, { lookedAt: clock(), looked: false, running: null, next: null, cancelTimer: () => {} }]))
   let closed = false
 
   async function collect(probe: Probe, run: Run): Promise<void> {
@@ -48,6 +52,7 @@ export function scheduleProbes({ probes, everySeconds, onFound, onDefect, timers
     }
     if (closed) return
     run.lookedAt = clock()
+    run.looked = true
     arm(probe, run)
     onFound(probe.section, value)
   }
@@ -72,7 +77,8 @@ export function scheduleProbes({ probes, everySeconds, onFound, onDefect, timers
 
   return {
     async look(section) {
-      const started = [...runs].filter(([probe]) => section === undefined || probe.section === section).map(([probe, run]) => ({ probe, done: start(probe, run) }))
+      const rests = ([probe, run]: [Probe, Run]) => probe.slow === true && run.looked && clock() - run.lookedAt < SLOW_REST_MS
+      const started = [...runs].filter((each) => (section === undefined ? !rests(each) : each[0].section === section)).map(([probe, run]) => ({ probe, done: start(probe, run) }))
       for (const { probe, done } of started) if (probe.slow === true) done.catch(onDefect)
       await Promise.all(started.filter(({ probe }) => probe.slow !== true).map(({ done }) => done))
     },

@@ -58,6 +58,22 @@ describe('probes', () => {
     expect(found).toContainEqual(['software', 'one'])
   })
 
+  it('that are slow are not asked again within a minute, whoever asks, unless they are asked for by name', async () => {
+    const slow = gated('software', 'inventory', true, true)
+    const { schedule, advance } = scheduled([slow], () => 3_600)
+    for (let times = 0; times < 5; times++) {
+      await schedule.look()
+      await advance(5_000)
+    }
+    expect(slow.runs).toBe(1)
+    await schedule.look('software')
+    await advance(0)
+    expect(slow.runs).toBe(2)
+    await advance(60_000)
+    await schedule.look()
+    expect(slow.runs).toBe(3)
+  })
+
   it('asked during a look run once more, for what changed after it had read', async () => {
     const user = gated('user', 'inventory')
     const { schedule, found } = scheduled([user])

@@ -1,0 +1,54 @@
+// What people read: everything that matters, and nothing that speaks to their terminal.
+import { describe, expect, it } from 'vitest'
+import { sentenceFor } from '../../agent/failure.ts'
+import type { AgentStatus } from '../../agent/local-status.ts'
+import { describeExplanation, describeStatus } from '../../agent/print.ts'
+import { Fault } from '../../protocol/faults.ts'
+
+const NOW = 1_800_000_000_000
+const status: AgentStatus = {
+  enrolled: true, uid: 'a'.repeat(32), ems: 'https://ems.example.com', version: '1', certificate: { serial: 'x', notAfter: NOW }, profile: null, licence: null, channel: 'waiting', lastReportAt: null, sequence: 1, clockOffsetMs: 0,
+  tunnel: { running: false, reason: 'port 8630 can not be had' }, tags: null, denials: [], troubles: [],
+}
+const denial = { at: NOW - 180_000, destination: 'wiki.corp.test:443', decision: 'D0123456789AB-0123456789ABCDEF', code: '065', reason: 'tag-missing', message: 'It needs the tag "managed".', tags: ['managed'] }
+const condition = { type: 'file', negate: true, value: 'true' as const, seen: 'exists', wanted: 'file "/x" exists', section: 'verdicts', factAt: NOW - 60_000, provenance: 'claimed' as const, mend: 'Remove "/x".' }
+const tag = { tagUid: 'b', tag: 'managed', state: 'absent' as const, validUntil: null, ruleSets: [{ id: 'c', name: 'rules', value: 'false' as const, logic: '1', message: 'Ask the help desk.', conditions: [condition] }] }
+
+describe('the status', () => {
+  it('says what there is, and what is missing', () => {
+    const text = describeStatus(status, NOW)
+    for (const part of ['none has been assigned', 'not told', 'waiting', 'never', 'not running: port 8630', 'not known: the EMS does not answer']) expect(text).toContain(part)
+    expect(text).not.toContain('clock')
+    const full = describeStatus({ ...status, profile: { id: 'x', name: 'p', policy: 'q', version: 1 }, licence: { state: 'seated', features: [], endsAt: null }, lastReportAt: NOW - 7_200_000, clockOffsetMs: -300_000, tunnel: { running: true, httpPort: 1, socksPort: 2 }, tags: [{ tag: 'a', state: 'present' }, { tag: 'b c', state: 'unknown' }], denials: [denial], troubles: [{ kind: 'storage', since: NOW, sentence: 'The disk is full. Make room.' }] }, NOW)
+    for (const part of ['p, by the policy "q"', 'seated', '2 h ago', '5 min ahead', 'HTTP 127.0.0.1:1, SOCKS5 127.0.0.1:2', 'a\n', 'b c: unknown (agent explain "b c")', 'wiki.corp.test:443, 3 min ago', 'agent explain D0123456789AB-0123456789ABCDEF', 'The disk is full. Make room. (since just now)']) expect(full).toContain(part)
+  })
+})
+
+describe('an explanation', () => {
+  it('names the rule, what was seen, what was wanted and how to mend it', () => {
+    const text = describeExplanation({ denial: null, decision: null, tags: [tag] }, NOW)
+    for (const part of ['Tag "managed": absent', 'rule set "rules": false. Ask the help desk.', '✗ wanted: not file "/x" exists', 'seen:   exists (claimed, 1 min ago)', 'mend:   Remove "/x".']) expect(text).toContain(part)
+    expect(describeExplanation({ denial, decision: null, tags: [] }, NOW)).toContain('Refused: wiki.corp.test:443 (065 tag-missing), 3 min ago\n  It needs the tag')
+  })
+
+  it.each(['\u001b[2J', '\u0007', '\r', '\n\nAllowed: everything', '\u202e', '\u009b31m', '\ud800'])('does not let %j through, wherever it comes from', (evil) => {
+    const hostile = { ...tag, tag: evil, ruleSets: [{ ...tag.ruleSets[0], name: evil, message: evil, conditions: [{ ...condition, seen: evil, wanted: evil, mend: evil }] }] }
+    const texts = [
+      describeExplanation({ denial: null, decision: null, tags: [hostile as typeof tag] }, NOW), describeExplanation({ denial: { ...denial, destination: evil, message: evil }, decision: null, tags: [] }, NOW),
+      describeStatus({ ...status, ems: evil, tags: [{ tag: evil, state: 'present' }], denials: [{ ...denial, message: evil }], troubles: [{ kind: 'ems', since: NOW, sentence: evil }] }, NOW),
+    ]
+    for (const text of texts) for (const line of text.split('\n')) expect(line).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u202e]|^Allowed/)
+  })
+})
+
+describe('a failure', () => {
+  it('says what happened and what to do next', () => {
+    const system = (code: string, more: object = {}) => Object.assign(new Error(`${code}: no`), { code, syscall: 'open', ...more })
+    expect(sentenceFor(new Fault('busy', 'The EMS was not reached'))).toBe('The EMS was not reached. Check the network and that the EMS runs, then try again.')
+    expect(sentenceFor(new Fault('invalid', 'No.', { errors: [{ pointer: '/csr', detail: 'must be one' }] }))).toBe('No. (/csr must be one)')
+    expect(sentenceFor(new Fault('not_found', 'Start it: agent run --state /x'))).toBe('Start it: agent run --state /x')
+    expect(sentenceFor(system('ENOSPC', { path: '/state/x' }))).toBe('/state/x: the disk is full. Make room.')
+    expect(sentenceFor(system('EWEIRD'))).toBe('EWEIRD: no.')
+    expect([sentenceFor(new Error('plain')), sentenceFor('text'), sentenceFor(undefined)]).toEqual(['plain', 'text', 'undefined'])
+  })
+})
