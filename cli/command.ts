@@ -24,6 +24,8 @@ export interface Session {
   readonly now: () => number
   /** The text of a file, of standard input for `-`. */
   read(path: string): Promise<string>
+  /** The same in pieces, for files that need not fit into memory. */
+  open(path: string): AsyncIterable<string>
   /** Goes on with `--yes` or after a yes on the terminal; throws otherwise. */
   confirm(yes: boolean, question: Question): Promise<void>
 }

@@ -1,4 +1,5 @@
 // Every command there is. Parsing, help and the tests of completeness go by this table.
+import { advisoryCommands } from './advisories.ts'
 import { authorityCommands } from './authorities.ts'
 import type { Command } from './command.ts'
 import { endpointCommands } from './endpoints.ts'
@@ -16,5 +17,5 @@ import { tagCommands } from './tags.ts'
 
 export const commands: readonly Command[] = [
   ...explainCommands, ...endpointCommands, ...invitationCommands, ...ruleSetCommands, ...reEvaluationCommands, ...tagCommands, ...profileCommands, ...policyCommands, ...licenceCommands,
-  ...gatewayCommands, ...gatewaySightCommands, ...authorityCommands, ...healthCommands,
+  ...gatewayCommands, ...gatewaySightCommands, ...authorityCommands, ...advisoryCommands, ...healthCommands,
 ]

@@ -1,11 +1,11 @@
 // Which EMS is asked, with which token and TLS root. It opens no connection.
-import { statSync } from 'node:fs'
+import { createReadStream, statSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { UsageError } from '../node/config.ts'
 import { readJson } from '../node/key-store.ts'
-import type { Io } from './io.ts'
+import { pieces, type Io } from './io.ts'
 
 /** What the command line says of it. `local` is the directory of an emulation. */
 export interface Where { readonly ems?: string; readonly tokenFile?: string; readonly tlsCa?: string; readonly local?: string }
@@ -83,6 +83,14 @@ async function readRoot(path: string): Promise<string> {
 export async function readText(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8')
+  } catch (cause) {
+    throw new Error(`${path} can not be read (${(cause as NodeJS.ErrnoException).code ?? 'unknown'}).`, { cause })
+  }
+}
+/** The same, piece by piece. */
+export async function* readPieces(path: string): AsyncGenerator<string> {
+  try {
+    yield* pieces(createReadStream(path))
   } catch (cause) {
     throw new Error(`${path} can not be read (${(cause as NodeJS.ErrnoException).code ?? 'unknown'}).`, { cause })
   }

@@ -20,6 +20,13 @@ export function systemIo(): Io {
   return { out: process.stdout, err: process.stderr, in: process.stdin, now: Date.now, directory: process.cwd(), environment }
 }
 
+/** A stream as UTF-8, a character never halved. */
+export async function* pieces(stream: AsyncIterable<unknown>): AsyncGenerator<string> {
+  const decoder = new TextDecoder()
+  for await (const chunk of stream) yield typeof chunk === 'string' ? chunk : decoder.decode(chunk as Uint8Array, { stream: true })
+  yield decoder.decode()
+}
+
 /** Resolves when the stream has taken the text: a slow reader slows the listing, not the memory. */
 export const write = (stream: Writable, text: string): Promise<void> => new Promise((resolve, reject) => {
   stream.write(text, (error) => (error instanceof Error ? reject(error) : resolve()))

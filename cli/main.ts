@@ -5,9 +5,9 @@ import { UsageError } from '../node/config.ts'
 import { createControlClient } from '../node/control-client.ts'
 import { silentLog } from '../node/logging.ts'
 import { confirm } from './confirm.ts'
-import { findConnection, readText } from './connection.ts'
+import { findConnection, readPieces, readText } from './connection.ts'
 import { failureText, type Attempt } from './failure-text.ts'
-import { systemIo, write, type Io } from './io.ts'
+import { pieces, systemIo, write, type Io } from './io.ts'
 import { chooseCommand, readTyped } from './parse.ts'
 import { createPrinter } from './printer.ts'
 
@@ -33,6 +33,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
       await command.run(given, {
         call: client.call, printer, now: io.now,
         read: (path) => (path === '-' ? text(io.in) : readText(resolve(io.directory, path))),
+        open: (path) => (path === '-' ? pieces(io.in) : readPieces(resolve(io.directory, path))),
         confirm: (yes, question) => confirm(io, yes, question),
       })
     } finally {

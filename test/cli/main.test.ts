@@ -233,6 +233,16 @@ describe('the command line', () => {
     expect(await fabric.cli(['rule-sets', 'delete', 'none', '--yes'])).toMatchObject({ code: 1, err: 'There is no rule set "none".\ncli rule-sets list shows what there is.\n' })
   })
 
+  it('imports advisories and says whom they concern', async () => {
+    const record = { id: 'DSA-1-1', modified: '2024-01-01T00:00:00Z', affected: [{ package: { ecosystem: 'Debian:12', name: 'curl' }, ranges: [{ type: 'ECOSYSTEM', events: [{ introduced: '0' }, { fixed: '8' }] }] }] }
+    expect((await fabric.cli(['advisories', 'import', '-'], { stdin: JSON.stringify(record) })).out).toMatch(/^1 records: 1 taken/)
+    expect(await fabric.json<{ id: string }>('advisories', 'list')).toMatchObject([{ id: 'DSA-1-1' }])
+    expect(await fabric.json<{ advisories: number }>('advisories', 'status')).toMatchObject([{ advisories: 1 }])
+    expect(await fabric.cli(['advisories', 'affected', 'DSA-1-1'])).toMatchObject({ code: 0, err: 'Nobody is affected.\n' })
+    expect(await fabric.cli(['packages', 'find', 'curl'])).toMatchObject({ code: 0, err: 'Nobody has it.\n' })
+    expect(await fabric.cli(['endpoints', 'vulnerabilities', laptop.uid])).toMatchObject({ code: 0, err: 'It has reported no software.\n' })
+  })
+
   it('revokes a certificate, deletes a rule set, deregisters', async () => {
     const [{ certificates }] = await fabric.json<{ certificates: { serial: string }[] }>('endpoints', 'show', laptop.uid) as [{ certificates: { serial: string }[] }]
     expect(await fabric.json('endpoints', 'revoke', laptop.uid, certificates[0]?.serial ?? '')).toEqual([{ ok: true }])
