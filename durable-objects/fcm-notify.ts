@@ -5,7 +5,7 @@ import type { Decision } from '../protocol/decisions.ts'
 import { fromGateway, MAX_NOTIFY_FRAME_BYTES, NOTIFY_PING, NOTIFY_PONG, NOTIFY_SUBPROTOCOL, type FromGateway, type ToGateway } from '../protocol/fabric/notify.ts'
 import { SIGHT_SECONDS } from '../protocol/fabric/sightings.ts'
 import { tableName } from '../protocol/fabric/tables.ts'
-import { endMembership } from '../workers/flows/end-membership.ts'
+import { reviewMembership } from '../workers/flows/end-membership.ts'
 import { readConfig, type Env } from '../workers/env.ts'
 import { Audience, laterProtocol, type Goodbye } from './audience.ts'
 import type { Cursor } from './follow.ts'
@@ -190,7 +190,8 @@ export class FcmNotify extends DurableObject<Env> {
     if (next !== null) await this.ctx.storage.setAlarm(next)
     if (serial === undefined) return
     try {
-      await endMembership({ env: this.env, waitUntil: (promise) => { this.ctx.waitUntil(promise) } }, serial, { vouchedUntil: this.#follower.settings?.vouchedUntil ?? null, sees: this.#follower.store.sees(serial) })
+      const over = await reviewMembership({ env: this.env, waitUntil: (promise) => { this.ctx.waitUntil(promise) } }, serial)
+      if (over !== null) return await this.end(serial, 'deauthorised', over)
       await this.#caughtUp(serial, async () => {
         this.#follower.fold()
         this.#flush()

@@ -106,8 +106,17 @@ async function partsOf(follower: Follower, table: RowTable, rows: readonly KeptE
   if (uids.length === 0) return parts
   const read: Map<string, object> = await { sysinfo: sysinfoBodies, vuln: vulnBodies, avatar: avatarBodies }[table](follower.db, uids)
   const sights = Map.groupBy(devicesSeen(seen, follower.store.sights(), follower.settings?.serial ?? ''), ({ entry }) => entry.uid)
-  for (const [uid, body] of read) parts.set(uid, table === 'sysinfo' ? { ...gatedSysinfo(body as SysinfoRecord, follower.protocol), gateway_route_list: routesOf(sights.get(uid) ?? []) } : body)
+  for (const [uid, body] of read) parts.set(uid, withRoutes(table, uid, body, routesOf(sights.get(uid) ?? []), follower.protocol))
   return parts
+}
+
+/** Fills in which gateways see the endpoint, where the published row has a place for it. */
+function withRoutes(table: RowTable, uid: string, body: object, routes: SysinfoRecord['gateway_route_list'], protocol: string): object {
+  if (table === 'sysinfo') return { ...gatedSysinfo(body as SysinfoRecord, protocol), gateway_route_list: routes }
+  const first = routes[0]?.gateway_info
+  if (table !== 'vuln' || first === undefined) return body
+  const { forticlients, vulns } = body as { forticlients: Record<string, object>; vulns: object }
+  return { forticlients: { [uid]: { ...forticlients[uid], fgt_sn: first.fgt_sn, vdom: first.vdom } }, vulns }
 }
 
 function merge(table: RowTable, parts: readonly (readonly [string, object])[]): object {

@@ -58,5 +58,7 @@ export const toldSightsAfter = (db: DrizzleD1Database, after: readonly [string, 
   serials === null ? undefined : sql`serial IN (SELECT value FROM json_each(${JSON.stringify(serials)}))`,
 )).orderBy(sightings.serial, sightings.kind, sightings.vdom, sightings.ip, sightings.uid).limit(limit)
 
+export const oneSight = (db: DrizzleD1Database, sights: Sights) => db.select({ ip: sightings.ip }).from(sightings).where(among(sights)).limit(1)
 /** Gateways that have sights, in pages, for the sweep. */
-export const seeingAfter = (db: DrizzleD1Database, after: string, limit: number) => db.selectDistinct({ serial: sightings.serial }).from(sightings).where(gt(sightings.serial, after)).orderBy(sightings.serial).limit(limit)
+export const seeingAfter = (db: DrizzleD1Database, after: string, limit: number) => db.select({ serial: gateways.serial, neighboursAt: gateways.neighboursAt, connectionsAt: gateways.connectionsAt }).from(gateways)
+  .where(and(gt(gateways.serial, after), sql`EXISTS (SELECT 1 FROM sightings WHERE sightings.serial = ${gateways.serial})`)).orderBy(gateways.serial).limit(limit)

@@ -1,4 +1,5 @@
-// What ends by time alone for a gateway: what it saw and sees no more, and its membership when a root vouched for it until then.
+// What ends by time, or was ended while nobody could say so: asked by a gateway's object at each alarm. A socket that was let in once is not let in for ever.
+import { gatewayBySerial } from '../../schema/queries/follow-log.ts'
 import { makeContext } from '../context.ts'
 import { readConfig, type Env } from '../env.ts'
 import { deauthoriseGateway } from './gateways.ts'
@@ -6,9 +7,12 @@ import { endStaleSights } from './sights.ts'
 
 export const VOUCHING_LAPSED = 'The time for which the root gateway vouched is over.'
 
-/** Called by the gateway's object at its alarm. */
-export async function endMembership({ env, waitUntil }: { env: Env; waitUntil(promise: Promise<unknown>): void }, serial: string, { vouchedUntil, sees }: { vouchedUntil: number | null; sees: boolean }): Promise<void> {
+/** @returns why it is a member no longer; null: it is one */
+export async function reviewMembership({ env, waitUntil }: { env: Env; waitUntil(promise: Promise<unknown>): void }, serial: string): Promise<string | null> {
   const context = makeContext(env, readConfig(env), new Request('https://object/'), { waitUntil })
-  if (sees) await endStaleSights(context, serial)
-  if (vouchedUntil !== null && vouchedUntil <= context.now()) await deauthoriseGateway(context, serial, VOUCHING_LAPSED)
+  const [gateway] = await gatewayBySerial(context.db, serial)
+  if (gateway?.state !== 'authorised') return gateway?.reason ?? 'The gateway is not known.'
+  if (gateway.vouchedUntil !== null && gateway.vouchedUntil <= context.now()) return (await deauthoriseGateway(context, serial, VOUCHING_LAPSED)).reason
+  await endStaleSights(context, gateway)
+  return null
 }

@@ -2,11 +2,11 @@
 import type { BatchItem } from 'drizzle-orm/batch'
 import { MAX_SIGHTS, SIGHT_SECONDS } from '../../protocol/fabric/sightings.ts'
 import { Fault } from '../../protocol/faults.ts'
-import { gatewayBySerial } from '../../schema/queries/follow-log.ts'
+import type { GatewayRow } from '../../schema/gateway.ts'
 import { gatewaysTrusting } from '../../schema/queries/interest.ts'
 import { logTail } from '../../schema/queries/log-tail.ts'
 import {
-  dropEnded, endAll, endExpired, endNamed, endUnnamed, noteSnapshot, noteTold, seeingAfter, takeSeen, tellSights, TOLD_AT_ONCE, type SeenRow, type SightGroup, type Sights,
+  dropEnded, endAll, endExpired, endNamed, endUnnamed, noteSnapshot, noteTold, oneSight, seeingAfter, takeSeen, tellSights, TOLD_AT_ONCE, type SeenRow, type SightGroup, type Sights,
 } from '../../schema/queries/sights.ts'
 import type { Context } from '../context.ts'
 import { newMark } from './commit-endpoint.ts'
@@ -40,17 +40,18 @@ export async function takeSights(context: Context, sights: Sights, { seen, ended
 }
 
 /** Ends what a gateway has not seen for {@link SIGHT_SECONDS}. While it tells all that it sees, there is nothing to end. */
-export async function endStaleSights(context: Context, serial: string): Promise<void> {
-  const [{ db }, cutoff] = [context, context.now() - SIGHT_MS]
-  const [gateway] = await gatewayBySerial(db, serial)
-  const snapshotAt = { neighbours: gateway?.neighboursAt ?? 0, connections: gateway?.connectionsAt ?? 0 }
-  for (const group of groups) if (snapshotAt[group] < cutoff) await settle(context, { serial, group }, [endExpired(db, { serial, group }, cutoff)])
+export async function endStaleSights(context: Context, { serial, neighboursAt, connectionsAt }: Pick<GatewayRow, 'serial' | 'neighboursAt' | 'connectionsAt'>): Promise<void> {
+  const cutoff = context.now() - SIGHT_MS
+  const snapshotAt = { neighbours: neighboursAt ?? 0, connections: connectionsAt ?? 0 }
+  for (const group of groups) {
+    if (snapshotAt[group] < cutoff && (await oneSight(context.db, { serial, group })).length > 0) await settle(context, { serial, group }, [endExpired(context.db, { serial, group }, cutoff)])
+  }
 }
 /** The net under the gateways' own alarms: every gateway that has sights. */
 export async function sweepSights(context: Context): Promise<void> {
   for (let after: string | undefined = ''; after !== undefined;) {
-    const page: { serial: string }[] = await seeingAfter(context.db, after, GATEWAYS_AT_ONCE)
-    for (const { serial } of page) await endStaleSights(context, serial)
+    const page: Awaited<ReturnType<typeof seeingAfter>> = await seeingAfter(context.db, after, GATEWAYS_AT_ONCE)
+    for (const gateway of page) await endStaleSights(context, gateway)
     after = page.length === GATEWAYS_AT_ONCE ? page.at(-1)?.serial : undefined
   }
 }

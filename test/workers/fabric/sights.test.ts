@@ -8,7 +8,7 @@ import { makeContext } from '../../../workers/context.ts'
 import { readConfig, type Env } from '../../../workers/env.ts'
 import { deauthoriseGateway } from '../../../workers/flows/gateways.ts'
 import { sweepSights } from '../../../workers/flows/sights.ts'
-import { admin, enrolled, linux, ORIGIN, report, type Endpoint } from '../ems.ts'
+import { admin, enrolled, linux, ORIGIN, report, reportBody, send, signatureOf, type Endpoint } from '../ems.ts'
 import { by, dataOf, greeted, has, joined, update, type Gateway } from '../gateway.ts'
 
 const real = env as unknown as Env
@@ -182,9 +182,14 @@ describe('a sight', () => {
   })
   it('shows in the endpoint\'s record, and so does where it calls from', async () => {
     const gateway = await joined()
-    const { uid } = await laptop()
+    const endpoint = await laptop()
+    const { uid } = endpoint
     await neighbours(gateway, [[IP, MAC]])
+    const body = await reportBody(2, { vulnerabilities: { scannedAt: 1_790_000_000_000, scanner: 'x', found: [] } })
+    await send('POST', '/api/v1/endpoint/report', { body, headers: { ...await signatureOf(endpoint, 'POST', '/api/v1/endpoint/report', body), 'cf-connecting-ip': '198.51.100.7' } })
     const { data } = dataOf(await by(gateway, 'GET', fabric.sysinfo.get.path)) as { data: Record<string, { gateway_route_list: unknown; public_ip: string }> }
+    expect(data[uid]?.public_ip).toBe('198.51.100.7')
+    expect((dataOf(await by(gateway, 'GET', fabric.vulns.get.path)) as { data: { forticlients: object } }).data.forticlients).toMatchObject({ [uid]: { fgt_sn: gateway.serial, vdom: 'root' } })
     expect(data[uid]?.gateway_route_list).toEqual([{ gateway_info: { fgt_sn: gateway.serial, interface: 'lan', vdom: 'root' }, route_info: [{ ip: IP, mac: MAC, route_type: 'neighbour' }] }])
   })
   it('of ten thousand neighbours at once is taken, and told in portions', async () => {

@@ -252,6 +252,18 @@ describe('a frame', () => {
   })
 })
 
+describe('a gateway that was put out while its object could not be told', () => {
+  it('is cut at the alarm, and what its object knew is forgotten', async () => {
+    const gateway = await joined()
+    const { listening } = await greeted(gateway)
+    await DB.prepare('UPDATE gateways SET state = \'denied\', reason = \'stolen\' WHERE serial = ?').bind(gateway.serial).run()
+    await runDurableObjectAlarm(object(gateway))
+    expect(messageOf(await listening.next(has('authorisation')), 'authorisation')).toMatchObject({ state: 'denied', reason: 'stolen' })
+    expect(messageOf(await listening.next(has('bye')), 'bye')?.reason).toBe('deauthorised')
+    expect(await object(gateway).cursor()).toBeNull()
+  })
+})
+
 describe('an entitlement that changes', () => {
   it('is told as a reload, and what it takes away is gone at once', async () => {
     const gateway = await joined()
