@@ -40,7 +40,8 @@ export class Audience {
   /** @param told the watermark up to which the socket has been told with this frame */
   send(socket: WebSocket, messages: readonly ToGateway[], told?: string): void {
     if (!isOpen(socket)) return
-    const frame = small(messages)
+    const { told: before = '' } = attachmentOf(socket)
+    const frame = small(messages.map((message) => (message.type === 'current' ? { ...message, after: before } : message)))
     const counts = messages.some(({ type }) => type === 'changed' || type === 'found')
     const unapplied = counts ? (this.#unapplied.get(socket) ?? 0) + frame.length : 0
     if (unapplied > MAX_UNAPPLIED_BYTES) return this.bye(socket, 'too-slow')

@@ -62,4 +62,5 @@ function incrementOf(table: TableName, changed: readonly LogRow[], sysinfo: Read
   return records.every(([, record]) => record !== undefined) ? Object.fromEntries(records.map(([uid, record]) => [uid, record === undefined ? null : gatedSysinfo(record, protocol)])) : undefined
 }
 
-export const currentOf = (cursor: Cursor, now: number): ToGateway => ({ type: 'current', revision: watermarkOf(cursor), at: now })
+/** What it continues from is filled in for each socket when it is sent. */
+export const currentOf = (cursor: Cursor, now: number): ToGateway => ({ type: 'current', revision: watermarkOf(cursor), after: '', at: now })

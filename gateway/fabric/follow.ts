@@ -55,6 +55,8 @@ export function followFabric(options: Options): Following {
   let clock = createEmsClock(PING_EVERY_MS + PONG_WITHIN_MS)
   /** A `current` that waits until what it speaks of has been read. */
   let waiting: { revision: string; at: number } | null = null
+  /** Watermark of the last `current` on this socket; empty before the first. */
+  let heard = ''
   /** Said once, not at each refused attempt to come back. */
   let lost = false
   const becameCurrent = () => {
@@ -127,9 +129,19 @@ export function followFabric(options: Options): Following {
     }
   }
 
+  /** A frame that was lost on the way left no trace but this: the next one does not continue from the last. Only reading everything mends it. */
+  function heedGap({ revision, after }: Extract<ToGateway, { type: 'current' }>): void {
+    const missed = after !== heard && revision !== heard
+    heard = revision
+    if (!missed) return
+    log.warn({ event: 'frame-missed' }, 'A frame of the EMS was lost on the way; every table is read.')
+    for (const table of followedTables) pulls.want(table, {})
+  }
+
   function takeFrame(messages: readonly ToGateway[]): void {
     const stamps = messages.flatMap((message) => (message.type === 'changed' ? [message.at] : []))
     const current = messages.findLast((message) => message.type === 'current')
+    if (current !== undefined) heedGap(current)
     const arrivedAt = current === undefined ? 0 : clock.arrived(current.at, now())
     const oldest = stamps.length === 0 ? undefined : clock.ours(Math.min(...stamps)) ?? undefined
     const moved: FollowedTable[] = []
@@ -179,6 +191,7 @@ export function followFabric(options: Options): Following {
 
   function greet(proved: (message: FromGateway) => void): void {
     send = proved
+    heard = ''
     const { held } = replica.state()
     say({ type: 'hello', protocol: PROTOCOL, have: Object.fromEntries(followedTables.filter((table) => held[table] !== '').map((table) => [table, held[table]])) })
     // What nothing is held of is read without waiting to be told.

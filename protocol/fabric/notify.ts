@@ -21,9 +21,10 @@ export const toGateway = z.discriminatedUnion('type', [
   z.object({ type: z.literal('changed'), table: tableName, after: watermark, updated_after: watermark, at: instant, data: z.unknown().optional() }),
   /**
    * All up to here is told; only this restarts the staleness clock. A gateway that has applied what it was told holds
-   * every table at this watermark: the next notice continues from it.
+   * every table at this watermark: the next notice continues from it. `after` is the watermark of the `current` before it on this
+   * socket, empty for the first: a gateway that heard another one has missed a frame, and reads every table before it believes this.
    */
-  z.object({ type: z.literal('current'), revision: watermark, at: instant }),
+  z.object({ type: z.literal('current'), revision: watermark, after: watermark, at: instant }),
   /** What the gateway holds can't be continued: load that table whole. */
   z.object({ type: z.literal('reload'), table: tableName }),
   z.object({ type: z.literal('found'), uid, sysinfo: sysinfoRecord.nullable(), tags: uidTags.nullable() }),

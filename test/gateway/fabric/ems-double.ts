@@ -22,6 +22,9 @@ import { localTls } from '../../../start/local-tls.ts'
 
 export const SERIAL = 'SPGW0123456789AB'
 
+type Current = Extract<ToGateway, { type: 'current' }>
+type Told = Exclude<ToGateway, Current> | (Omit<Current, 'after'> & { after?: string })
+
 export interface PageAnswer { updated_after: string; uid_offset?: string; is_final?: boolean; is_snapshot?: boolean; rows: Record<string, unknown> }
 /** One socket of a gateway that has proved itself and said hello. */
 export interface GatewaySocket {
@@ -29,7 +32,8 @@ export interface GatewaySocket {
   readonly hello: Extract<FromGateway, { type: 'hello' }>
   /** Everything it said after hello. */
   readonly said: FromGateway[]
-  tell(...messages: ToGateway[]): void
+  /** Where `current` continues from the one before on this socket is filled in, unless it is said. */
+  tell(...messages: Told[]): void
 }
 
 export interface EmsDouble {
@@ -133,7 +137,13 @@ export async function startEmsDouble(): Promise<EmsDouble> {
       else if (message.type === 'hello') {
         void proved.then((right) => {
           if (!right) return socket.terminate()
-          met = { socket, hello: message, said: [], tell: (...messages) => socket.send(JSON.stringify(messages)) }
+          let told = ''
+          const continued = (each: Extract<Told, { type: 'current' }>) => {
+            const after = told
+            told = each.revision
+            return { after, ...each }
+          }
+          met = { socket, hello: message, said: [], tell: (...messages) => socket.send(JSON.stringify(messages.map((each) => (each.type === 'current' ? continued(each) : each)))) }
           sockets.push(met)
           double.onHello(met)
         }).catch(() => socket.terminate())

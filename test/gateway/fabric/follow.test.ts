@@ -90,6 +90,20 @@ describe('a gateway that follows the EMS', () => {
     expect(ems.reads).toHaveLength(1)
   })
 
+  it('notices by the next word that a frame was lost, and is not current before it has read every table', async () => {
+    const { follower: started, socket } = await settled()
+    ems.uidTags = () => ({ updated_after: mark(6), rows: rowsOf([1], () => tagsRow([])) })
+    // The frame that told of revision 6 never came; this one says that 6 had been told.
+    socket.tell({ type: 'current', revision: mark(6), after: mark(6), at: Date.now() })
+    await until('revision 6', () => started.world.snapshot().revision === mark(6))
+    expect(presence(1)).toBe('absent')
+    expect(started.logged().filter(({ event }) => event === 'frame-missed')).toHaveLength(1)
+    ems.reads.length = 0
+    current(socket, 7)
+    await until('revision 7', () => started.world.snapshot().revision === mark(7))
+    expect(ems.reads).toEqual([])
+  })
+
   it('takes doubled notices once, and reordered ones to the same end', async () => {
     const { follower: started, socket } = await settled()
     ems.uidTags = () => ({ updated_after: mark(7), rows: rowsOf([1], () => tagsRow([HEALTHY])) })
