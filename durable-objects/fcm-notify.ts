@@ -58,6 +58,12 @@ export class FcmNotify extends DurableObject<Env> {
     if (until !== null) await this.#wakeBy(until)
     this.#decided()
   }
+  /** A root gateway's word ends at another instant (ms), or never: nothing else changes. */
+  async vouchedUntil(until: number | null): Promise<void> {
+    this.#follower.setVouchedUntil(until)
+    if (until !== null) await this.#wakeBy(until)
+    this.#decided()
+  }
   /** Subscriptions that concern this gateway changed. */
   async rescope(serial: string): Promise<void> { await this.#follower.rescope(serial) }
   /** De-authorised or revoked: cut at once, and nothing is kept. */
@@ -190,8 +196,9 @@ export class FcmNotify extends DurableObject<Env> {
     if (next !== null) await this.ctx.storage.setAlarm(next)
     if (serial === undefined) return
     try {
-      const over = await reviewMembership({ env: this.env, waitUntil: (promise) => { this.ctx.waitUntil(promise) } }, serial)
-      if (over !== null) return await this.end(serial, 'deauthorised', over)
+      const reviewed = await reviewMembership({ env: this.env, waitUntil: (promise) => { this.ctx.waitUntil(promise) } }, serial)
+      if (!reviewed.isMember) return await this.end(serial, 'deauthorised', reviewed.reason)
+      if (!this.#follower.isEntitledTo(reviewed.gateway)) await this.#follower.reload(serial)
       await this.#caughtUp(serial, async () => {
         this.#follower.fold()
         this.#flush()

@@ -3,6 +3,7 @@ import { drizzle, type DrizzleD1Database } from 'drizzle-orm/d1'
 import { toHex } from '../identity/encoding.ts'
 import { PROTOCOL } from '../protocol/ids.ts'
 import type { SysinfoRecord } from '../protocol/fabric/tables.ts'
+import type { GatewayRow } from '../schema/gateway.ts'
 import { allTags, gatewayBySerial, insertMarker, logFrom, logHead, smallRecords, smallRecordsAfter, subscribedAfter } from '../schema/queries/follow-log.ts'
 import { toldSightsAfter } from '../schema/queries/sights.ts'
 import { ownersOf, trustsOf } from './entitlement.ts'
@@ -59,6 +60,16 @@ export class Follower {
   }
   setProtocol(protocol: string): void {
     if (this.#settings !== null && this.#settings.protocol !== protocol) this.store.keepSettings(this.#settings = { ...this.#settings, protocol })
+  }
+
+  setVouchedUntil(vouchedUntil: number | null): void {
+    if (this.#settings !== null && this.#settings.vouchedUntil !== vouchedUntil) this.store.keepSettings(this.#settings = { ...this.#settings, vouchedUntil })
+  }
+
+  /** Whether what was loaded is what the records entitle the gateway to: the call that says otherwise may have been lost. */
+  isEntitledTo(gateway: GatewayRow): boolean {
+    const { shareMode, trusts, shareTagTypes, vouchedUntil } = this.#settings ?? {}
+    return this.#settings === null || JSON.stringify([shareMode, trusts, shareTagTypes, vouchedUntil]) === JSON.stringify([gateway.shareMode, trustsOf(gateway), JSON.parse(gateway.shareTagTypes), gateway.vouchedUntil])
   }
 
   /** One after the other: what is told keeps the order of the log. */

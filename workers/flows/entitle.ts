@@ -3,9 +3,8 @@ import { and, eq, inArray, ne, or } from 'drizzle-orm'
 import { Fault } from '../../protocol/faults.ts'
 import { gateways, type GatewayRow } from '../../schema/gateway.ts'
 import type { Context } from '../context.ts'
-import { authorise, deauthoriseGateway, findGateway } from './gateways.ts'
+import { authorise, changesSight, deauthoriseGateway, findGateway, type Entitlement } from './gateways.ts'
 
-export type Entitlement = Pick<GatewayRow, 'shareMode' | 'selectedSerials' | 'shareTagTypes'>
 const listOf = <T>(json: string) => JSON.parse(json) as T[]
 
 /** As much of `wanted` as a root has itself: its tag types, and no endpoint that it does not see. */
@@ -17,20 +16,20 @@ export function within(root: Entitlement, wanted: Entitlement): Entitlement {
   const selected = mode !== 2 ? [] : root.shareMode === 1 ? theirs : wanted.shareMode === 2 ? theirs.filter((serial) => own.includes(serial)) : own
   return { shareMode: mode, selectedSerials: JSON.stringify(selected), shareTagTypes: JSON.stringify(listOf<number>(wanted.shareTagTypes).filter((type) => types.includes(type))) }
 }
-const same = (a: Entitlement, b: Entitlement) => a.shareMode === b.shareMode && a.selectedSerials === b.selectedSerials && a.shareTagTypes === b.shareTagTypes
 
-/** What a gateway is entitled to; its object loads anew what it may see now. Members that it vouched for keep at most that. */
+const sightFields = ['shareMode', 'selectedSerials', 'shareTagTypes'] as const
+
+/** What a gateway is entitled to; its object then loads anew. Members that it vouched for keep at most that. */
 export async function entitle(context: Context, serial: string, set: Partial<Entitlement & Pick<GatewayRow, 'name' | 'isRoot'>>): Promise<void> {
-  if (Object.keys(set).length > 0) {
-    const { meta } = await context.db.update(gateways).set(set).where(eq(gateways.serial, serial))
-    if (meta.changes === 0) throw new Fault('not_found', 'There is no such gateway.')
-  }
-  const row = await findGateway(context, serial)
-  if (row.state === 'authorised') await context.env.FCM_NOTIFY.getByName(serial).configure(serial)
+  const before = await findGateway(context, serial)
+  if (Object.keys(set).length > 0) await context.db.update(gateways).set(set).where(eq(gateways.serial, serial))
+  const row = { ...before, ...set }
+  // Also when the records say so already: the call that loads anew may have been lost the first time.
+  if (row.state === 'authorised' && sightFields.some((name) => set[name] !== undefined)) await context.env.FCM_NOTIFY.getByName(serial).configure(serial)
   const members = await context.db.select().from(gateways).where(and(eq(gateways.vouchedBy, serial), eq(gateways.state, 'authorised'), ne(gateways.serial, serial)))
   for (const member of members) {
     if (!row.isRoot) await deauthoriseGateway(context, member.serial, `Gateway ${serial}, which vouched for it, may vouch for nobody any more.`)
-    else if (!same(within(row, member), member)) await entitle(context, member.serial, within(row, member))
+    else if (changesSight(member, within(row, member))) await entitle(context, member.serial, within(row, member))
   }
 }
 

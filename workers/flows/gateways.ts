@@ -88,18 +88,26 @@ export async function authoriseGateway(context: Context, serial: string, fingerp
 /** Let in by an administrator or a code, on nobody's word. */
 export const BY_ITSELF = { vouchedBy: null, vouchedUntil: null } as const
 
-/** Issues the certificate and lets the gateway in; one that is in keeps its certificate and takes the entitlement. */
-export async function authorise(context: Context, row: GatewayRow, entitlement: Partial<GatewayRow>): Promise<GatewayRow> {
+export type Entitlement = Pick<GatewayRow, 'shareMode' | 'selectedSerials' | 'shareTagTypes'>
+/** Sight and word with which a gateway is let in. */
+export type Admission = Partial<Entitlement> & Pick<GatewayRow, 'vouchedBy' | 'vouchedUntil'>
+export const changesSight = (row: Entitlement, set: Partial<Entitlement>): boolean =>
+  (['shareMode', 'selectedSerials', 'shareTagTypes'] as const).some((name) => set[name] !== undefined && set[name] !== row[name])
+
+/** Issues the certificate and lets the gateway in; one that is in keeps its certificate, and loads anew only when it may see something else. */
+export async function authorise(context: Context, row: GatewayRow, admission: Admission): Promise<GatewayRow> {
+  const object = objectOf(context, row.serial)
   if (row.state === 'authorised') {
-    await context.db.update(gateways).set(entitlement).where(and(eq(gateways.serial, row.serial), eq(gateways.state, 'authorised')))
-    await objectOf(context, row.serial).configure(row.serial)
+    await context.db.update(gateways).set(admission).where(and(eq(gateways.serial, row.serial), eq(gateways.state, 'authorised')))
+    if (changesSight(row, admission)) await object.configure(row.serial)
+    else await object.vouchedUntil(admission.vouchedUntil)
     return await findGateway(context, row.serial)
   }
   const issued = await certifyGateway(context, row.serial, row.csr)
-  const set = { ...entitlement, state: 'authorised' as const, reason: AUTHORISED_REASON, authorisedAt: context.now(), certificateSerial: issued.serial, previousSerial: null, certificatePem: issued.pem, notAfter: issued.notAfter }
+  const set = { ...admission, state: 'authorised' as const, reason: AUTHORISED_REASON, authorisedAt: context.now(), certificateSerial: issued.serial, previousSerial: null, certificatePem: issued.pem, notAfter: issued.notAfter }
   // Two at once: one certificate is the gateway's, and both read that one back.
   await context.db.update(gateways).set(set).where(and(eq(gateways.serial, row.serial), sql`${gateways.state} <> 'authorised'`))
-  await objectOf(context, row.serial).configure(row.serial)
+  await object.configure(row.serial)
   return await findGateway(context, row.serial)
 }
 async function certifyGateway(context: Context, serial: string, csrText: string): Promise<IssuedCertificate> {

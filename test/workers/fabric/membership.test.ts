@@ -146,7 +146,10 @@ describe('a root gateway', () => {
     await update(root.serial, { is_root: true })
     await vouch(root, one.serial, { expiry_period: 60 })
     const before = await listed(one.serial)
+    const { listening } = await greeted(await one.certify())
     await vouch(root, one.serial, { expiry_period: 600 })
+    // Its word alone is news to nobody.
+    expect(listening.frames.slice(2)).toEqual([])
     const after = await listed(one.serial)
     expect(Number(after?.vouchedUntil)).toBeGreaterThan(Number(before?.vouchedUntil) + 500_000)
     await vouch(root, one.serial)

@@ -177,7 +177,7 @@ describe('a sight', () => {
     const [seer, reader] = [await joined(), await joined()]
     await laptop()
     await neighbours(seer, [[IP, MAC]])
-    await update(reader.serial, { alias: 'again' })
+    await update(reader.serial, { share_tag_types: [1] })
     expect(await addresses(reader)).toEqual([IP])
   })
   it('shows in the endpoint\'s record, and so does where it calls from', async () => {

@@ -265,6 +265,22 @@ describe('a gateway that was put out while its object could not be told', () => 
 })
 
 describe('an entitlement that changes', () => {
+  it('is noticed at the alarm when its object could not be told', async () => {
+    const gateway = await joined()
+    const { listening } = await greeted(gateway)
+    await DB.prepare('UPDATE gateways SET share_mode = 0 WHERE serial = ?').bind(gateway.serial).run()
+    await runDurableObjectAlarm(object(gateway))
+    expect(reloaded(await listening.next(has('reload')))).toHaveLength(6)
+    expect([...await uidsRead(gateway)]).toEqual([])
+  })
+  it('by its name alone is no change of what it sees', async () => {
+    const gateway = await joined()
+    const { listening } = await greeted(gateway)
+    await update(gateway.serial, { alias: 'edge-2' })
+    await report(endpoint, 2, { verdicts: answer(false) })
+    await listening.next(has('changed'))
+    expect(listening.frames.slice(2).some(has('reload'))).toBe(false)
+  })
   it('is told as a reload, and what it takes away is gone at once', async () => {
     const gateway = await joined()
     const { listening } = await greeted(gateway)
