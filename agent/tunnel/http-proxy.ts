@@ -85,17 +85,27 @@ async function forward(incoming: IncomingMessage, response: ServerResponse, open
     // The target decides, never the Host that was sent beside it (RFC 9112 §3.2.2).
     headers: { ...endToEnd(incoming), ...framing, host: url.host, connection: 'close' },
   })
+  const fail = (why: string): void => {
+    upstream.destroy()
+    if (response.headersSent || response.destroyed) return cut(incoming.socket)
+    const answer = answerFor({ kind: 'unreachable', why: 'failed', message: `${url.host} did not answer: ${why}.` })
+    response.writeHead(answer.status, answerHeaders(answer)).end(answer.text)
+  }
   upstream.on('response', (answer) => {
-    response.writeHead(answer.statusCode ?? 502, answer.statusMessage, endToEnd(answer))
+    try {
+      // Without the origin's own reason phrase: Node reads control characters there and throws when they are to be written.
+      response.writeHead(answer.statusCode ?? 502, endToEnd(answer))
+    } catch (error) {
+      // A status or a header that Node reads and does not write. Thrown from here, it would end the agent.
+      return fail(`it says what is no HTTP (${error instanceof Error ? error.message : String(error)})`)
+    }
     answer.on('error', () => cut(incoming.socket))
     answer.on('aborted', () => cut(incoming.socket))
     answer.pipe(response)
   })
-  upstream.on('error', (error) => {
-    if (response.headersSent || response.destroyed) return cut(incoming.socket)
-    const answer = answerFor({ kind: 'unreachable', why: 'failed', message: `${url.host} did not answer: ${error.message}.` })
-    response.writeHead(answer.status, answerHeaders(answer)).end(answer.text)
-  })
+  // Nobody asked to switch protocols: `Upgrade` goes no further than this proxy.
+  upstream.on('upgrade', () => fail('it switched to another protocol'))
+  upstream.on('error', (error) => fail(error.message))
   response.once('close', () => {
     upstream.destroy()
     far.destroy()
