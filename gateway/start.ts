@@ -17,6 +17,7 @@ import type { FirewallSettings } from './firewall/command-line.ts'
 import { runFirewall } from './firewall/run.ts'
 import { createMetrics } from './metrics/metrics.ts'
 import { serveMetrics } from './metrics/serve.ts'
+import { openAssertionKeys } from './proxy/assertion-keys.ts'
 import { openPolicyFile } from './proxy/policy-store.ts'
 import { startProxy } from './proxy/start.ts'
 import { systemTimers, type Timers } from './proxy/timers.ts'
@@ -138,8 +139,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     await locateEms()
     const firewall = options.firewall == null ? null : await runFirewall({ settings: options.firewall, directory, membership, client, world, metrics, timers, now, log })
     closing.push(() => firewall?.close())
+    const assertionKeys = await openAssertionKeys({ directory, now, timers, log })
+    closing.push(() => assertionKeys.close())
     const proxy = await startProxy({
-      world, policies, identity: identityOf(membership), authorities: () => membership.member().stored.authorities, listen: options.listen,
+      world, policies, assertionKeys, identity: identityOf(membership), authorities: () => membership.member().stored.authorities, listen: options.listen,
       serial, log, audit, metrics, now, timers, alsoRefused: () => emsAddresses, onProved: firewall?.proved,
     })
     closing.push(() => proxy.close(), membership.onChange(() => {

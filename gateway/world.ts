@@ -15,6 +15,6 @@ export interface World {
    * @returns takes the listener away
    */
   onChange(listener: (changed: Changed, cause: ChangeCause) => void): () => void
-  /** Asks the EMS for one endpoint, 500 ms at most; the answer, if any, is in {@link snapshot} afterwards. Never rejects. */
-  lookup(uid: string): Promise<void>
+  /** Asks the EMS for one endpoint, 500 ms at most; the answer, if any, is in {@link snapshot} afterwards. Never rejects. @returns whether it has answered */
+  lookup(uid: string): Promise<boolean>
 }

@@ -2,8 +2,8 @@
 import type { Timers } from '../proxy/timers.ts'
 
 export interface Lookups {
-  /** Resolves when the answer was applied, or when it can't be had in time. Never rejects. */
-  ask(uid: string): Promise<void>
+  /** Resolves when the answer was applied, or when it can't be had in time. Never rejects. @returns whether the EMS has answered, now or a little earlier */
+  ask(uid: string): Promise<boolean>
   /** An answer came and has been applied. */
   answered(uid: string, known: boolean): void
   /** The socket is gone: nobody will answer. */
@@ -25,7 +25,7 @@ const MAX_WAITING = 256
 const MAX_REMEMBERED = 10_000
 
 export function createLookups({ send, timers, now }: Options): Lookups {
-  const waiting = new Map<string, { readonly done: Promise<void>; readonly finish: () => void }>()
+  const waiting = new Map<string, { readonly done: Promise<boolean>; readonly finish: (answered: boolean) => void }>()
   /** UID → ms until which it is not asked about again; in order of insertion. */
   const remembered = new Map<string, number>()
 
@@ -33,13 +33,14 @@ export function createLookups({ send, timers, now }: Options): Lookups {
     ask(uid) {
       const under = waiting.get(uid)
       if (under !== undefined) return under.done
-      if ((remembered.get(uid) ?? 0) > now() || waiting.size >= MAX_WAITING || !send(uid)) return Promise.resolve()
-      const { promise, resolve } = Promise.withResolvers<void>()
-      const cancel = timers.after(LOOKUP_MS, () => finish())
-      const finish = () => {
+      if ((remembered.get(uid) ?? 0) > now()) return Promise.resolve(true)
+      if (waiting.size >= MAX_WAITING || !send(uid)) return Promise.resolve(false)
+      const { promise, resolve } = Promise.withResolvers<boolean>()
+      const cancel = timers.after(LOOKUP_MS, () => finish(false))
+      const finish = (answered: boolean) => {
         cancel()
         waiting.delete(uid)
-        resolve()
+        resolve(answered)
       }
       waiting.set(uid, { done: promise, finish })
       return promise
@@ -48,10 +49,10 @@ export function createLookups({ send, timers, now }: Options): Lookups {
       remembered.delete(uid)
       remembered.set(uid, now() + (known ? KNOWN_MS : UNKNOWN_MS))
       if (remembered.size > MAX_REMEMBERED) remembered.delete(remembered.keys().next().value ?? '')
-      waiting.get(uid)?.finish()
+      waiting.get(uid)?.finish(true)
     },
     abandon() {
-      for (const { finish } of waiting.values()) finish()
+      for (const { finish } of waiting.values()) finish(false)
     },
   }
 }

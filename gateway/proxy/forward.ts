@@ -1,80 +1,74 @@
-// One request to a declared HTTPS service: decided by itself, passed to the upstream, and cut like any other session.
-import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
-import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
+// One request to a declared HTTPS service: decided by itself, told to a well upstream, and cut like any other session.
+import type { Service } from '../../domain/access/service.ts'
 import type { Log } from '../../node/logging.ts'
 import type { Decision, Reason } from '../../protocol/decisions.ts'
-import { requestHeaders, responseHeaders } from './headers.ts'
+import { answer, breakAnswer, type AnyResponse } from './answer.ts'
+import type { Assertions } from './assertions.ts'
+import { exchange, type Exchange, type Outcome } from './exchange.ts'
+import { requestHeaders, type HeaderValues } from './headers.ts'
 import type { Judge, Question } from './judge.ts'
 import { renderRefusal } from './refusal.ts'
-import type { Resolver } from './resolve.ts'
+import { announcesTooMuch, takeBody, type AnyRequest, type RequestBody } from './request-body.ts'
 import type { Sessions } from './sessions.ts'
 import type { Timers } from './timers.ts'
-import type { Upstreams } from './upstream.ts'
-
-export type AnyRequest = IncomingMessage | Http2ServerRequest
-export type AnyResponse = ServerResponse | Http2ServerResponse
-type Write = (chunk: Uint8Array) => boolean
+import type { Target, Upstreams } from './upstreams.ts'
 
 export interface ForwardOptions {
-  readonly judge: Judge; readonly sessions: Sessions; readonly resolver: Resolver; readonly upstreams: Upstreams; readonly timers: Timers; readonly log: Log; readonly connectLimitMs: number
+  readonly judge: Judge; readonly sessions: Sessions; readonly upstreams: Upstreams; readonly assertions: Assertions; readonly timers: Timers; readonly log: Log
 }
 
-const IDLE_LIMIT = 300_000
+/** What carries an upgraded connection on. `cut` ends it without another byte. */
+export type TakeUpgrade = (outcome: Extract<Outcome, { kind: 'upgraded' }>, onEnd: () => void) => { readonly cut: () => void; readonly carried: () => { readonly up: number; readonly down: number } }
 
-/** The stream or socket under an answer, broken: half an answer must not look whole. */
-export const breakAnswer = (response: AnyResponse): void => {
-  if ('stream' in response) response.stream.destroy(new Error('the answer was cut'))
-  else response.socket?.destroy()
+/** RFC 9110 §9.2.2: what may be told again when a connection broke before an answer. */
+const repeatable = new Set(['GET', 'HEAD', 'OPTIONS'])
+const MAX_ATTEMPTS = 4
+const limitAnswers = { 'too-large': [413, 'The request is larger than this service takes.\n'], 'too-slow': [408, 'The request took longer than this service allows.\n'] } as const
+
+interface Attempt { readonly method: string; readonly path: string; readonly headers: HeaderValues; readonly body: RequestBody; readonly upgrade: string | null }
+
+/** Tells the request to upstreams until one has answered or may have acted on it. */
+async function tell(service: Service, told: Attempt, response: AnyResponse, upstreams: Upstreams, onExchange: (made: Exchange, target: Target) => void, gone: () => boolean): Promise<Outcome | { readonly kind: 'unresolved'; readonly reason: Reason; readonly detail: string }> {
+  let last: Outcome | { readonly kind: 'unresolved'; readonly reason: Reason; readonly detail: string } = { kind: 'unsent', detail: 'there is no upstream' }
+  let attempts = 0
+  for (const target of upstreams.order(service)) {
+    const found = await upstreams.resolve(service, target)
+    if (!found.ok) {
+      last = { kind: 'unresolved', reason: found.reason, detail: found.detail }
+      continue
+    }
+    for (const address of found.addresses) {
+      for (let repeated = false; ; repeated = true) {
+        if (gone() || ++attempts > MAX_ATTEMPTS) return last
+        const made = exchange(upstreams.poolOf(service, target, address), { ...told, silenceMs: service.limits.silenceMs }, response)
+        onExchange(made, target)
+        last = await made.outcome
+        if (last.kind === 'answered' || last.kind === 'upgraded') return last
+        if (last.kind === 'unsent') break
+        // A kept connection may have been closed by the upstream in the very moment in which it was used.
+        if (repeated || told.body.stream !== null || told.upgrade !== null || !repeatable.has(told.method)) return last
+      }
+      upstreams.failed(service, target, last.detail)
+      if (told.body.begun()) return last
+    }
+  }
+  return last
 }
 
-/** Answers a request and drops what is left of it. */
-export function answer(response: AnyResponse, status: number, headers: Readonly<Record<string, string>>, body: string): void {
-  if (response.headersSent || response.destroyed) return
-  // Both kinds take the same arguments; the union of their overloads can't be called.
-  if ('stream' in response) response.writeHead(status, headers).end(body)
-  else response.writeHead(status, { ...headers, connection: 'close' }).end(body)
-}
-
-const tellHead = (response: AnyResponse, status: number, headers: Record<string, string | string[]>): void => {
-  if ('stream' in response) response.writeHead(status, headers)
-  else response.writeHead(status, headers)
-}
-
-function carryBody(from: AnyRequest | IncomingMessage, write: Write, end: () => void): void {
-  from.on('data', (chunk: Uint8Array) => {
-    if (!write(chunk)) from.pause()
-  })
-  from.on('end', end)
-}
-
-/** Sends one request to one address. Settles with how it ended: the answer has begun, or why there is none. */
-function send(outgoing: ClientRequest, request: AnyRequest, limitMs: number, timers: Timers): Promise<{ ok: true; incoming: IncomingMessage } | { ok: false; detail: string }> {
-  const { promise, resolve } = Promise.withResolvers<{ ok: true; incoming: IncomingMessage } | { ok: false; detail: string }>()
-  const stop = timers.after(limitMs, () => outgoing.destroy(new Error(`no connection within ${limitMs} ms`)))
-  outgoing.on('socket', (socket) => {
-    if (socket.connecting) socket.once('connect', stop)
-    else stop()
-  })
-  outgoing.setTimeout(IDLE_LIMIT, () => outgoing.destroy(new Error('the upstream has been silent for too long')))
-  // Stays: errors may come after the answer has begun, and the answer's own 'close' tells then.
-  outgoing.on('error', (error) => {
-    stop()
-    resolve({ ok: false, detail: error.message })
-  })
-  outgoing.once('response', (incoming) => resolve({ ok: true, incoming }))
-  carryBody(request, (chunk) => outgoing.destroyed || outgoing.write(chunk), () => outgoing.end())
-  outgoing.on('drain', () => request.resume())
-  return promise
-}
-
-/** Decides on one request and serves it. Never rejects for anything that client or upstream do. */
-export async function forward(request: AnyRequest, response: AnyResponse, question: Question, host: string, options: ForwardOptions): Promise<void> {
-  const { judge, sessions, resolver, upstreams, timers, log, connectLimitMs } = options
+/**
+ * Decides on one request and serves it. Never rejects for anything that client or upstream do.
+ * @param host as the client named it, port and all
+ * @param takeUpgrade when the client asks for another protocol
+ */
+export async function forward(request: AnyRequest, response: AnyResponse, question: Question, host: string, options: ForwardOptions, upgrade: { readonly protocol: string; readonly take: TakeUpgrade } | null = null): Promise<void> {
+  const { judge, sessions, upstreams, assertions, timers, log } = options
   let gone = false
+  let ended = () => {}
   request.on('error', () => breakAnswer(response))
   response.on('error', () => breakAnswer(response))
   response.once('close', () => {
     gone = true
+    ended()
   })
   const refuse = (decision: Decision, detail?: string) => {
     log.info({ event: 'refused', decision: decision.id, reason: decision.reason, uid: decision.uid, destination: decision.destination, detail }, 'A request was refused')
@@ -83,51 +77,67 @@ export async function forward(request: AnyRequest, response: AnyResponse, questi
     request.resume()
   }
   const verdict = await judge.assess(question)
-  const fail = (reason: Reason, detail?: string) => refuse(judge.record(question, { ...verdict, validUntil: null }, { reason }), detail)
-  const [target] = verdict.service?.upstreams ?? []
-  if (!verdict.allowed || verdict.service === null || target === undefined) return refuse(judge.record(question, verdict))
+  const fail = (reason: Reason, detail?: string, session: string | null = null) => refuse(judge.record(question, { ...verdict, validUntil: null }, { reason, session }), detail)
+  if (!verdict.allowed || verdict.service === null) return refuse(judge.record(question, verdict))
   if (sessions.full) return fail('overloaded')
   const { service } = verdict
-  const resolution = await resolver(service, target.host)
-  if (!resolution.ok) return fail(resolution.reason, resolution.detail)
+  if (announcesTooMuch(request, service.limits.requestBytes)) {
+    answer(response, ...limitOf('too-large'))
+    return void request.resume()
+  }
+  const { certificate } = question
+  const vouched = certificate.status === 'proved' ? await assertions(certificate, service, verdict, judge.snapshot()) : null
+  // The world may have moved while a name was resolved; from here to the table is one tick.
   const final = judge.again(question, 'decide')
   if (!final.allowed || final.service !== service) return refuse(judge.record(question, final))
-  // The first address only: a request whose body has begun to flow can't be told twice.
-  const outgoing = upstreams.open(target, service.tls.ca, resolution.addresses[0] ?? '', {
-    method: request.method, path: request.url, headers: requestHeaders(request.headers, { uid: final.uid ?? '', host, source: question.source.replace(/:\d+$/, '') }),
-  })
-  if (gone) return void outgoing.on('error', () => outgoing.destroy()).destroy()
-  let ended = false
-  let begun = false
+  if (gone) return
+  const body = takeBody(request, { limitBytes: service.limits.requestBytes, limitMs: service.limits.requestMs, timers })
+  const decision = judge.record(question, final)
   let denied: Decision | null = null
-  const admitted = { ...question }
-  const decision = judge.record(admitted, final)
-  const close = sessions.open(admitted, decision, (cut) => {
+  let busy: Target | null = null
+  let current: Pick<Exchange, 'stop' | 'carried'> = { stop: () => {}, carried: () => 0 }
+  const carried = () => ({ up: body.size(), down: current.carried() })
+  const leave = sessions.open(question, decision, { carried, cut: (cut) => {
     denied = cut
-    outgoing.destroy(new Error('the session was cut'))
-    if (begun) breakAnswer(response)
-  })
-  response.once('close', () => {
-    close()
-    if (!ended) outgoing.destroy(new Error('the client went away'))
-  })
-  const sent = await send(outgoing, request, connectLimitMs, timers)
-  if (denied !== null) return refuse(denied)
-  if (!sent.ok) {
-    close()
-    return fail('upstream-unreachable', sent.detail)
+    current.stop()
+    body.stream?.destroy()
+    if (response.headersSent) breakAnswer(response)
+  } })
+  ended = () => {
+    leave()
+    current.stop()
+    if (busy !== null) busy.open--
+    busy = null
   }
-  begun = true
-  const { incoming } = sent
-  incoming.on('error', () => breakAnswer(response))
-  incoming.on('close', () => {
-    if (!incoming.complete) breakAnswer(response)
-  })
-  const write: Write = 'stream' in response ? (chunk) => response.write(chunk) : (chunk) => response.write(chunk)
-  tellHead(response, incoming.statusCode ?? 502, responseHeaders(incoming.headers))
-  carryBody(incoming, (chunk) => response.destroyed || write(chunk), () => {
-    ended = true
-    response.end()
-  })
-  response.on('drain', () => incoming.resume())
+  const outcome = await tell(service, {
+    method: request.method ?? 'GET', path: request.url ?? '/', body, upgrade: upgrade?.protocol ?? null,
+    headers: requestHeaders(request.headers, { host, source: question.source.replace(/:\d+$/, ''), vouched, decision: decision.id }),
+  }, response, upstreams, (made, target) => {
+    current = made
+    if (busy !== null) busy.open--
+    busy = target
+    target.open++
+  }, () => gone || denied !== null)
+  if (outcome.kind === 'answered') return
+  if (outcome.kind === 'upgraded' && denied === null && !gone && upgrade !== null) {
+    const joined = upgrade.take(outcome, ended)
+    current = { stop: joined.cut, carried: () => joined.carried().down }
+    return
+  }
+  if (outcome.kind === 'upgraded') outcome.socket.destroy()
+  ended()
+  if (denied !== null) return refuse(denied)
+  const failure = body.failure()
+  if (failure !== null) {
+    answer(response, ...limitOf(failure))
+    return
+  }
+  if (gone) return
+  if (outcome.kind === 'unresolved') return fail(outcome.reason, outcome.detail, decision.id)
+  fail('upstream-unreachable', outcome.kind === 'upgraded' ? 'the client went away' : outcome.detail, decision.id)
+}
+
+function limitOf(failure: keyof typeof limitAnswers): [number, Record<string, string>, string] {
+  const [status, sentence] = limitAnswers[failure]
+  return [status, { 'content-type': 'text/plain; charset=utf-8', 'proxy-status': 'sallyport; error=http_request_error' }, sentence]
 }

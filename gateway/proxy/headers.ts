@@ -1,6 +1,8 @@
 // Headers that pass the reverse proxy and those that do not. What says who is asking comes from the gateway alone.
+import type { Vouched } from './assertions.ts'
 
-export type HeaderList = [name: string, value: string | string[]][]
+type Incoming = Readonly<Record<string, string | string[] | undefined>>
+export type HeaderValues = Record<string, string | string[]>
 
 const hopByHop = new Set(['connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authorization', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'http2-settings', 'expect', 'host'])
 /** By which upstreams are told who is there: a client's copy would be believed. */
@@ -9,21 +11,42 @@ const identity = /^(sallyport-|x-forwarded-|forwarded$|client-cert|x-client-|x-s
 const namedByConnection = (value: string | string[] | undefined): Set<string> =>
   new Set([value ?? []].flat().flatMap((part) => part.split(',')).map((name) => name.trim().toLowerCase()))
 
-type Incoming = Readonly<Record<string, string | string[] | undefined>>
-
-function endToEnd(headers: Incoming): HeaderList {
-  const named = namedByConnection(headers['connection'])
-  return Object.entries(headers).flatMap(([name, value]): HeaderList => value === undefined || name.startsWith(':') || hopByHop.has(name) || named.has(name) ? [] : [[name, value]])
+function endToEnd(headers: Incoming, passes: (name: string) => boolean): HeaderValues {
+  const connection = headers['connection']
+  const named = connection === undefined ? null : namedByConnection(connection)
+  const kept: HeaderValues = {}
+  for (const name in headers) {
+    const value = headers[name]
+    if (value === undefined || name.startsWith(':') || hopByHop.has(name) || !passes(name)) continue
+    // A body's length is told by what frames it; `connection` may not take it away from one side alone.
+    if (named?.has(name) === true && name !== 'content-length') continue
+    kept[name] = value
+  }
+  return kept
 }
 
-/** What goes to the upstream. Underscores are compared as hyphens: many upstreams read both as one name. */
-export function requestHeaders(headers: Incoming, { uid, host, source }: { uid: string; host: string; source: string }): Record<string, string | string[]> {
-  const kept = endToEnd(headers).filter(([name]) => !identity.test(name.toLowerCase().replaceAll('_', '-')))
-  return {
-    ...Object.fromEntries(kept), 'host': host,
-    'sallyport-device-id': uid, 'x-forwarded-for': source, 'x-forwarded-proto': 'https', 'x-forwarded-host': host,
+/** What a client may tell an upstream. Underscores are compared as hyphens: many upstreams read both as one name. */
+function mayTell(name: string): boolean {
+  if (!name.includes('_')) return !identity.test(name)
+  const read = name.replaceAll('_', '-')
+  return !identity.test(read) && !hopByHop.has(read) && read !== 'content-length'
+}
+
+/** What goes to the upstream. @param vouched null: there is no device */
+export function requestHeaders(headers: Incoming, { host, source, vouched, decision }: { readonly host: string; readonly source: string; readonly vouched: Vouched | null; readonly decision: string }): HeaderValues {
+  const kept = endToEnd(headers, mayTell)
+  kept['host'] = host
+  kept['x-forwarded-for'] = source
+  kept['x-forwarded-proto'] = 'https'
+  kept['x-forwarded-host'] = host
+  kept['sallyport-decision'] = decision
+  if (vouched !== null) {
+    kept['sallyport-device-id'] = vouched.uid
+    kept['sallyport-device-tags'] = vouched.tags.map(encodeURIComponent).join(',')
+    kept['sallyport-assertion'] = vouched.assertion
   }
+  return kept
 }
 
 /** What comes back to the client. */
-export const responseHeaders = (headers: Incoming): Record<string, string | string[]> => Object.fromEntries(endToEnd(headers))
+export const responseHeaders = (headers: Incoming): HeaderValues => endToEnd(headers, () => true)

@@ -20,33 +20,38 @@ export function createJudge({ world, policies, serial, audit, metrics, now }: Ju
   const assess = (question: Question, event: AccessRequest['event'], asked: boolean): Verdict =>
     decide({ snapshot: world.snapshot(), policies: policies.current(), request: { ...question, event, asked }, now: now() })
 
+  /** Takes a decision down: log, counters. `reason` overrides an allowing verdict that came to nothing. */
+  function record(question: Question, verdict: Verdict, { event = 'decide', reason, session = null }: { event?: Decision['event']; reason?: Reason; session?: string | null } = {}): Decision {
+    const { currentAt, revision } = world.snapshot()
+    const at = now()
+    const told = reason ?? verdict.reason
+    const decision: Decision = {
+      id: newDecisionId(serial), at, gateway: serial, allowed: told === 'allowed', reason: told, code: reasons[told], event,
+      uid: verdict.uid, certificateSerial: question.certificate.status === 'proved' ? question.certificate.serial : null,
+      protocol: question.protocol, service: verdict.service?.name ?? null, destination: `${printable(question.host)}:${question.port}`,
+      policy: verdict.policy, tags: verdict.tags.map((tag) => ({ ...tag })), revision, snapshotAgeMs: currentAt === null ? null : Math.max(0, Math.round(at - currentAt)),
+      source: question.source, validUntil: verdict.validUntil, session,
+      ...(verdict.shadow === null ? {} : { shadow: { ...verdict.shadow, code: reasons[verdict.shadow.reason] } }),
+    }
+    audit.record(decision)
+    metrics.decided(told, event)
+    return decision
+  }
+
   return {
+    snapshot: () => world.snapshot(),
     /** Decides for a new session; asks the EMS first when the device or its certificate is not known here. */
     async assess(question: Question): Promise<Verdict> {
       const first = assess(question, 'decide', false)
       if (first.uid === null || !worthAsking.has(first.reason)) return first
-      await world.lookup(first.uid)
-      return assess(question, 'decide', true)
+      // Without an answer it stays unknown: that is not the same as revoked.
+      return assess(question, 'decide', await world.lookup(first.uid))
     },
     /** Decides again at once: before a session opens (the world may have moved while it was dialled), or while it is open. */
     again: (question: Question, event: AccessRequest['event']): Verdict => assess(question, event, true),
-    /** Takes a decision down: log, counters. `reason` overrides an allowing verdict that came to nothing. */
-    record(question: Question, verdict: Verdict, { event = 'decide', reason, session = null }: { event?: Decision['event']; reason?: Reason; session?: string | null } = {}): Decision {
-      const { currentAt, revision } = world.snapshot()
-      const at = now()
-      const told = reason ?? verdict.reason
-      const decision: Decision = {
-        id: newDecisionId(serial), at, gateway: serial, allowed: told === 'allowed', reason: told, code: reasons[told], event,
-        uid: verdict.uid, certificateSerial: question.certificate.status === 'proved' ? question.certificate.serial : null,
-        protocol: question.protocol, service: verdict.service?.name ?? null, destination: `${printable(question.host)}:${question.port}`,
-        policy: verdict.policy, tags: verdict.tags.map((tag) => ({ ...tag })), revision, snapshotAgeMs: currentAt === null ? null : Math.max(0, Math.round(at - currentAt)),
-        source: question.source, validUntil: verdict.validUntil, session,
-        ...(verdict.shadow === null ? {} : { shadow: { ...verdict.shadow, code: reasons[verdict.shadow.reason] } }),
-      }
-      audit.record(decision)
-      metrics.decided(told, event)
-      return decision
-    },
+    /** Refuses what no policy has a say in. */
+    refuse: (question: Question, reason: Reason): Decision => record(question, { allowed: false, reason, uid: null, service: null, policy: null, tags: [], validUntil: null, shadow: null }),
+    record,
   }
 }
 export type Judge = ReturnType<typeof createJudge>

@@ -19,18 +19,32 @@ const metadata = new Set(['169.254.169.254', 'fd00:ec2::254', '100.100.100.200',
 /** The system's resolver, hosts file included. */
 export const systemResolve: Resolve = async (host) => (await lookup(host, { all: true })).map(({ address }) => address)
 
-const ownAddresses = (): Set<string> => new Set(Object.values(networkInterfaces()).flat().map((entry) => normalAddress(entry?.address ?? '') ?? ''))
+const readOwnAddresses = (): Set<string> => new Set(Object.values(networkInterfaces()).flat().map((entry) => normalAddress(entry?.address ?? '') ?? ''))
 
-/** Whether a declared name must not lead here: it would reach the gateway itself, its host's neighbours or a cloud's credentials. */
-function isSpecial(address: string, alsoRefused: ReadonlySet<string>): boolean {
-  return !ordinary.has(ipaddr.process(address).range()) || metadata.has(address) || alsoRefused.has(address) || ownAddresses().has(address)
-}
+/** How long the list of the host's own addresses is kept: asking the kernel costs more than a decision. */
+const OWN_FOR = 1_000
+/** How long what was resolved and checked for an HTTPS service serves its next requests. */
+const SERVES_FOR = 5_000
 
 /**
  * Resolves and checks.
  * @param alsoRefused further addresses that only a service which lists them may reach (the EMS's)
  */
 export function createResolver({ resolve, alsoRefused, timers }: { resolve: Resolve; alsoRefused: () => readonly string[]; timers: Timers }) {
+  let own: Set<string> | null = null
+  const ownAddresses = (): Set<string> => {
+    if (own === null) {
+      own = readOwnAddresses()
+      timers.after(OWN_FOR, () => {
+        own = null
+      })
+    }
+    return own
+  }
+  /** Whether a declared name must not lead here: it would reach the gateway itself, its host's neighbours or a cloud's credentials. */
+  const isSpecial = (address: string, refused: ReadonlySet<string>): boolean =>
+    !ordinary.has(ipaddr.process(address).range()) || metadata.has(address) || refused.has(address) || ownAddresses().has(address)
+
   async function ask(host: string): Promise<readonly string[]> {
     const literal = normalAddress(host)
     if (literal !== null) return [literal]
@@ -57,3 +71,24 @@ export function createResolver({ resolve, alsoRefused, timers }: { resolve: Reso
   }
 }
 export type Resolver = ReturnType<typeof createResolver>
+
+/** Resolves as `resolver` does, once for many: what comes within five seconds gets the addresses that were checked then. Failures are not kept. */
+export function rememberResolved(resolver: Resolver, timers: Timers): Resolver {
+  const known = new WeakMap<Service, Map<string, Promise<Resolution>>>()
+  return (service, host) => {
+    const those = known.get(service) ?? new Map<string, Promise<Resolution>>()
+    known.set(service, those)
+    const kept = those.get(host)
+    if (kept !== undefined) return kept
+    const asked = resolver(service, host)
+    those.set(host, asked)
+    const forget = () => {
+      if (those.get(host) === asked) those.delete(host)
+    }
+    timers.after(SERVES_FOR, forget)
+    return asked.then((resolution) => {
+      if (!resolution.ok) forget()
+      return resolution
+    })
+  }
+}

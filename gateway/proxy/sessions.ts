@@ -7,12 +7,18 @@ import { Deadlines } from './deadlines.ts'
 import type { Judge, Question } from './judge.ts'
 import type { Timers } from './timers.ts'
 
+/** What a session gives to be ended and accounted for. */
+export interface Carriage {
+  /** Ends it at once, without another byte, and tells the client why. */
+  readonly cut: (decision: Decision) => void
+  /** Bytes carried so far: up from the client, down to it. */
+  readonly carried: () => { readonly up: number; readonly down: number }
+}
 interface Session {
   readonly uid: string
   readonly question: Question
   readonly admitted: Decision
-  /** Ends it at once, without another byte, and tells the client why. */
-  readonly cut: (decision: Decision) => void
+  readonly carriage: Carriage
   validUntil: number | null
 }
 
@@ -68,7 +74,7 @@ export function createSessions({ judge, metrics, log, timers, now, limit }: Sess
     }
     remove(session)
     const decision = judge.record(session.question, verdict, { event: 'recheck', session: session.admitted.id })
-    session.cut(decision)
+    session.carriage.cut(decision)
     if (cause.at !== undefined) metrics.cut(now() - cause.at)
     log.info({ event: 'session_cut', decision: decision.id, session: session.admitted.id, uid: session.uid, reason: decision.reason, destination: decision.destination }, 'An open session was cut')
   }
@@ -81,8 +87,8 @@ export function createSessions({ judge, metrics, log, timers, now, limit }: Sess
       return count
     },
     /** Takes a session in; must be called in the same tick as the decision that let it in. @returns to be called when it has ended */
-    open(question: Question, admitted: Decision, cut: (decision: Decision) => void): () => void {
-      const session: Session = { uid: admitted.uid ?? '', question, admitted, cut, validUntil: admitted.validUntil }
+    open(question: Question, admitted: Decision, carriage: Carriage): () => void {
+      const session: Session = { uid: admitted.uid ?? '', question, admitted, carriage, validUntil: admitted.validUntil }
       const those = byUid.get(session.uid) ?? new Set<Session>()
       byUid.set(session.uid, those.add(session))
       count += 1

@@ -58,9 +58,9 @@ export async function runTunnel(carrier: Carrier, question: Question, { judge, s
   carrier.accept()
   let end = () => {}
   const joined = splice(client, upstream, carrier.head, () => end())
-  end = sessions.open(question, decision, (denied) => {
+  end = sessions.open(question, decision, { carried: joined.carried, cut: (denied) => {
     joined.stop()
     carrier.cut(refusalJson(denied))
-  })
+  } })
   if (client.destroyed && upstream.destroyed) end()
 }

@@ -40,7 +40,7 @@ export function holdWorld(currentAt: number): HeldWorld {
       listeners.add(listener)
       return () => listeners.delete(listener)
     },
-    lookup: () => Promise.resolve(),
+    lookup: () => Promise.resolve(false),
     change,
     put: (...records) => change({ endpoints: new Map(records.map((record) => [record.uid, record])) }),
     forget() {

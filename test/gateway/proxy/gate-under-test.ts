@@ -12,6 +12,7 @@ import { readPolicies } from '../../../domain/access/read-policies.ts'
 import { emptySnapshot, nextSnapshot, type Snapshot, type SnapshotChanges } from '../../../domain/access/snapshot.ts'
 import { openAudit } from '../../../gateway/audit/audit.ts'
 import { createMetrics } from '../../../gateway/metrics/metrics.ts'
+import { openAssertionKeys } from '../../../gateway/proxy/assertion-keys.ts'
 import { startProxy, type ProxyOptions } from '../../../gateway/proxy/start.ts'
 import { systemTimers, type Timers } from '../../../gateway/proxy/timers.ts'
 import type { ChangeCause, Changed, World } from '../../../gateway/world.ts'
@@ -114,6 +115,7 @@ export async function startGate(yaml: string, more: Partial<Pick<ProxyOptions, '
   })
   const listeners = new Set<(changed: Changed, cause: ChangeCause) => void>()
   const lookups: string[] = []
+  let answering = true
   const answers = new Map<string, EndpointRecord>()
   const world: World = {
     snapshot: () => snapshot,
@@ -125,6 +127,7 @@ export async function startGate(yaml: string, more: Partial<Pick<ProxyOptions, '
       lookups.push(uid)
       const found = answers.get(uid)
       if (found !== undefined) snapshot = nextSnapshot(snapshot, { endpoints: new Map([[uid, found]]) })
+      return answering
     },
   }
   const change = (changes: SnapshotChanges, changed: Changed = new Set(changes.endpoints?.keys())) => {
@@ -134,8 +137,9 @@ export async function startGate(yaml: string, more: Partial<Pick<ProxyOptions, '
   const directory = mkdtempSync(join(tmpdir(), 'gate-'))
   const audit = await openAudit({ directory, log: silentLog(), now })
   const metrics = createMetrics()
+  const assertionKeys = await openAssertionKeys({ directory, now, timers: systemTimers, log: silentLog() })
   const proxy = await startProxy({
-    world, audit, metrics, serial: GATEWAY, identity: { certPem: own.cert, keyPem: own.key }, log: silentLog(), now, timers: systemTimers,
+    assertionKeys, world, audit, metrics, serial: GATEWAY, identity: { certPem: own.cert, keyPem: own.key }, log: silentLog(), now, timers: systemTimers,
     policies: { current: () => policies, onChange: (listener) => {
       policyListeners.add(listener)
       return () => policyListeners.delete(listener)
@@ -145,11 +149,16 @@ export async function startGate(yaml: string, more: Partial<Pick<ProxyOptions, '
   later(async () => {
     await proxy.close()
     await audit.close()
+    assertionKeys.close()
     rmSync(directory, { recursive: true })
   })
   return {
     proxy, authority, agent, browser, audit, metrics, change, lookups, answers, directory,
     putTags: (tags: string[], unknown: string[] = []) => change({ endpoints: new Map([[UID, record(UID, [agent, browser], { tags: new Map(tags.map((tag) => [tag, { validUntil: null }])), unknown: new Set(unknown) })]]) }),
+    /** From now on the EMS answers no look-up. */
+    silence() {
+      answering = false
+    },
     putPolicies(text: string) {
       policies = compile(text)
       for (const listener of policyListeners) listener()
