@@ -6,6 +6,7 @@ import { fromGateway, MAX_NOTIFY_FRAME_BYTES, NOTIFY_PING, NOTIFY_PONG, NOTIFY_S
 import { SIGHT_SECONDS } from '../protocol/fabric/sightings.ts'
 import { tableName } from '../protocol/fabric/tables.ts'
 import { reviewMembership } from '../workers/flows/end-membership.ts'
+import { sightsEndAt } from '../workers/flows/sights.ts'
 import { readConfig, type Env } from '../workers/env.ts'
 import { Audience, laterProtocol, type Goodbye } from './audience.ts'
 import type { Cursor } from './follow.ts'
@@ -198,6 +199,8 @@ export class FcmNotify extends DurableObject<Env> {
     try {
       const reviewed = await reviewMembership({ env: this.env, waitUntil: (promise) => { this.ctx.waitUntil(promise) } }, serial)
       if (!reviewed.isMember) return await this.end(serial, 'deauthorised', reviewed.reason)
+      const sightsEnd = sightsEndAt(reviewed.gateway)
+      if (sightsEnd > now && Number.isFinite(sightsEnd)) await this.#wakeBy(sightsEnd)
       if (!this.#follower.isEntitledTo(reviewed.gateway)) await this.#follower.reload(serial)
       await this.#caughtUp(serial, async () => {
         this.#follower.fold()

@@ -1,5 +1,5 @@
 // Gateways in the records: asking to join, authorised by an administrator, a code or a root, cut off, renewed.
-import { and, eq, gt, isNull, lt, ne, sql } from 'drizzle-orm'
+import { and, eq, isNull, lt, ne, sql } from 'drizzle-orm'
 import { issueCertificate, type IssuedCertificate } from '../../identity/authority.ts'
 import { toHex } from '../../identity/encoding.ts'
 import { keyFingerprint, secretHash } from '../../identity/keys.ts'
@@ -120,15 +120,15 @@ async function certifyGateway(context: Context, serial: string, csrText: string)
  * Members that it vouched for go with it. Idempotent.
  */
 export async function deauthoriseGateway(context: Context, serial: string, reason: string): Promise<GatewayRow> {
-  const row = await findGateway(context, serial)
+  await findGateway(context, serial)
   const said = reason === '' ? 'An administrator has de-authorised this gateway.' : reason
   const { db } = context
   const now = context.now()
-  const [, , , , members, seeing] = await db.batch([
-    db.insert(gatewayRevocations).select(sql`SELECT value, ${row.notAfter ?? now}, ${now} FROM json_each(${JSON.stringify([row.certificateSerial, row.previousSerial])}) WHERE value IS NOT NULL`).onConflictDoNothing(),
+  const [, , , members, seeing] = await db.batch([
+    // Read where it is written: one that was issued a moment ago is among them.
+    db.insert(gatewayRevocations).select(sql`SELECT value, not_after, ${now} FROM gateways, json_each(json_array(certificate_serial, previous_serial)) WHERE serial = ${serial} AND value IS NOT NULL`).onConflictDoNothing(),
     db.update(gateways).set({ state: 'denied', reason: said, certificateSerial: null, previousSerial: null, certificatePem: null, notAfter: null, vouchedUntil: null, neighboursAt: null, connectionsAt: null }).where(eq(gateways.serial, serial)),
     db.delete(gatewaySubscriptions).where(eq(gatewaySubscriptions.serial, serial)),
-    db.update(joinCodes).set({ expiresAt: now }).where(and(eq(joinCodes.spentBy, serial), gt(joinCodes.expiresAt, now))),
     db.select({ serial: gateways.serial }).from(gateways).where(and(eq(gateways.vouchedBy, serial), ne(gateways.state, 'denied'), ne(gateways.serial, serial))),
     db.select({ serial: sightings.serial }).from(sightings).where(eq(sightings.serial, serial)).limit(1),
   ])
@@ -148,6 +148,8 @@ export async function renewGatewayCertificate(context: Context, row: GatewayRow,
     .where(and(eq(gateways.serial, row.serial), eq(gateways.state, 'authorised'), row.certificateSerial === null ? isNull(gateways.certificateSerial) : eq(gateways.certificateSerial, row.certificateSerial),
       // A gateway is its key: one key, one gateway.
       sql`NOT EXISTS (SELECT 1 FROM gateways o WHERE o.key_hash = ${csr.publicKeyHash} AND o.serial <> ${row.serial})`))
+  // One that was issued before and never used is nobody's now.
+  if (meta.changes > 0 && row.certificateSerial !== null && row.certificateSerial !== usedSerial) await revokeSerial(context, row.certificateSerial, row.notAfter)
   if (meta.changes === 0) throw new Fault('conflict', 'The gateway was changed meanwhile, or that key is another gateway\'s; ask again with a key of its own.')
   return issued.pem
 }
@@ -156,7 +158,10 @@ export async function retirePrevious(context: Context, row: GatewayRow, usedSeri
   if (row.previousSerial === null || row.certificateSerial !== usedSerial) return
   // Agents know no list of gateways' certificates: the one before stands on the revocation list until it ends.
   await context.db.batch([
-    context.db.insert(gatewayRevocations).values({ certificateSerial: row.previousSerial, notAfter: row.notAfter ?? context.now(), at: context.now() }).onConflictDoNothing(),
+    revokeSerial(context, row.previousSerial, row.notAfter),
     context.db.update(gateways).set({ previousSerial: null }).where(and(eq(gateways.serial, row.serial), eq(gateways.certificateSerial, usedSerial))),
   ])
 }
+/** Until the end of the gateway's newest certificate, which is no earlier than its own. */
+const revokeSerial = ({ db, now }: Context, certificateSerial: string, notAfter: number | null) =>
+  db.insert(gatewayRevocations).values({ certificateSerial, notAfter: notAfter ?? now(), at: now() }).onConflictDoNothing()

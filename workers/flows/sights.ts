@@ -39,6 +39,8 @@ export async function takeSights(context: Context, sights: Sights, { seen, ended
   ])
 }
 
+/** When what a gateway sees ends (ms), unless it tells it again; in the past for one that tells no snapshots. */
+export const sightsEndAt = ({ neighboursAt, connectionsAt }: Pick<GatewayRow, 'neighboursAt' | 'connectionsAt'>): number => Math.min(...[neighboursAt, connectionsAt].map((at) => (at ?? Infinity))) + SIGHT_MS + 1
 /** Ends what a gateway has not seen for {@link SIGHT_SECONDS}. While it tells all that it sees, there is nothing to end. */
 export async function endStaleSights(context: Context, { serial, neighboursAt, connectionsAt }: Pick<GatewayRow, 'serial' | 'neighboursAt' | 'connectionsAt'>): Promise<void> {
   const cutoff = context.now() - SIGHT_MS

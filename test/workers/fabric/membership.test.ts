@@ -82,6 +82,13 @@ describe('a gateway that is put out', () => {
     expect(await revokedSerials()).toContain(former)
     listening.socket.close(1000)
   })
+  it('that asks for another certificate before it used the last has that one on the list at once', async () => {
+    const gateway = await joined()
+    const renew = async () => readCertificate(der((await by(gateway, 'POST', fabric.renewGateway.path, { csr: await createCsr(await generateKey(), gateway.serial) })).json.certificate))?.serial
+    const [first, second] = [await renew(), await renew()]
+    const revoked = await revokedSerials()
+    expect([revoked.includes(first ?? ''), revoked.includes(second ?? ''), (await by(gateway, 'GET', SYSINFO)).status]).toEqual([true, false, 200])
+  })
 })
 
 let later = 0

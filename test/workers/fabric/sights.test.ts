@@ -1,6 +1,6 @@
 // Which addresses bear a tag: only those at which a gateway sees a device. What an agent claims, what another gateway says, and what is no longer seen open nothing.
 import { beforeEach, describe, expect, it, vi } from 'vitest'
-import { createExecutionContext, runDurableObjectAlarm } from 'cloudflare:test'
+import { createExecutionContext, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import * as fabric from '../../../protocol/operations/fabric.ts'
 import { SIGHT_SECONDS } from '../../../protocol/fabric/sightings.ts'
@@ -119,6 +119,10 @@ describe('a sight', () => {
     await neighbours(seer, [[IP, MAC]])
     expect(await addresses(reader)).toEqual([IP])
     const { listening } = await greeted(reader)
+    // An alarm before that sets the next for the instant at which the sight ends.
+    await runDurableObjectAlarm(real.FCM_NOTIFY.getByName(seer.serial))
+    const { at } = await DB.prepare('SELECT neighbours_at AS at FROM gateways WHERE serial = ?').bind(seer.serial).first<{ at: number }>() ?? { at: 0 }
+    expect(await runInDurableObject(real.FCM_NOTIFY.getByName(seer.serial), (_, { storage }) => storage.getAlarm())).toBe(at + SIGHT_SECONDS * 1000 + 1)
     vi.useFakeTimers({ now: Date.now() + (SIGHT_SECONDS + 1) * 1000, toFake: ['Date'] })
     try {
       expect(await runDurableObjectAlarm(real.FCM_NOTIFY.getByName(seer.serial))).toBe(true)
