@@ -25,7 +25,7 @@ import { openChannel, type Channel } from './telemetry/channel.ts'
 import { createReporter, type FaultAnswer } from './telemetry/reporter.ts'
 import { openTelemetryState } from './telemetry/telemetry-state.ts'
 import { tellStatus } from './tell-status.ts'
-import { systemTimers, type Timers } from './timers.ts'
+import { holdingTimers, systemTimers, type Timers } from './timers.ts'
 import { createTroubles } from './troubles.ts'
 import { AGENT_VERSION } from './version.ts'
 
@@ -58,7 +58,7 @@ export interface RunningAgent {
 export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   const stateDirectory = resolve(options.stateDirectory)
   const lock = await lockState(stateDirectory)
-  const life = createLife(lock.release, options.log)
+  const life = createLife({ release: lock.release, timers: holdingTimers, log: options.log })
   try {
     const agent = await begin({ ...options, stateDirectory }, await enrolledIdentity(stateDirectory), life)
     // Defective or let go before it was up: there is nothing to hand out.

@@ -178,6 +178,15 @@ describe('a running agent', () => {
     await (await scene.start()).close()
   })
 
+  it.each<[string, Answer]>([['nothing', 'silence'], ['garbage', { text: '<html>' }], ['tags of another form', { json: { tags: [{ tag: '\u001b[2J' }] } }]])('tells its status though the EMS answers %s to the question for its tags', async (_what, answer) => {
+    const scene = await enrolledScene()
+    scene.ems.instead.set('own-tags', () => answer)
+    const agent = await scene.start()
+    const begun = performance.now()
+    expect((await agent.status()).tags).toBeNull()
+    expect(performance.now() - begun).toBeLessThan(5_000)
+  })
+
   it('renews a certificate that the EMS says has expired, and goes on at once', async () => {
     const scene = await enrolledScene()
     let expired = true
