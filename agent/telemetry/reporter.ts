@@ -1,7 +1,6 @@
 // Tells the EMS which sections changed, each by its hash, and gives what the EMS asks for. One report at a time; a lost reply is repeated under the same sequence.
 import { createHash } from 'node:crypto'
 import canonicalize from 'canonicalize'
-import { jitteredBackoff } from '../../node/backoff.ts'
 import type { Log } from '../../node/logging.ts'
 import type { DocumentVersions } from '../../protocol/documents.ts'
 import { sections, type SectionName, type Sections } from '../../protocol/facts.ts'
@@ -11,12 +10,11 @@ import type { report } from '../../protocol/operations/endpoint.ts'
 import { sentenceFor } from '../failure.ts'
 import type { Timers } from '../timers.ts'
 import type { Troubles } from '../troubles.ts'
+import { createRetry, type FaultAnswer } from './retry.ts'
 import type { TelemetryState } from './telemetry-state.ts'
 
 /** A report on its way; times are ms, `changedAt` null when nothing changed. */
 export interface ReportSent { readonly event: 'report-sent'; readonly sequence: number; readonly sections: SectionName[]; readonly changedAt: number | null; readonly sentAt: number }
-/** What to do about a fault: send again at once, after a wait, or never more. */
-export type FaultAnswer = 'again' | 'later' | 'stop'
 
 export interface ReporterOptions {
   readonly send: (body: Call<typeof report>['body']) => Promise<Reply<typeof report>>
@@ -49,9 +47,6 @@ export interface Reporter {
 
 interface Held { readonly value: unknown; readonly hash: string; readonly changedAt: number }
 
-/** An EMS that is away is asked again soon; one that answers and refuses is not told the same every few seconds. */
-const RETRY = { away: { firstMs: 250, limitMs: 60_000 }, refused: { firstMs: 1_000, limitMs: 900_000 } }
-const isAway = (code: FaultCode): boolean => code === 'busy' || code === 'too_many'
 /** About what was sent, not about who sent it. */
 const isRefusal = (code: FaultCode): boolean => code === 'invalid' || code === 'malformed' || code === 'too_large'
 /** A sequence beyond this has no room to grow: no EMS that counts reports comes there. */
@@ -61,7 +56,8 @@ const MAX_SEQUENCE = Number.MAX_SAFE_INTEGER - 1_000_000
 export const sectionHash = (value: unknown): string => createHash('sha256').update(canonicalize(value) ?? '').digest('hex')
 
 export function createReporter(options: ReporterOptions): Reporter {
-  const { state, now, timers, troubles, log, random = Math.random } = options
+  const { state, now, timers, troubles, log } = options
+  const retry = createRetry(options.random ?? Math.random)
   const held = new Map<SectionName, Held>()
   /** Hashes that the EMS holds, as far as it told. */
   const theirs = new Map<SectionName, string>()
@@ -73,11 +69,6 @@ export function createReporter(options: ReporterOptions): Reporter {
   let due = false
   let forced = false
   let oneByOne = false
-  /** Failures of one kind in a row. */
-  let attempt = 0
-  let wasAway = false
-  /** A second try was made without a pause since a report was taken: the next one waits. */
-  let hurried = false
   let takenAt: number | null = null
   let closed = false
   let working: Promise<void> | null = null
@@ -150,18 +141,12 @@ export function createReporter(options: ReporterOptions): Reporter {
     const theirSequence = cause.code === 'stale_sequence' ? cause.extras.sequence : undefined
     const answer = closed ? 'stop' : theirSequence === undefined || theirSequence === state.sequence() ? await options.onFault(cause) : await resume(theirSequence)
     if (answer === 'stop') closed = true
-    if (closed) return
-    if (answer === 'again' && !hurried) {
-      hurried = true
-      return
-    }
-    if (isAway(cause.code) !== wasAway) attempt = 0
-    wasAway = isAway(cause.code)
-    const waitMs = Math.max(jitteredBackoff(attempt++, { ...wasAway ? RETRY.away : RETRY.refused, random }), (cause.extras.retryAfterSeconds ?? 0) * 1000)
+    const waitMs = answer === 'stop' ? 0 : retry.waitMs(cause, answer)
+    if (closed || waitMs === 0) return
     troubles.raise('ems', sentenceFor(cause))
     log.warn({ event: 'report-failed', fault: cause.code, reason: cause.message, waitMs }, 'A report was not taken; it will be repeated.')
     await new Promise<void>((resolve) => {
-      const cancel = timers.after(Math.min(waitMs, RETRY.refused.limitMs), resolve)
+      const cancel = timers.after(waitMs, resolve)
       wake = () => {
         cancel()
         resolve()
@@ -184,8 +169,7 @@ export function createReporter(options: ReporterOptions): Reporter {
       due = false
       try {
         if (await reportOnce()) {
-          attempt = 0
-          hurried = false
+          retry.taken()
           troubles.clear('ems')
         }
       } catch (cause) {
