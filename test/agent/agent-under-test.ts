@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { enrolAgent } from '../../agent/enrol.ts'
 import { startAgent, type AgentEvent, type AgentOptions, type RunningAgent } from '../../agent/start.ts'
 import { createLog } from '../../node/logging.ts'
+import { until } from '../../start/steps.ts'
 import { startEmsDouble, type EmsDouble } from './ems-double.ts'
 
 export interface Scene {
@@ -51,3 +52,8 @@ export async function enrolledScene(before: (ems: EmsDouble) => Promise<void> | 
     told: (name) => events.filter((each): each is Extract<AgentEvent, { event: typeof name }> => each.event === name),
   }
 }
+
+/** Waits until it has happened, for whatever has no event to wait for. */
+export const happened = <T>(what: string, ask: () => T | null | undefined | false | Promise<T | null | undefined | false>): Promise<T> => until(what, async () => await ask() || null, 15_000, 10)
+/** A first report with what every machine shows. */
+export const reported = ({ ems }: Scene) => happened('a report', () => ems.held.has('os') && ems.held.has('user') && ems.held.has('network'))
