@@ -11,7 +11,7 @@ import { importAdvisories as takePage } from '../flows/advisories.ts'
 import { selectSections } from '../flows/facts.ts'
 import { readIds, readMatches, SOFTWARE } from '../flows/inventory.ts'
 import { holdersOf } from '../flows/holders.ts'
-import { vulnerabilitiesOf } from '../flows/vulnerabilities.ts'
+import { readVulnerabilitiesOf } from '../flows/vulnerabilities.ts'
 import { handle, type Route } from '../http/mount.ts'
 import { pageOf } from './paging.ts'
 
@@ -56,7 +56,7 @@ export const advisoryRoutes: Route[] = [
       const ids = software === undefined ? null : readIds(software)
       const matches = readMatches(sections)
       if (ids === null || matches === null || matches === 'damaged') return { items: [], total: 0, covered: null, uncovered: null, at: null }
-      const all = (await vulnerabilitiesOf(context, ids)).sort((a, b) => rank(b.severity) - rank(a.severity) || (a.id < b.id ? -1 : a.id > b.id ? 1 : a.package < b.package ? -1 : 1))
+      const all = (await readVulnerabilitiesOf(context, ids)).sort((a, b) => rank(b.severity) - rank(a.severity) || (a.id < b.id ? -1 : a.id > b.id ? 1 : a.package < b.package ? -1 : 1))
       return { items: all.slice(0, MOST_SHOWN), total: all.length, covered: [...matches.covered], uncovered: [...matches.uncovered], at: matches.at }
     },
   }),

@@ -1,7 +1,6 @@
 // An endpoint's software: normalised, each package by its id in the fleet's list, and what the advisories say of them. It computes; the caller's guarded commit writes.
 import type { BatchItem } from 'drizzle-orm/batch'
 import { deflateRawSync, inflateRawSync } from 'node:zlib'
-import canonicalize from 'canonicalize'
 import type { DatedMatches, Matches } from '../../domain/vulnerability/combine.ts'
 import { ecosystemOf, familyOf } from '../../domain/vulnerability/ecosystem.ts'
 import { packIds, unpackIds } from '../../domain/vulnerability/id-list.ts'
@@ -63,8 +62,8 @@ export async function takeInventory(context: Context, uid: string, given: { soft
   const list = normalise(software, given.os)
   const ids = await resolve(context, list)
   const [, , [numbered]] = await db.batch([keepPackages(db, ids), numberEndpoint(db, uid), endpointNumber(db, uid)])
-  if (numbered === undefined) throw new Error('an endpoint has no number')
-  const { matches, matchedThrough } = await matchesFor(context, ids, [...new Set(list.map(({ ecosystem }) => ecosystem))])
+  const { matches: [matches], matchedThrough } = await matchesFor(context, [{ ids, ecosystems: [...new Set(list.map(({ ecosystem }) => ecosystem))] }])
+  if (numbered === undefined || matches === undefined) throw new Error('an endpoint has no number')
   const kept = await packMatches(matches)
   const [held, holds] = [new Set(before), new Set(ids)]
   const [come, gone] = [ids.filter((id) => !held.has(id)), (before ?? []).filter((id) => !holds.has(id))]
@@ -125,8 +124,9 @@ const reportedAs = (ecosystem: string): Reported => {
 
 /** The hash leaves out the date, so that a match which finds the same writes nothing. */
 export async function packMatches({ found, covered, uncovered }: Matches): Promise<{ hash: string; body: Uint8Array }> {
-  const canonical = canonicalize({ found, covered, uncovered }) ?? ''
-  return { hash: await sha256Hex(utf8(canonical)), body: deflateRawSync(canonical) }
+  // In one order, made here.
+  const text = JSON.stringify({ found, covered, uncovered })
+  return { hash: await sha256Hex(utf8(text)), body: deflateRawSync(text) }
 }
 /** `damaged`: nobody knows what was matched; null: nothing was. */
 export function readMatches(rows: readonly Stored[]): DatedMatches | 'damaged' | null {

@@ -6,7 +6,7 @@ import { makeContext } from '../context.ts'
 import { readConfig, type Env } from '../env.ts'
 import { VOUCHING_LAPSED } from './end-membership.ts'
 import { deauthoriseGateway } from './gateways.ts'
-import { tidyPackages } from './renew-inventories.ts'
+import { tidyPackages } from './tidy-packages.ts'
 import { sweepSights } from './sights.ts'
 
 const KEPT_MS = 7 * 86_400_000

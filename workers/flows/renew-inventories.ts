@@ -1,27 +1,26 @@
-// What imported advisories mean for endpoints: whoever has a package whose matches changed is worked out anew, one guarded commit each; and packages that nobody has are removed.
-import { eq } from 'drizzle-orm'
-import { endpoints } from '../../schema/endpoint.ts'
+// What imported advisories mean for endpoints: whoever has a package whose matches changed is worked out anew, several at a time, each committed whole or not at all.
+import { entryOf } from '../../durable-objects/log-entry.ts'
+import { sectionsOf, evaluatedOf } from '../../schema/queries/behind.ts'
+import { advanceMany, concernedByAny, dropManyTags, insertLogs, newestLogs, putManyTags, type ComputedEndpoint } from '../../schema/queries/guarded-many.ts'
+import { TAIL_ROWS } from '../../schema/queries/log-tail.ts'
 import { ENDPOINTS_IN_WORD } from '../../schema/package.ts'
 import { oldestFeed, renewMatches, scansMayAge, stateOf } from '../../schema/queries/advisories.ts'
-import { dropTags, insertSection, putTags } from '../../schema/queries/guarded.ts'
-import { gatewaysConcerned } from '../../schema/queries/interest.ts'
-import { clearStale, ecosystemsAmong, endpointsByNumbers, newestPackage, nextStale, noteOrphansBetween, orphansBefore, removePackages } from '../../schema/queries/packages.ts'
+import { insertSection } from '../../schema/queries/guarded.ts'
+import { clearStale, ecosystemsAmong, endpointsByNumbers, nextStale } from '../../schema/queries/packages.ts'
 import { logEvent, type Context } from '../context.ts'
-import { commitEndpoint } from './commit-endpoint.ts'
-import { readSections, selectSections } from './facts.ts'
+import { newMark } from './commit-endpoint.ts'
+import { readSections } from './facts.ts'
 import { bitsOf } from './holders.ts'
 import { MATCHES, packMatches, readIds, readMatches, SOFTWARE } from './inventory.ts'
 import { matchPages } from './match-vulnerabilities.ts'
+import { pokeGateways } from './poke.ts'
 import { rulesOf } from './rules.ts'
-import { evaluatedThrough, rulesRevisionOf, selectStates } from './states.ts'
-import { sysinfoRecord } from './sysinfo-record.ts'
+import { evaluatedThrough, selectStates } from './states.ts'
 import { matchesFor } from './vulnerabilities.ts'
 import { workOut } from './work-out.ts'
 
-/** Endpoints in one step: each takes some thirteen queries of the forty that an invocation may make. */
-const ENDPOINTS_AT_ONCE = 2
-const ATTEMPTS = 3
-
+/** Endpoints in one step: each takes a query of its own, beside some fifteen for all, of the forty that an invocation may make. */
+const ENDPOINTS_AT_ONCE = 16
 /** What could not be renewed is tried again this much later; the others go on meanwhile. */
 const AGAIN_MS = 60_000
 
@@ -38,46 +37,68 @@ export async function renewInventories(context: Context): Promise<number | null>
   }
   const bits = bitsOf(stale.bits)
   const numbers = Array.from({ length: Math.min(bits.length, ENDPOINTS_AT_ONCE) }, (_, index) => stale.word * ENDPOINTS_IN_WORD + (bits[((dice ?? 0) + index) % bits.length] ?? 0))
-  const failed = new Set<number>()
-  for (const { number, uid } of await endpointsByNumbers(db, numbers)) {
-    try {
-      await renewOne(context, uid)
-    } catch (cause) {
-      logEvent('endpoint-not-renewed', { uid, cause: cause instanceof Error ? cause.message : String(cause) })
-      failed.add(number)
-    }
-  }
-  const done = numbers.filter((number) => !failed.has(number))
+  const owners = await endpointsByNumbers(db, numbers)
+  const failed = await renew(context, owners.map(({ uid }) => uid)).catch(async (cause: unknown) => {
+    // One may be to blame: the first is tried alone, the others wait for their turn.
+    const [first, ...others] = owners.map(({ uid }) => uid)
+    if (first !== undefined && others.length > 0) return new Set([...await renew(context, [first]).catch(() => new Set([first])), ...others])
+    logEvent('endpoints-not-renewed', { uid: first ?? null, cause: cause instanceof Error ? cause.message : String(cause) })
+    return new Set(owners.map(({ uid }) => uid))
+  })
+  const done = numbers.filter((number) => !owners.some((owner) => owner.number === number && failed.has(owner.uid)))
   if (done.length > 0) await clearStale(db, stale.word, done.reduce((sum, number) => sum + 2 ** (number % ENDPOINTS_IN_WORD), 0), stale.mark)
   return now() + (done.length > 0 ? 0 : AGAIN_MS)
 }
 
-async function renewOne(context: Context, uid: string): Promise<void> {
+/** Works some endpoints out anew and commits those whose matches are not what is stored. @returns those that somebody else changed meanwhile */
+async function renew(context: Context, uids: readonly string[]): Promise<ReadonlySet<string>> {
   const { db, now } = context
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const [[endpoint], rows, concerned, sections] = await db.batch([db.select().from(endpoints).where(eq(endpoints.uid, uid)), selectStates(context), gatewaysConcerned(db, uid), selectSections(db, uid)])
+  const [rows, states, stored] = await db.batch([evaluatedOf(db, uids), selectStates(context), sectionsOf(db, uids, null)])
+  const byUid = Map.groupBy(stored, ({ uid }) => uid)
+  const lists = rows.flatMap((row) => {
+    const sections = byUid.get(row.uid) ?? []
     const software = sections.find(({ section }) => section === SOFTWARE)
     const ids = software === undefined ? null : readIds(software)
-    if (endpoint?.registered !== true || ids === null) return
-    const before = readMatches(sections)
-    const ecosystems = before === null || before === 'damaged' ? (await ecosystemsAmong(db, ids)).map(({ ecosystem }) => ecosystem) : [...before.covered, ...before.uncovered]
-    const { matches } = await matchesFor(context, ids, ecosystems)
-    const kept = await packMatches(matches)
-    if (sections.find(({ section }) => section === MATCHES)?.hash === kept.hash && before !== 'damaged') return
-    const row = { section: MATCHES, at: matches.at, ...kept }
-    const held = await rulesOf(context, rows)
-    const { facts } = readSections([...sections.filter(({ section }) => section !== MATCHES), row])
-    const { put, gone, set, evaluation } = workOut({ endpoint, held, through: Math.max(endpoint.rulesRevision, evaluatedThrough(rows)), facts, changed: ['vulnerabilities'], now: now() })
-    const committed = await commitEndpoint(context, {
-      endpoint, rulesRevision: rulesRevisionOf(rows), set, concerned, sysinfo: sysinfoRecord({ ...endpoint, ...set }, facts),
-      tables: ['sysinfo', 'vuln', ...(put.length + gone.length > 0 ? ['uid_tags' as const, 'tags' as const] : [])],
-      also: (guard) => [insertSection(db, guard, row), ...(put.length === 0 ? [] : [putTags(db, guard, put, now())]), ...(gone.length === 0 ? [] : [dropTags(db, guard, gone)])],
-    })
-    if (!committed.ok) continue
-    if (evaluation.nextDue !== null) context.waitUntil(context.env.RE_EVALUATION.getByName('one').due(evaluation.nextDue))
-    return
+    return ids === null ? [] : [{ row, sections, ids, before: readMatches(sections) }]
+  })
+  const { matches } = await matchesFor(context, await Promise.all(lists.map(async ({ ids, before }) => (
+    { ids, ecosystems: before === null || before === 'damaged' ? (await ecosystemsAmong(db, ids)).map(({ ecosystem }) => ecosystem) : [...before.covered, ...before.uncovered] }))))
+  const held = await rulesOf(context, states)
+  const through = evaluatedThrough(states)
+  const renewed: Renewed[] = []
+  for (const [index, { row, sections, before }] of lists.entries()) {
+    const dated = matches[index]
+    if (dated === undefined) continue
+    const kept = { section: MATCHES, at: dated.at, ...await packMatches(dated) }
+    if (before !== 'damaged' && sections.find(({ section }) => section === MATCHES)?.hash === kept.hash) continue
+    const { facts } = readSections([...sections.filter(({ section }) => section !== MATCHES), kept])
+    const { put, gone, set, evaluation } = workOut({ endpoint: row, held, through: Math.max(row.rulesRevision, through), facts, changed: ['vulnerabilities'], now: now() })
+    const tables = ['sysinfo', 'vuln', ...(put.length + gone.length > 0 ? ['uid_tags', 'tags'] : [])].join(',')
+    renewed.push({ kept, nextDue: evaluation.nextDue, computed: { uid: row.uid, version: row.version, set, put, gone, damaged: [], log: { mark: newMark(), tables, entry: JSON.stringify(entryOf({ ...row, tags: set.tags })) } } })
   }
-  throw new Error(`the endpoint ${uid} is being changed by others`)
+  return renewed.length === 0 ? new Set() : await commit(context, renewed, held.rules.revision)
+}
+
+interface Renewed { readonly computed: ComputedEndpoint; readonly kept: Parameters<typeof insertSection>[2]; readonly nextDue: number | null }
+/** One batch, then every gateway concerned is told once. @returns those that are to be looked at again: all of them, when somebody else was first with one */
+async function commit(context: Context, renewed: readonly Renewed[], revision: number): Promise<ReadonlySet<string>> {
+  const { db, now } = context
+  const computed = renewed.map((each) => each.computed)
+  const uids = computed.map(({ uid }) => uid)
+  const head = [insertLogs(db, computed, revision, now()), putManyTags(db, computed, revision, now()), dropManyTags(db, computed, revision), newestLogs(db, computed.length + TAIL_ROWS), concernedByAny(db, uids)] as const
+  const sections = renewed.map(({ computed: { uid, version }, kept }) => insertSection(db, { uid, version, rulesRevision: revision }, kept))
+  const results = await db.batch([...head, ...sections, advanceMany(db, computed, revision)] as const as unknown as typeof head)
+  const [, , , tail, concerned] = results
+  const advanced = results.at(-1) as unknown as D1Result
+  const soonest = renewed.reduce<number | null>((least, { nextDue }) => (nextDue === null ? least : Math.min(least ?? nextDue, nextDue)), null)
+  if (soonest !== null) context.waitUntil(context.env.RE_EVALUATION.getByName('one').due(soonest))
+  try {
+    await pokeGateways(context, concerned, tail)
+  } catch (cause) {
+    // The log stands; whoever has not been told finds it there.
+    logEvent('gateways-not-told', { cause: cause instanceof Error ? cause.message : String(cause) })
+  }
+  return new Set(advanced.meta.changes === computed.length ? [] : uids)
 }
 
 /** Where rules ask how old a scan is, matches are made as young as the advisories are. */
@@ -85,22 +106,4 @@ async function renewDates({ db, now }: Context): Promise<void> {
   const [[state], [oldest], [rules]] = [await stateOf(db), await oldestFeed(db), await scansMayAge(db)]
   if (state === undefined || oldest?.asOf == null || oldest.asOf <= state.renewedAt || rules?.asked !== 1) return
   await db.batch(renewMatches(db, oldest.asOf, now()))
-}
-
-const HOUR = 3_600_000
-/** Packages looked at in one run; of those noted, removed at once and in one run. */
-const LOOKED_AT = 2_000
-const REMOVED_AT_ONCE = 2_000
-const REMOVALS = 5
-/** Removes packages that nobody has had for an hour. What broken-off reports left behind is looked for in parts, another part in each run. */
-export async function tidyPackages({ db }: Pick<Context, 'db'>, now: number): Promise<void> {
-  const [newest] = await newestPackage(db)
-  const parts = Math.ceil(((newest?.id ?? 0) + 1) / LOOKED_AT)
-  const from = (Math.floor(now / 600_000) % parts) * LOOKED_AT
-  await noteOrphansBetween(db, from, from + LOOKED_AT - 1, now)
-  for (let removal = 0; removal < REMOVALS; removal++) {
-    const gone = (await orphansBefore(db, now - HOUR, REMOVED_AT_ONCE)).map(({ id }) => id)
-    if (gone.length > 0) await db.batch(removePackages(db, gone))
-    if (gone.length < REMOVED_AT_ONCE) return
-  }
 }

@@ -1,34 +1,56 @@
-// The vulnerabilities of a list of packages, read from what was matched once for the whole fleet.
+// The vulnerabilities of lists of packages, read from what was matched once for the whole fleet. Several lists are read together: laptops have most of theirs in common.
 import { severity as severities, type Severity } from '../../protocol/facts.ts'
 import type { Vulnerability } from '../../protocol/advisory.ts'
-import { familyOf } from '../../domain/vulnerability/ecosystem.ts'
 import { foundOf, type DatedMatches } from '../../domain/vulnerability/combine.ts'
+import { familyOf } from '../../domain/vulnerability/ecosystem.ts'
 import { worse } from '../../domain/vulnerability/severity.ts'
 import { feedsOf, stateOf } from '../../schema/queries/advisories.ts'
 import { affectedAmong, ratingsOf, type AffectedRow } from '../../schema/queries/affected.ts'
 import type { Context } from '../context.ts'
 import { ROWS } from './match-vulnerabilities.ts'
 
-/** As many as an answer or a section holds; an installation that has more is vulnerable enough. */
+/** As many as are read for one list; an installation that has more is vulnerable enough. */
 const MOST_ROWS = 24_000
 const severityOf = (text: string): Severity => severities.catch('unrated').parse(text)
+type Database = Pick<Context, 'db'>
+/** An endpoint's packages, by id, and the ecosystems that they are of. */
+export interface PackageList { readonly ids: readonly number[]; readonly ecosystems: readonly string[] }
 
-/** One for each CVE and source package; binaries of one source share theirs. */
-export async function vulnerabilitiesOf({ db }: Pick<Context, 'db'>, ids: readonly number[]): Promise<Vulnerability[]> {
-  const rows: AffectedRow[] = []
-  for (let [from, after] = [0, '']; from < ids.length && rows.length < MOST_ROWS;) {
+interface Known {
+  readonly byPackage: ReadonlyMap<number, readonly AffectedRow[]>
+  readonly ratings: ReadonlyMap<string, Severity>
+}
+
+async function readKnown({ db }: Database, lists: readonly PackageList[]): Promise<Known> {
+  const ids = [...new Set(lists.flatMap((list) => list.ids))].sort((a, b) => a - b)
+  const byPackage = new Map<number, AffectedRow[]>()
+  const unrated = new Set<string>()
+  let count = 0
+  for (let [from, after] = [0, '']; from < ids.length && count < MOST_ROWS * lists.length;) {
     const page = await affectedAmong(db, ids.slice(from), after, ROWS)
-    rows.push(...page)
+    for (const row of page) {
+      const id = ids[from + row.at] ?? -1
+      const others = byPackage.get(id)
+      if (others === undefined) byPackage.set(id, [row])
+      else others.push(row)
+      if (row.own === 'unrated' && row.general === 'unrated') for (const cve of JSON.parse(row.cves) as string[]) unrated.add(cve)
+    }
+    count += page.length
     const last = page.at(-1)
     if (page.length < ROWS || last === undefined) break
     from += last.at
     after = last.advisory
   }
-  const once = [...new Map(rows.map((row) => [[row.ecosystem, row.subject, row.subjectVersion, row.advisory].join('\n'), row])).values()]
-  const unrated = new Set(once.filter(({ own, general }) => own === 'unrated' && general === 'unrated').flatMap(({ cves }) => JSON.parse(cves) as string[]))
   const ratings = new Map<string, Severity>()
   for (const { cve, severity } of unrated.size === 0 ? [] : await ratingsOf(db, [...unrated])) ratings.set(cve, worse(severityOf(severity), ratings.get(cve) ?? 'unrated'))
-  return once.flatMap((row) => {
+  return { byPackage, ratings }
+}
+
+/** One for each CVE and source package; binaries of one source share theirs. */
+function vulnerabilitiesOf({ byPackage, ratings }: Known, ids: readonly number[]): Vulnerability[] {
+  const once = new Map<string, AffectedRow>()
+  for (const id of ids) for (const row of byPackage.get(id) ?? []) once.set(`${row.ecosystem}\n${row.subject}\n${row.subjectVersion}\n${row.advisory}`, row)
+  return [...once.values()].flatMap((row) => {
     const cves = JSON.parse(row.cves) as string[]
     // What is said of this package goes before what is said of the flaw in general.
     const said = row.own === 'unrated' ? severityOf(row.general) : severityOf(row.own)
@@ -39,13 +61,18 @@ export async function vulnerabilitiesOf({ db }: Pick<Context, 'db'>, ids: readon
   })
 }
 
-/** What one endpoint's packages come to, and the revision of the advisories up to which it is known. */
-export async function matchesFor(context: Pick<Context, 'db' | 'now'>, ids: readonly number[], ecosystems: readonly string[]): Promise<{ readonly matches: DatedMatches; readonly matchedThrough: number }> {
-  // Before the matches: what is matched from here on marks the endpoint.
-  const [[state], feeds] = await context.db.batch([stateOf(context.db), feedsOf(context.db, ecosystems)])
+export const readVulnerabilitiesOf = async (context: Database, ids: readonly number[]): Promise<Vulnerability[]> => vulnerabilitiesOf(await readKnown(context, [{ ids, ecosystems: [] }]), ids)
+
+/** What each list comes to, and the revision of the advisories up to which it is known. */
+export async function matchesFor(context: Pick<Context, 'db' | 'now'>, lists: readonly PackageList[]): Promise<{ readonly matches: DatedMatches[]; readonly matchedThrough: number }> {
+  // Before the matches: what is matched from here on marks the endpoints.
+  const [[state], feeds] = await context.db.batch([stateOf(context.db), feedsOf(context.db, [...new Set(lists.flatMap(({ ecosystems }) => ecosystems))])])
   const dates = new Map(feeds.map(({ ecosystem, asOf }) => [ecosystem, asOf]))
-  const covered = ecosystems.filter((ecosystem) => familyOf(ecosystem) !== null && dates.has(ecosystem)).sort()
-  const found = foundOf(await vulnerabilitiesOf(context, ids))
-  const at = covered.reduce((least, ecosystem) => Math.min(least, dates.get(ecosystem) ?? 0), context.now())
-  return { matches: { found, covered, uncovered: ecosystems.filter((ecosystem) => !covered.includes(ecosystem)).sort(), at }, matchedThrough: state?.matchedThrough ?? 0 }
+  const known = await readKnown(context, lists)
+  const matches = lists.map(({ ids, ecosystems }): DatedMatches => {
+    const covered = ecosystems.filter((ecosystem) => familyOf(ecosystem) !== null && dates.has(ecosystem)).sort()
+    const at = covered.reduce((least, ecosystem) => Math.min(least, dates.get(ecosystem) ?? 0), context.now())
+    return { found: foundOf(vulnerabilitiesOf(known, ids)), covered, uncovered: ecosystems.filter((ecosystem) => !covered.includes(ecosystem)).sort(), at }
+  })
+  return { matches, matchedThrough: state?.matchedThrough ?? 0 }
 }
