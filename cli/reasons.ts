@@ -35,6 +35,7 @@ const texts = {
   'endpoint-offline': { means: 'the agent has no open channel to the EMS, and the service asks for one', mend: 'Start the agent, or see why it does not reach the EMS.' },
   'deadline-passed': { means: 'the session\'s time was over', mend: 'Connect again: it is decided anew.' },
   'overloaded': { means: 'the gateway has no room for another session', mend: 'Add a gateway, or raise its limits.' },
+  'gateway-stopping': { means: 'the gateway was being stopped', mend: 'Connect again: another gateway, or this one when it is back, decides anew.' },
 }
 
 /** Reason → its meaning and what to do; nothing to do where it is as it should be. */

@@ -38,6 +38,8 @@ export interface GatewayOptions {
   readonly displayName?: string
   /** Packet filter and address lists by what this gateway sees; null or absent: neither. */
   readonly firewall?: FirewallSettings | null
+  /** How long open sessions may go on when it is closed; 0 unless said. */
+  readonly drainMs?: number
   /** TLS roots beside the system's, PEM. */
   readonly tlsCa?: readonly string[]
   readonly timers?: Timers
@@ -142,10 +144,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     const assertionKeys = await openAssertionKeys({ directory, now, timers, log })
     closing.push(() => assertionKeys.close())
     const proxy = await startProxy({
-      world, policies, assertionKeys, identity: identityOf(membership), authorities: () => membership.member().stored.authorities, listen: options.listen,
+      world, policies, assertionKeys, stateDirectory: directory, identity: identityOf(membership), authorities: () => membership.member().stored.authorities, listen: options.listen,
       serial, log, audit, metrics, now, timers, alsoRefused: () => emsAddresses, onProved: firewall?.proved,
     })
-    closing.push(() => proxy.close(), membership.onChange(() => {
+    closing.push(() => proxy.close(), () => proxy.drain(options.drainMs ?? 0), membership.onChange(() => {
       proxy.updateIdentity(identityOf(membership))
       proxy.updateAuthorities()
     }))

@@ -37,6 +37,7 @@ export const reasons = {
   'endpoint-offline': '067',
   'deadline-passed': '061',
   'overloaded': '022',
+  'gateway-stopping': '022',
 } as const
 export type Reason = keyof typeof reasons
 export const reason = z.enum(Object.keys(reasons) as [Reason, ...Reason[]])

@@ -15,9 +15,16 @@ export interface Policies {
   readonly listener: PolicyFile['listener']
 }
 
-/** Makes the indexes of a file that the schema has accepted. */
-export function compilePolicies(file: PolicyFile): Policies {
-  const services = file.services.map(compileService)
+function compileListener({ certificates, acme, ...rest }: PolicyFile['listener'], fileAt: (name: string) => string): PolicyFile['listener'] {
+  return {
+    ...rest, certificates: certificates.map(({ certificateFile, keyFile }) => ({ certificateFile: fileAt(certificateFile), keyFile: fileAt(keyFile) })),
+    ...(acme === undefined ? {} : { acme: { ...acme, ...(acme.caFile === undefined ? {} : { caFile: fileAt(acme.caFile) }) } }),
+  }
+}
+
+/** Makes the indexes of a file that the schema has accepted. @param fileAt the whole path of a file that it names */
+export function compilePolicies(file: PolicyFile, fileAt: (name: string) => string): Policies {
+  const services = file.services.map((service) => compileService(service, fileAt))
   const byService = new Map(services.map(({ name }) => [name, [] as ReturnType<typeof compilePolicy>[]]))
   for (const each of file.policies) {
     if (!each.enabled) continue
@@ -26,6 +33,6 @@ export function compilePolicies(file: PolicyFile): Policies {
   }
   return {
     services, index: indexServices(services), byService: new Map([...byService].map(([name, those]) => [name, indexPolicies(those)])),
-    noCertificate: compileNoCertificate(file.noCertificate), listener: file.listener,
+    noCertificate: compileNoCertificate(file.noCertificate), listener: compileListener(file.listener, fileAt),
   }
 }

@@ -1,6 +1,6 @@
 // The gateway administrator's YAML, as a closed schema: which services exist, and who may reach them. Reading text and matching are done beside it.
 import { z } from 'zod'
-import { hostName, line } from '../../protocol/text.ts'
+import { hostName, line, port } from '../../protocol/text.ts'
 import { UNMANAGEABLE } from './no-certificate.ts'
 import { days, isTimeZone, readHours } from './schedule.ts'
 import { filePath, serviceEntry } from './service-file.ts'
@@ -45,7 +45,7 @@ const listener = z.strictObject({
   minimumTls: z.enum(['1.2', '1.3']).default('1.3'),
   /** Server certificates beside the one that the EMS issued, PEM files, chosen by the name the client asks for; read again when they change. */
   certificates: z.array(z.strictObject({ certificateFile: filePath, keyFile: filePath })).max(256).default([]),
-  /** Certificates had from a public CA by ACME (RFC 8555), challenge `tls-alpn-01` on the gateway's own port. */
+  /** A certificate had from a public CA by ACME (RFC 8555), challenge `http-01`. */
   acme: z.strictObject({
     directory: z.url({ protocol: /^https$/, error: 'must be a URL like https://acme-v02.api.letsencrypt.org/directory' }),
     contact: z.email().optional(),
@@ -53,6 +53,8 @@ const listener = z.strictObject({
     termsOfServiceAgreed: z.literal(true, { error: 'must be true: the CA demands it' }),
     /** Trusts this CA (PEM file) for the directory itself, beside none other. */
     caFile: filePath.optional(),
+    /** Where the CA's questions arrive: port 80 of each host, or what that is forwarded to. Open while a certificate is ordered. */
+    challengePort: port.default(80),
   }).optional(),
 })
 

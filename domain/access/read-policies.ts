@@ -18,8 +18,11 @@ function offsetOf(document: Document, path: readonly PropertyKey[]): number {
   return 0
 }
 
-/** Parses and checks the policies; nothing is taken over of a file that has a mistake. */
-export function readPolicies(text: string): PolicyReading {
+/**
+ * Parses and checks the policies; nothing is taken over of a file that has a mistake.
+ * @param fileAt the whole path of a file that the policies name
+ */
+export function readPolicies(text: string, fileAt: (name: string) => string = (name) => name): PolicyReading {
   const refuse = (detail: string) => ({ ok: false as const, errors: [{ line: 1, column: 1, path: '', detail }] })
   if (text.length > MAX_CHARACTERS) return refuse(`is longer than ${MAX_CHARACTERS} characters`)
   const lines = new LineCounter()
@@ -36,6 +39,6 @@ export function readPolicies(text: string): PolicyReading {
     return refuse(error instanceof Error ? error.message : String(error))
   }
   const parsed = policyFile.safeParse(value)
-  if (parsed.success) return { ok: true, policies: compilePolicies(parsed.data) }
+  if (parsed.success) return { ok: true, policies: compilePolicies(parsed.data, fileAt) }
   return { ok: false, errors: parsed.error.issues.map(({ path, message }) => ({ ...place(offsetOf(document, path)), path: path.map(String).join('.'), detail: message })) }
 }

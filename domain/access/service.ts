@@ -71,7 +71,7 @@ function upstreamOf(text: string): Upstream {
 const seconds = (value: number) => value * 1000
 
 /** Reads one service that the schema has accepted. */
-export function compileService(service: Declared): Service {
+export function compileService(service: Declared, fileAt: (name: string) => string): Service {
   const is = { range: (pattern: string) => pattern.includes('/'), suffix: (pattern: string) => pattern.startsWith('*.') }
   const upstreams = [service.upstream ?? []].flat().map(upstreamOf)
   // An upstream written as an address is a very address that the administrator listed.
@@ -87,7 +87,7 @@ export function compileService(service: Declared): Service {
   const { upstreamTls: { ca, name, certificateFile, keyFile }, health, limits } = service
   return {
     ...common, protocol: 'https', paths: service.paths.map(prefixOf), traffic: 'interactive', anonymous: service.anonymous,
-    tls: { ca: ca ?? null, name: name ?? null, client: certificateFile === undefined || keyFile === undefined ? null : { certificateFile, keyFile } },
+    tls: { ca: ca ?? null, name: name ?? null, client: certificateFile === undefined || keyFile === undefined ? null : { certificateFile: fileAt(certificateFile), keyFile: fileAt(keyFile) } },
     health: health === undefined ? null : { path: health.path, everyMs: seconds(health.every), withinMs: seconds(health.within) },
     limits: { requestBytes: limits.requestBytes, requestMs: seconds(limits.requestSeconds), silenceMs: seconds(limits.silenceSeconds) },
   }

@@ -5,6 +5,8 @@ import type { Reason } from '../../protocol/decisions.ts'
 export interface Metrics {
   decided(reason: Reason, event: 'decide' | 'recheck'): void
   sessionsOpen(count: number): void
+  /** A TLS handshake has ended. */
+  handshake(kind: 'full' | 'resumed' | 'failed'): void
   /** ms since the EMS last said `current`; null: never. Asked when metrics are read. */
   readSnapshotAge(age: () => number | null): void
   /** ms from the EMS accepting a change to the snapshot being replaced. */
@@ -31,6 +33,7 @@ export function createMetrics(): Metrics {
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
   const decisions = new Counter({ name: 'sallyport_decisions_total', help: 'Access decisions by reason.', labelNames: ['reason', 'event'], registers })
+  const handshakes = new Counter({ name: 'sallyport_tls_handshakes_total', help: 'TLS handshakes by how they ended.', labelNames: ['kind'], registers })
   const sessions = new Gauge({ name: 'sallyport_open_sessions', help: 'Sessions that are open now.', registers })
   const propagation = new Histogram({ name: 'sallyport_propagation_seconds', help: 'From the EMS accepting a change to this gateway applying it.', buckets, registers })
   const cuts = new Histogram({ name: 'sallyport_cut_seconds', help: 'From the EMS accepting a change to a session being cut by it.', buckets, registers })
@@ -49,6 +52,7 @@ export function createMetrics(): Metrics {
   return {
     decided: (reason, event) => decisions.inc({ reason, event }),
     sessionsOpen: (count) => sessions.set(count),
+    handshake: (kind) => handshakes.inc({ kind }),
     readSnapshotAge: (read) => {
       age = read
     },

@@ -79,7 +79,7 @@ export async function forward(request: AnyRequest, response: AnyResponse, questi
   const verdict = await judge.assess(question)
   const fail = (reason: Reason, detail?: string, session: string | null = null) => refuse(judge.record(question, { ...verdict, validUntil: null }, { reason, session }), detail)
   if (!verdict.allowed || verdict.service === null) return refuse(judge.record(question, verdict))
-  if (sessions.full) return fail('overloaded')
+  if (sessions.barred !== null) return fail(sessions.barred)
   const { service } = verdict
   if (announcesTooMuch(request, service.limits.requestBytes)) {
     answer(response, ...limitOf('too-large'))

@@ -51,6 +51,9 @@ export function createJudge({ world, policies, serial, audit, metrics, now }: Ju
     again: (question: Question, event: AccessRequest['event']): Verdict => assess(question, event, true),
     /** Refuses what no policy has a say in. */
     refuse: (question: Question, reason: Reason): Decision => record(question, { allowed: false, reason, uid: null, service: null, policy: null, tags: [], validUntil: null, shadow: null }),
+    /** Takes down that an open session ends for a reason of the gateway's own. */
+    end: (question: Question, { id, uid, service, policy }: Decision, reason: Reason): Decision =>
+      record(question, { allowed: false, reason, uid, service: policies.current().services.find(({ name }) => name === service) ?? null, policy, tags: [], validUntil: null, shadow: null }, { event: 'recheck', session: id }),
     record,
   }
 }

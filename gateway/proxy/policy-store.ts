@@ -1,7 +1,7 @@
 // The policies in force, read from the administrator's file and read again when it changes. A file with a mistake changes nothing.
 import { watch } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { basename, dirname } from 'node:path'
+import { basename, dirname, resolve } from 'node:path'
 import { readPolicies, type PolicyError } from '../../domain/access/read-policies.ts'
 import type { Policies } from '../../domain/access/policies.ts'
 import type { Log } from '../../node/logging.ts'
@@ -24,18 +24,20 @@ const SETTLE_MS = 100
  * @throws Error naming each mistake with its place, when the file can't be used at the start
  */
 export async function openPolicyFile({ path, log }: { path: string; log: Log }): Promise<PolicyStore & { close(): void }> {
-  const first = readPolicies(await readFile(path, 'utf8'))
+  // Files that the policies name stand beside them unless their whole path is given.
+  const read = async () => readPolicies(await readFile(path, 'utf8'), (file) => resolve(dirname(path), file))
+  const first = await read()
   if (!first.ok) throw new Error(describePolicyErrors(path, first.errors).join('\n'))
-  let policies = first.policies
+  let { policies } = first
   const listeners = new Set<() => void>()
 
   async function reload(): Promise<void> {
-    const read = readPolicies(await readFile(path, 'utf8'))
-    if (!read.ok) {
-      log.error({ event: 'policies_refused', errors: describePolicyErrors(path, read.errors) }, 'The policy file has mistakes; the policies before stay in force')
+    const next = await read()
+    if (!next.ok) {
+      log.error({ event: 'policies_refused', errors: describePolicyErrors(path, next.errors) }, 'The policy file has mistakes; the policies before stay in force')
       return
     }
-    policies = read.policies
+    policies = next.policies
     log.info({ event: 'policies_loaded', services: policies.services.length }, 'The policies have been replaced')
     for (const listener of listeners) listener()
   }

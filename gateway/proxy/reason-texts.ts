@@ -42,5 +42,6 @@ export const reasonTexts: Readonly<Record<Reason, ReasonText>> = {
   'endpoint-offline': denied('This device is not connected to the management server.', 'Check that the agent runs and is connected; then try again.'),
   'snapshot-missing': { ...denied('The gateway has not yet heard from the management server.', WAIT), error: 'proxy_internal_error' },
   'snapshot-stale': { ...denied('The gateway has not heard from the management server for too long.', WAIT), error: 'proxy_internal_error' },
+  'gateway-stopping': { ...denied('The gateway is being stopped.', WAIT), error: 'proxy_internal_response', status: 503 },
   'overloaded': { ...denied('The gateway has no room for another session.', WAIT), error: 'connection_limit_reached', status: 503 },
 }

@@ -1,5 +1,5 @@
 // The open sessions, by device: decided again when their device changed or their time is over, and cut before the next byte.
-import type { Decision } from '../../protocol/decisions.ts'
+import type { Decision, Reason } from '../../protocol/decisions.ts'
 import type { Log } from '../../node/logging.ts'
 import type { Metrics } from '../metrics/metrics.ts'
 import type { ChangeCause, Changed } from '../world.ts'
@@ -42,6 +42,7 @@ export function createSessions({ judge, metrics, log, timers, now, limit }: Sess
     if (those.size === 0) byUid.delete(session.uid)
     count -= 1
     metrics.sessionsOpen(count)
+    if (count === 0) onEmpty()
     // Ended sessions stay in the heap until they are due: on a busy gateway most of it would be theirs.
     if (deadlines.size > 1024 && deadlines.size > 4 * count) rebuild()
   }
@@ -79,9 +80,39 @@ export function createSessions({ judge, metrics, log, timers, now, limit }: Sess
     log.info({ event: 'session_cut', decision: decision.id, session: session.admitted.id, uid: session.uid, reason: decision.reason, destination: decision.destination }, 'An open session was cut')
   }
 
+  let stopping = false
+  let onEmpty = () => {}
+  /** Ends a session by a decision that no policy took. */
+  function cutBy(session: Session, reason: Reason): void {
+    remove(session)
+    const decision = judge.end(session.question, session.admitted, reason)
+    session.carriage.cut(decision)
+    log.info({ event: 'session_cut', decision: decision.id, session: session.admitted.id, uid: session.uid, reason, destination: decision.destination }, 'An open session was cut')
+  }
+
   return {
-    get full() {
-      return count >= limit
+    /** Why no session may be opened now; null: there is room. */
+    get barred(): Reason | null {
+      return stopping ? 'gateway-stopping' : count >= limit ? 'overloaded' : null
+    },
+    /** Takes no more sessions. */
+    stop(): void {
+      stopping = true
+    },
+    /** Resolves when no session is open, or `graceMs` has passed. */
+    empty(graceMs: number): Promise<void> {
+      if (count === 0 || graceMs <= 0) return Promise.resolve()
+      const { promise, resolve } = Promise.withResolvers<void>()
+      const stop = timers.after(graceMs, resolve)
+      onEmpty = () => {
+        stop()
+        resolve()
+      }
+      return promise
+    },
+    /** Cuts every session and tells why. */
+    cutAll(reason: Reason): void {
+      for (const those of byUid.values()) for (const session of those) cutBy(session, reason)
     },
     get count() {
       return count

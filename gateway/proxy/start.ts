@@ -8,6 +8,7 @@ import type { Log } from '../../node/logging.ts'
 import type { Audit } from '../audit/audit.ts'
 import type { Metrics } from '../metrics/metrics.ts'
 import type { World } from '../world.ts'
+import { createAcme } from './acme.ts'
 import { answer, type AnyResponse } from './answer.ts'
 import type { AssertionKeys } from './assertion-keys.ts'
 import { createAssertions } from './assertions.ts'
@@ -16,7 +17,7 @@ import { socketCarrier, streamCarrier } from './connect.ts'
 import { forward, type TakeUpgrade } from './forward.ts'
 import { createJudge, type Question } from './judge.ts'
 import { createKeyPairs } from './key-pairs.ts'
-import { startListener, type ListenOptions } from './listen.ts'
+import { startListener, type Listener, type ListenOptions, type Secrets } from './listen.ts'
 import type { PolicyStore } from './policy-store.ts'
 import { isPortal, servePortal } from './portal.ts'
 import { readRequest } from './read-request.ts'
@@ -40,6 +41,8 @@ export interface ProxyOptions extends Pick<ListenOptions, 'listen' | 'onProved'>
   readonly authorities: () => readonly string[]
   /** The gateway's serial. */
   readonly serial: string
+  /** Where certificates from a public CA are kept. */
+  readonly stateDirectory: string
   readonly log: Log
   readonly audit: Audit
   readonly metrics: Metrics
@@ -53,9 +56,11 @@ export interface ProxyOptions extends Pick<ListenOptions, 'listen' | 'onProved'>
 }
 export interface Proxy {
   readonly port: number
-  /** Takes over another set of CAs, from {@link ProxyOptions.authorities}, and forgets TLS sessions made under the old one. */
+  /** Takes over the set of CAs, from {@link ProxyOptions.authorities}; when it is another one, TLS sessions made under the old one are forgotten. */
   updateAuthorities(): void
   updateIdentity(identity: ProxyIdentity): void
+  /** Takes no more connections and sessions, waits until those that are open have ended or `graceMs` has passed, and cuts the rest with a reason. */
+  drain(graceMs: number): Promise<void>
   /** Cuts everything. */
   close(): Promise<void>
 }
@@ -75,11 +80,23 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   const keyPairs = createKeyPairs({ timers, log })
   const upstreams = createUpstreams({ resolver: rememberResolved(resolver, timers), keyPairs, timers, log, connectLimitMs })
   const forwarding = { judge, sessions, upstreams, assertions: createAssertions({ keys, issuer: serial, now }), timers, log }
-  const secrets = () => ({ cert: identity.certPem, key: identity.keyPem, ca: [...authorities()], minVersion: 'TLSv1.3' as const })
-  const followFiles = () => keyPairs.follow(policies.current().services.flatMap(({ tls }) => tls.client ?? []))
+  let listener: Listener | null = null
+  const acme = createAcme({ directory: options.stateDirectory, timers, now, log, onChange: () => listener?.refresh(false) })
+  const secrets = (): Secrets => {
+    const { minimumTls, certificates } = policies.current().listener
+    return { own: { cert: identity.certPem, key: identity.keyPem }, others: [...certificates.flatMap((files) => keyPairs.get(files) ?? []), ...[acme.current() ?? []].flat()], authorities: authorities(), minimumTls }
+  }
+  const followFiles = async () => {
+    const { services, listener: { certificates, acme: settings } } = policies.current()
+    await keyPairs.follow([...certificates, ...services.flatMap(({ tls }) => tls.client ?? [])])
+    await acme.follow(settings)
+  }
   await followFiles()
   upstreams.follow(policies.current())
-  const { server, port, peerOf, close } = await startListener({ ...options, secrets: secrets(), connections: limits.connections ?? 20_000 })
+  listener = await startListener({ ...options, timers, secrets, connections: limits.connections ?? 20_000 })
+  const { server, port, peerOf } = listener
+  let believed = authorities().join()
+  const leaveKeyPairs = keyPairs.onChange(() => listener.refresh(false))
 
   const questionOf = (request: AnyRequest, protocol: 'tcp' | 'https', { host, port }: Authority, path: string): Question => {
     const [session, socket] = request instanceof Http2ServerRequest ? [request.stream.session, request.stream.session?.socket] : [request.socket, request.socket]
@@ -125,6 +142,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   const leavePolicies = policies.onChange(() => {
     upstreams.follow(policies.current())
     sessions.recheck('all', {})
+    listener.refresh(false)
     followFiles().catch((error: Error) => log.error({ event: 'files_not_followed', cause: error.message }, 'Certificates in files do not follow the policies.'))
   })
   metrics.readSnapshotAge(() => {
@@ -133,18 +151,31 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   })
   return {
     port,
-    updateAuthorities: () => server.setSecureContext(secrets()),
+    updateAuthorities() {
+      const next = authorities().join()
+      listener.refresh(next !== believed)
+      believed = next
+    },
     updateIdentity(next) {
       identity = next
-      server.setSecureContext(secrets())
+      listener.refresh(false)
+    },
+    async drain(graceMs) {
+      sessions.stop()
+      listener.stopAccepting()
+      log.info({ event: 'draining', sessions: sessions.count, graceMs }, 'No more sessions are taken; those that are open may end.')
+      await sessions.empty(graceMs)
+      sessions.cutAll('gateway-stopping')
     },
     async close() {
       leaveWorld()
       leavePolicies()
       sessions.close()
       upstreams.close()
+      leaveKeyPairs()
       keyPairs.close()
-      await close()
+      acme.close()
+      await listener.close()
     },
   }
 }

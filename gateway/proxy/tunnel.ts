@@ -37,7 +37,7 @@ export async function runTunnel(carrier: Carrier, question: Question, { judge, s
   const verdict = await judge.assess(question)
   const fail = (reason: Reason, detail?: string) => refuse(judge.record(question, { ...verdict, validUntil: null }, { reason }), detail)
   if (!verdict.allowed || verdict.service === null) return refuse(judge.record(question, verdict))
-  if (sessions.full) return fail('overloaded')
+  if (sessions.barred !== null) return fail(sessions.barred)
   const { service } = verdict
   const target = service.upstreams[0] ?? question
   const resolution = await resolver(service, target.host)
@@ -47,11 +47,12 @@ export async function runTunnel(carrier: Carrier, question: Question, { judge, s
   const upstream = dialled.socket
   // The world may have moved while it was dialled; from here to the table is one tick.
   const final = judge.again(question, 'decide')
-  if (!final.allowed || sessions.full || gone.signal.aborted) {
+  const { barred } = sessions
+  if (!final.allowed || barred !== null || gone.signal.aborted) {
     breakUpstream(upstream)
     if (!final.allowed) refuse(judge.record(question, final))
     else if (gone.signal.aborted) judge.record(question, { ...verdict, validUntil: null }, { reason: 'upstream-unreachable' })
-    else fail('overloaded')
+    else fail(barred ?? 'overloaded')
     return
   }
   const decision = judge.record(question, final)

@@ -139,7 +139,7 @@ export async function startGate(yaml: string, more: Partial<Pick<ProxyOptions, '
   const metrics = createMetrics()
   const assertionKeys = await openAssertionKeys({ directory, now, timers: systemTimers, log: silentLog() })
   const proxy = await startProxy({
-    assertionKeys, world, audit, metrics, serial: GATEWAY, identity: { certPem: own.cert, keyPem: own.key }, log: silentLog(), now, timers: systemTimers,
+    assertionKeys, stateDirectory: directory, world, audit, metrics, serial: GATEWAY, identity: { certPem: own.cert, keyPem: own.key }, log: silentLog(), now, timers: systemTimers,
     policies: { current: () => policies, onChange: (listener) => {
       policyListeners.add(listener)
       return () => policyListeners.delete(listener)
@@ -230,11 +230,11 @@ export async function readUntil(stream: NodeJS.ReadableStream, wanted: string): 
   }
 }
 
-/** Waits until something is so; fails after two seconds. */
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const end = performance.now() + 2_000
+/** Waits until something is so; fails after two seconds unless said. */
+export async function until(condition: () => boolean | Promise<boolean>, limitMs = 2_000): Promise<void> {
+  const end = performance.now() + limitMs
   while (!await condition()) {
-    if (performance.now() > end) throw new Error('it did not come true within two seconds')
+    if (performance.now() > end) throw new Error(`it did not come true within ${limitMs} ms`)
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }

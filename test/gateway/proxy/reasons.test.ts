@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import type { EndpointRecord } from '../../../domain/access/endpoint-record.ts'
 import { createAuthority } from '../../../identity/authority.ts'
 import { reasons, type Reason } from '../../../protocol/decisions.ts'
-import { BAD_TAG, OK_TAG, OTHER, UID, ask, cleanUp, heldClock, issue, later, listen, openHttp2, record, startGate, type Credential, type Gate } from './gate-under-test.ts'
+import { BAD_TAG, OK_TAG, OTHER, UID, ask, cleanUp, heldClock, issue, later, listen, openHttp2, record, startGate, until, type Credential, type Gate } from './gate-under-test.ts'
 
 afterEach(cleanUp)
 
@@ -50,6 +50,8 @@ interface Case {
   readonly status?: number
   readonly before?: (gate: Gate) => void | Promise<void>
   readonly limits?: { readonly sessions: number }
+  /** Ends a session that was let in. */
+  readonly ends?: (gate: Gate) => Promise<void>
 }
 const tags = (...borne: string[]) => new Map(borne.map((tag) => [tag, { validUntil: null }]))
 const phone = 'Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X)'
@@ -88,12 +90,13 @@ const cases: Record<Reason, Case> = {
   'snapshot-missing': { before: (gate) => gate.change({ whole: true, endpoints: new Map(), currentAt: null }, 'all') },
   'snapshot-stale': { before: (gate) => gate.change({ currentAt: NOW - 180_000 }, new Set()) },
   'overloaded': { limits: { sessions: 0 }, status: 503 },
+  'gateway-stopping': { ends: (gate) => gate.proxy.drain(0) },
 }
 
 describe('the gate gives each reason for real', () => {
-  for (const [reason, { is, who, at = 'web.test', path = '/', userAgent, status = 403, before, limits }] of Object.entries(cases) as [Reason, Case][]) {
+  for (const [reason, { is, who, at = 'web.test', path = '/', userAgent, status = 403, before, limits, ends }] of Object.entries(cases) as [Reason, Case][]) {
     it(`${reasons[reason]} ${reason}`, async () => {
-      const upstream = createServer((_request, response) => void response.end('ok'))
+      const upstream = createServer((_request, response) => void (ends === undefined ? response.end('ok') : response.write('begun')))
       later(() => {
         upstream.closeAllConnections()
         upstream.close()
@@ -115,6 +118,13 @@ describe('the gate gives each reason for real', () => {
       if (is !== undefined) gate.change({ endpoints: new Map([[UID, record(UID, [gate.agent, gate.browser], is)]]) })
       await before?.(gate)
       const answer = await ask(openHttp2(gate, credential), { ':method': 'GET', ':path': path, ':authority': at, ':scheme': 'https', ...(userAgent === undefined ? {} : { 'user-agent': userAgent }) })
+      if (ends !== undefined) {
+        await ends(gate)
+        await until(async () => (await gate.metrics.text()).includes(`sallyport_decisions_total{reason="${reason}",event="recheck"} 1`))
+        await until(() => answer.stream.closed)
+        expect(answer.stream.rstCode).not.toBe(0)
+        return
+      }
       const body = await answer.body()
       expect({ status: answer.status, body }).toMatchObject({ status })
       if (reason === 'allowed') return
