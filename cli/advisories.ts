@@ -10,7 +10,7 @@ import { ago } from './instants.ts'
 import { pagesOf } from './pages.ts'
 import type { Column } from './printer.ts'
 import { recordsOf } from './records.ts'
-import { wholeNumber } from './values.ts'
+import { flag, wholeNumber } from './values.ts'
 
 interface Refused { readonly line: number; readonly id: string | null; readonly reason: string }
 interface Placed { readonly line: number; readonly text: string }
@@ -35,7 +35,7 @@ const idOf = (value: unknown): string | null => {
 const within = (value: unknown): unknown[] => (value !== null && typeof value === 'object' && Array.isArray((value as { vulnerabilities?: unknown }).vulnerabilities) ? (value as { vulnerabilities: unknown[] }).vulnerabilities : [value])
 
 /** Pages of a file, each as many records as an import takes; refusals go to `refused` with their lines. */
-async function* pagesOfFile(chunks: AsyncIterable<string>, skip: number, refused: Refused[]): AsyncGenerator<{ readonly page: readonly Placed[]; readonly read: number }> {
+async function* pagesOfFile(chunks: AsyncIterable<string>, skip: number, refused: Refused[]): AsyncGenerator<{ readonly page: readonly Placed[]; readonly read: number; readonly last: boolean }> {
   let page: Placed[] = []
   let [bytes, read] = [0, 0]
   for await (const record of recordsOf(chunks)) {
@@ -53,7 +53,7 @@ async function* pagesOfFile(chunks: AsyncIterable<string>, skip: number, refused
       }
       const size = Buffer.byteLength(taken.text) + 1
       if (page.length === MOST_RECORDS || bytes + size > MOST_IMPORT_BYTES - 1_024) {
-        yield { page, read: read - 1 }
+        yield { page, read: read - 1, last: false }
         page = []
         bytes = 0
       }
@@ -61,14 +61,14 @@ async function* pagesOfFile(chunks: AsyncIterable<string>, skip: number, refused
       bytes += size
     }
   }
-  yield { page, read }
+  yield { page, read, last: true }
 }
 
 /** Sent again while the EMS is busy; what it has taken meanwhile it leaves alone. */
-async function send({ call }: Session, source: string, page: readonly Placed[]) {
+async function send({ call }: Session, source: string, page: readonly Placed[], whole: boolean) {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await call(importAdvisories, { body: { source, records: page.map(({ text }) => JSON.parse(text) as unknown) } })
+      return await call(importAdvisories, { body: { source, records: page.map(({ text }) => JSON.parse(text) as unknown), whole } })
     } catch (cause) {
       if (!(cause instanceof Fault) || cause.code !== 'busy' || attempt === TRIES) throw cause
       await pause((cause.extras.retryAfterSeconds ?? 1) * 1_000)
@@ -94,21 +94,24 @@ const inOne = async function* <Item>(items: readonly Item[]): AsyncGenerator<rea
 export const advisoryCommands = [
   command({
     name: 'advisories import', summary: 'Import advisories as published: OSV records, or CVEs of NVD\'s API for their severities.',
-    note: 'FILE holds one record a line, an array, or one record; - is standard input. Records that are known are left alone, so a file may be imported again. Refused records are told with their lines; the others are taken.',
+    note: 'FILE holds one record a line, an array, or one record; - is standard input. Without --whole, vulnerable endpoints are found, but none counts as clean. Records that are known are left alone, so a file may be imported again. Refused records are told with their lines; the others are taken.',
     words: { FILE: { says: 'of records', schema: line(4096) } },
     options: {
       source: { takes: 'NAME', says: 'the feed that they come from', schema: advisorySource.default('osv') },
+      whole: flag('the file is all that the feed knows: packages that it does not name then count as looked at'),
       skip: { takes: 'N', says: 'go on after so many records of the file', schema: wholeNumber.default(0) },
     },
-    examples: ['advisories import osv-pypi.ndjson', 'advisories import debian.json --source debian'],
+    examples: ['advisories import osv-pypi.ndjson --source pypa --whole', 'advisories import one-advisory.json'],
     async run({ words, options }, session) {
       const { printer, now } = session
       const refused: Refused[] = []
       const sum = { records: 0, taken: 0, unchanged: 0, ignored: 0 }
       let told = now()
-      for await (const { page, read } of pagesOfFile(session.open(words.FILE), options.skip, refused)) {
-        if (page.length > 0) {
-          const reply = await send(session, options.source, page).catch((cause: unknown) => {
+      for await (const { page, read, last } of pagesOfFile(session.open(words.FILE), options.skip, refused)) {
+        // A file of which nothing could be taken is no whole of anything.
+        const whole = last && options.whole && refused.length < read - options.skip
+        if (page.length > 0 || whole) {
+          const reply = await send(session, options.source, page, whole).catch((cause: unknown) => {
             throw cause instanceof Fault ? new Fault(cause.code, `${cause.message} ${sum.records} records of the file are done: go on with --skip ${sum.records}.`, { ...cause.extras, cause: cause.cause }) : cause
           })
           sum.taken += reply.taken
@@ -145,7 +148,7 @@ export const advisoryCommands = [
       const state = await call(readVulnerabilityState, {})
       await printer.one(state, () => [
         `${state.advisories} advisories; ${state.packages} packages in the fleet, ${state.affectedPackages} of them affected${state.settled ? '' : '; endpoints are still being worked out'}`,
-        ...state.feeds.map(({ ecosystem, source, asOf }) => `  ${ecosystem} by ${source}: ${ago(asOf, now())}`),
+        ...state.feeds.map(({ ecosystem, source, asOf }) => `  ${ecosystem} by ${source}: ${asOf === null ? 'in part' : `whole, ${ago(asOf, now())}`}`),
       ])
     },
   }),
@@ -177,7 +180,7 @@ export const advisoryCommands = [
         { title: 'ECOSYSTEM', cell: ({ ecosystem }) => ecosystem },
       ], uncovered === null ? 'It has reported no software.' : 'No vulnerability is known.')
       if (items.length < total) await printer.say(`The worst ${items.length} of ${total}.`)
-      if (uncovered !== null && uncovered.length > 0) await printer.say(`Nobody looked at its packages of: ${uncovered.join(', ')}. No advisories of those have been imported.`)
+      if (uncovered !== null && uncovered.length > 0) await printer.say(`Nobody looked at its packages of ${uncovered.join(', ')}: no whole set of their advisories has been imported.`)
     },
   }),
 ]

@@ -44,7 +44,7 @@ export const advisoryCves = sqliteTable('advisory_cves', {
   severity: text('severity').notNull(),
 }, (t) => [primaryKey({ columns: [t.cve, t.advisory] })])
 
-/** Ecosystems that a source has brought advisories of, and when it last did (ms). */
+/** Ecosystems that a source has brought advisories of, and when it last brought all that it knows (ms; 0: never, so that a part of them makes nobody clean). */
 export const advisoryFeeds = sqliteTable('advisory_feeds', {
   ecosystem: text('ecosystem').notNull(),
   source: text('source').notNull(),

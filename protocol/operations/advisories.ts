@@ -11,7 +11,11 @@ const page = { after: z.string().max(128).optional(), limit: z.coerce.number().i
 export const importAdvisories = operation({
   id: 'import-advisories', method: 'POST', path: '/api/v1/admin/advisories/import', caller, maxBodyBytes: MOST_IMPORT_BYTES,
   summary: 'Take a page of advisories, OSV or NVD records as published. Idempotent: what is known with the same date is left alone. Malformed records are refused one by one.',
-  body: z.strictObject({ source: advisorySource, records: z.array(z.unknown()).min(1).max(MOST_RECORDS) }),
+  body: z.strictObject({
+    source: advisorySource, records: z.array(z.unknown()).max(MOST_RECORDS),
+    /** With this page the source has brought all that it knows: from now on what it does not name counts as looked at. */
+    whole: z.boolean().default(false),
+  }),
   reply: z.object({
     taken: z.number().int(), unchanged: z.number().int(),
     /** They name no package that is matched here, and rate no CVE. */
@@ -27,8 +31,8 @@ export const readVulnerabilityState = operation({
   id: 'read-vulnerability-state', method: 'GET', path: '/api/v1/admin/vulnerabilities', caller, summary: 'How much is known and how old it is.',
   reply: z.object({
     advisories: z.number().int(), packages: z.number().int(), affectedPackages: z.number().int(),
-    /** By ecosystem and source, and when the source last brought it. */
-    feeds: z.array(z.object({ ecosystem: z.string(), source: z.string(), asOf: instant })),
+    /** By ecosystem and source, and when the source last brought all that it knows; null: it never has. */
+    feeds: z.array(z.object({ ecosystem: z.string(), source: z.string(), asOf: instant.nullable() })),
     /** Imported pages that are not matched yet, and whether endpoints are still to be worked out anew. */
     unmatchedPages: z.number().int(), settled: z.boolean(),
   }),
@@ -51,7 +55,7 @@ export const readVulnerabilities = operation({
   params: z.object({ uid }),
   reply: z.object({
     items: z.array(vulnerability), total: z.number().int(),
-    /** Ecosystems of its packages that advisories are known of, and those that nobody looked at. null: no software list has been reported. */
+    /** Ecosystems of its packages that all advisories are known of, and those that nobody looked at. null: no software list has been reported. */
     covered: z.array(z.string()).nullable(), uncovered: z.array(z.string()).nullable(), at: instant.nullable(),
   }),
 })

@@ -45,16 +45,17 @@ export function importPage(db: DrizzleD1Database, source: string, page: readonly
   ]
 }
 
-/** Ecosystems that a source has brought; a date moves when it is older than an hour, not with each page. */
-export const putFeeds = (db: DrizzleD1Database, ecosystems: readonly string[], source: string, now: number) => db.insert(advisoryFeeds)
-  .select(sql`SELECT value, ${source}, ${now} FROM json_each(${JSON.stringify(ecosystems)}) WHERE true`)
-  .onConflictDoUpdate({ target: [advisoryFeeds.ecosystem, advisoryFeeds.source], set: { asOf: sql`excluded.as_of` }, setWhere: sql`excluded.as_of > ${advisoryFeeds.asOf} + 3600000` })
+/** Ecosystems that a source has brought something of. */
+export const putFeeds = (db: DrizzleD1Database, ecosystems: readonly string[], source: string) => db.insert(advisoryFeeds)
+  .select(sql`SELECT value, ${source}, 0 FROM json_each(${JSON.stringify(ecosystems)}) WHERE true`).onConflictDoNothing()
+/** A source has brought all that it knows. */
+export const dateFeeds = (db: DrizzleD1Database, source: string, now: number) => db.update(advisoryFeeds).set({ asOf: now }).where(eq(advisoryFeeds.source, source))
 export const feeds = (db: DrizzleD1Database) => db.select().from(advisoryFeeds).orderBy(asc(advisoryFeeds.ecosystem), asc(advisoryFeeds.source))
-/** Of these ecosystems, when each was last brought by whoever brings it. */
-export const feedsOf = (db: DrizzleD1Database, ecosystems: readonly string[]) => db.select({ ecosystem: advisoryFeeds.ecosystem, asOf: sql<number>`max(${advisoryFeeds.asOf})` }).from(advisoryFeeds).where(sql`${advisoryFeeds.ecosystem} IN ${among(ecosystems)}`).groupBy(advisoryFeeds.ecosystem)
+/** Of these ecosystems, when each was last brought whole by whoever brings it; those that nobody did are left out. */
+export const feedsOf = (db: DrizzleD1Database, ecosystems: readonly string[]) => db.select({ ecosystem: advisoryFeeds.ecosystem, asOf: sql<number>`max(${advisoryFeeds.asOf})` }).from(advisoryFeeds).where(sql`${advisoryFeeds.asOf} > 0 AND ${advisoryFeeds.ecosystem} IN ${among(ecosystems)}`).groupBy(advisoryFeeds.ecosystem)
 
 /** The oldest of the ecosystems' dates; null: nothing has been imported. */
-export const oldestFeed = (db: DrizzleD1Database) => db.all<{ asOf: number | null }>(sql`SELECT min(as_of) AS asOf FROM (SELECT max(as_of) AS as_of FROM advisory_feeds GROUP BY ecosystem)`)
+export const oldestFeed = (db: DrizzleD1Database) => db.all<{ asOf: number | null }>(sql`SELECT min(as_of) AS asOf FROM (SELECT max(as_of) AS as_of FROM advisory_feeds WHERE as_of > 0 GROUP BY ecosystem)`)
 /** Whether a rule asks how old a scan is: only then are dates of matches worth a row each. */
 export const scansMayAge = (db: DrizzleD1Database) => db.all<{ asked: number }>(sql`SELECT EXISTS (SELECT 1 FROM rule_sets WHERE instr(body, '"scannedWithinSeconds"') > 0) AS asked`)
 /** Matches are as young as the advisories; whoever has them is to be worked out again. */

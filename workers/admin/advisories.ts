@@ -20,7 +20,7 @@ const MOST_PACKAGES = 2_000
 const MOST_SHOWN = 5_000
 
 export const advisoryRoutes: Route[] = [
-  handle(importAdvisories, { run: (context, { body }) => takePage(context, body.source, body.records) }),
+  handle(importAdvisories, { run: (context, { body }) => takePage(context, body.source, body.records, body.whole) }),
   handle(listAdvisories, {
     async run({ db }, { query: { after, text, limit } }) {
       return pageOf(await listed(db, after ?? '', text, limit + 1), limit, ({ id }) => id, ({ cves, severity: rated, ...row }) =>
@@ -31,7 +31,7 @@ export const advisoryRoutes: Route[] = [
     async run({ db }) {
       const [[state], known, [count]] = [await stateOf(db), await feeds(db), await counts(db)]
       const unmatchedPages = (state?.revision ?? 0) - (state?.matchedThrough ?? 0)
-      return { advisories: count?.advisories ?? 0, packages: count?.packages ?? 0, affectedPackages: count?.affected ?? 0, feeds: known, unmatchedPages, settled: unmatchedPages === 0 && (count?.stale ?? 0) === 0 }
+      return { advisories: count?.advisories ?? 0, packages: count?.packages ?? 0, affectedPackages: count?.affected ?? 0, feeds: known.map((feed) => ({ ...feed, asOf: feed.asOf === 0 ? null : feed.asOf })), unmatchedPages, settled: unmatchedPages === 0 && (count?.stale ?? 0) === 0 }
     },
   }),
   handle(findPackage, {

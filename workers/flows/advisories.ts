@@ -2,7 +2,7 @@
 import { sql } from 'drizzle-orm'
 import { readAdvisory, type ReadAdvisory } from '../../domain/vulnerability/read-advisory.ts'
 import { Fault } from '../../protocol/faults.ts'
-import { feeds, importPage, putFeeds, stateOf, storedAdvisories } from '../../schema/queries/advisories.ts'
+import { dateFeeds, feeds, importPage, putFeeds, stateOf, storedAdvisories } from '../../schema/queries/advisories.ts'
 import { markEverybody } from '../../schema/queries/packages.ts'
 import type { Context } from '../context.ts'
 import { matchPages } from './match-vulnerabilities.ts'
@@ -21,14 +21,16 @@ export interface Imported {
   readonly refused: { readonly index: number; readonly id: string | null; readonly reason: string }[]
 }
 
-/** Idempotent: a record that is known with the same date or a later one is left alone. */
-export async function importAdvisories(context: Context, source: string, records: readonly unknown[]): Promise<Imported> {
+/**
+ * Idempotent: a record that is known with the same date or a later one is left alone.
+ * @param whole with this page the source has brought all that it knows
+ */
+export async function importAdvisories(context: Context, source: string, records: readonly unknown[], whole: boolean): Promise<Imported> {
   const { db } = context
   const readings = records.map(readAdvisory)
   const refused = readings.flatMap((reading, index) => (reading.ok ? [] : [{ index, id: idOf(records[index]), reason: reading.reason }]))
   const read = readings.flatMap((reading) => (reading.ok ? [reading.advisory] : []))
   const latest = [...Map.groupBy(read, ({ id }) => id).values()].map((same) => same.reduce((a, b) => (b.modifiedAt >= a.modifiedAt ? b : a)))
-  const known = await feeds(db)
   const ecosystems = [...new Set(latest.flatMap(({ affected }) => affected.map(({ ecosystem }) => ecosystem)))]
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const [[state], stored] = await db.batch([stateOf(db), storedAdvisories(db, latest.map(({ id }) => id))])
@@ -37,22 +39,28 @@ export async function importAdvisories(context: Context, source: string, records
     // What is of no use is kept out, but what was known under its id must go.
     const useful = latest.filter((each) => byId.has(each.id) || isUseful(each))
     const page = useful.filter(({ id, modifiedAt }) => (byId.get(id)?.modifiedAt ?? -1) < modifiedAt).map(bare)
-    const first = ecosystems.some((ecosystem) => !known.some((feed) => feed.ecosystem === ecosystem))
     const statements = [
-      ...ecosystems.length === 0 ? [] : [putFeeds(db, ecosystems, source, context.now())],
-      // From now on somebody looks at these ecosystems: everybody's findings are to be read again.
-      ...first ? [markEverybody(db, sql`true`)] : [],
+      ...ecosystems.length === 0 ? [] : [putFeeds(db, ecosystems, source)],
       ...page.length === 0 ? [] : importPage(db, source, page, page.flatMap(({ id }) => byId.get(id) ?? []), state.revision),
     ]
     const [only] = statements
     const results = only === undefined ? [] : await db.batch(statements as [typeof only])
     if (page.length > 0 && results.at(-1)?.meta.changes === 0) continue
     await matchPages(context, PAGES_AT_ONCE)
+    if (whole) await lookedAt(context, source)
     // What is left to be done is done there, page by page: endpoints whose findings changed.
-    if (statements.length > 0) await context.env.RE_EVALUATION.getByName('one').start()
+    if (statements.length > 0 || whole) await context.env.RE_EVALUATION.getByName('one').start()
     return { taken: page.length, unchanged: read.length - latest.length + useful.length - page.length, ignored: latest.length - useful.length, refused }
   }
   throw new Fault('busy', 'Somebody else is importing advisories; send the page again.', { retryAfterSeconds: 1 })
+}
+
+/** What the source has brought is dated. Ecosystems that nobody looked at before now count as looked at: everybody's findings are read again. */
+async function lookedAt({ db, now }: Context, source: string): Promise<void> {
+  const known = await feeds(db)
+  const dated = new Set(known.filter(({ asOf }) => asOf > 0).map(({ ecosystem }) => ecosystem))
+  const first = known.some((feed) => feed.source === source && !dated.has(feed.ecosystem))
+  await db.batch([dateFeeds(db, source, now()), ...(first ? [markEverybody(db, sql`true`)] : [])])
 }
 
 const isUseful = ({ affected, rates, severity, withdrawn }: ReadAdvisory): boolean => !withdrawn && (affected.length > 0 || (rates !== null && severity !== 'unrated'))
