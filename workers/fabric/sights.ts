@@ -15,16 +15,18 @@ import { ok } from './server.ts'
 const VDOM = 'root'
 const UIDS_AT_ONCE = 2_000
 const FOREIGN = 'The caller may not speak for that gateway.'
-type Reports = Map<string, { seen: Map<string, SeenRow>; ended: SeenRow[] }>
+interface Report { readonly seen: Map<string, SeenRow>; readonly ended: SeenRow[] }
+type Reports = Map<string, Report>
+const nothing = (): Report => ({ seen: new Map(), ended: [] })
 const keyOf = ([kind, vdom, ip, uid]: SeenRow) => `${kind}/${vdom}/${ip}/${uid}`
 
 /** Whose list it is; the answer for a gateway that is another's is the one for a gateway that does not exist. */
 function reportsOf(caller: string, allowed: ReadonlySet<string>, list: readonly string[] | undefined): Reports {
   if (list?.some((serial) => !allowed.has(serial)) === true) throw new Fault('not_found', 'There is no such gateway.')
-  return new Map((list ?? [caller]).map((serial) => [serial, { seen: new Map(), ended: [] }]))
+  return new Map((list ?? [caller]).map((serial) => [serial, nothing()]))
 }
 const reportOf = (reports: Reports, serial: string) => {
-  const report = reports.get(serial) ?? { seen: new Map<string, SeenRow>(), ended: [] }
+  const report = reports.get(serial) ?? nothing()
   reports.set(serial, report)
   return report
 }
@@ -41,32 +43,31 @@ const allowedOf = (rows: unknown) => new Set((rows as { serial: string }[]).map(
 const named = (list: readonly string[] | undefined, items: readonly { sn: string }[]) => [...new Set([...list ?? [], ...items.map(({ sn }) => sn)])].slice(0, 200)
 
 type MacBody = Parsed<typeof gatewayMac>['body']
-/** Why an entry is rejected whole; the addresses that are none are rejected one by one. */
+type MacEntry = MacBody['gateway_mac_list'][number]
+
+/** Takes one pair of a list; false when it is none, or one too many. */
+function takePair({ seen, ended }: Report, row: SeenRow, isDelete: boolean): boolean {
+  const [, , ip, , mac] = row
+  const other = seen.get(keyOf(row))
+  if (ip === '' || (!isDelete && other === undefined && seen.size >= MAX_SIGHTS)) return false
+  if (isDelete) ended.push(row)
+  // Two devices at one address: whose it is can't be told, so it is nobody's.
+  else seen.set(keyOf(row), other === undefined || other[4] === mac ? row : ['neighbour', row[1], ip, '', '', row[5]])
+  return true
+}
+
+/** What the entries say, and why some were not taken: whole, or the addresses that are none. */
 function readMacs(body: MacBody, caller: string, allowed: ReadonlySet<string>) {
   const reports = reportsOf(caller, allowed, body.sn_list)
-  const rejected: (MacBody['gateway_mac_list'][number] & { reason: string })[] = []
+  const rejected: (MacEntry & { reason: string })[] = []
   for (const entry of body.gateway_mac_list) {
-    const [sn, vdom, mac] = [entry.sn || caller, entry.vdom || VDOM, deviceMac(entry.mac.replaceAll('-', ':'))]
-    const refuse = (reason: string, addresses = entry.ip_list) => rejected.push({ ...entry, ip_list: addresses, reason })
-    if (!allowed.has(sn)) refuse(FOREIGN)
-    else if (mac === null) refuse('That is no MAC of one device.')
+    const [sn, mac] = [entry.sn || caller, deviceMac(entry.mac.replaceAll('-', ':'))]
+    if (!allowed.has(sn)) rejected.push({ ...entry, reason: FOREIGN })
+    else if (mac === null) rejected.push({ ...entry, reason: 'That is no MAC of one device.' })
     else {
       const report = reportOf(reports, sn)
-      const wrong = entry.ip_list.filter((text) => {
-        const ip = deviceAddress(text)
-        const row: SeenRow = ['neighbour', vdom, ip ?? '', '', mac, entry.interface]
-        if (ip === null) return true
-        if (entry.is_delete === true) report.ended.push(row)
-        else {
-          const other = report.seen.get(keyOf(row))
-          // Two devices at one address: whose it is can't be told, so it is nobody's.
-          if (other !== undefined && other[4] !== mac) report.seen.set(keyOf(row), ['neighbour', vdom, ip, '', '', entry.interface])
-          else if (report.seen.size >= MAX_SIGHTS) return true
-          else report.seen.set(keyOf(row), row)
-        }
-        return false
-      })
-      if (wrong.length > 0) refuse(`Not addresses of one device, or more than ${MAX_SIGHTS}.`, wrong)
+      const wrong = entry.ip_list.filter((ip) => !takePair(report, ['neighbour', entry.vdom || VDOM, deviceAddress(ip) ?? '', '', mac, entry.interface], entry.is_delete === true))
+      if (wrong.length > 0) rejected.push({ ...entry, ip_list: wrong, reason: `Not addresses of one device, or more than ${MAX_SIGHTS}.` })
     }
   }
   return { reports, rejected }
