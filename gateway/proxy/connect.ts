@@ -1,4 +1,4 @@
-// CONNECT as it is spoken: streams of HTTP/2 (RFC 9113 §8.5) and sockets of HTTP/1.1 (RFC 9110 §9.3.6). It decides nothing.
+// Tunnels as they are asked for: CONNECT on streams of HTTP/2 (RFC 9113 §8.5) and on sockets of HTTP/1.1 (RFC 9110 §9.3.6), and by upgrade. It decides nothing.
 import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2'
 import { STATUS_CODES } from 'node:http'
 import type { TLSSocket } from 'node:tls'
@@ -23,8 +23,8 @@ export function streamCarrier(request: Http2ServerRequest, response: Http2Server
       // What the client still sends is not wanted, but must be drunk for the stream to end.
       stream.resume()
     },
-    accept() {
-      stream.respond({ ':status': constants.HTTP_STATUS_OK }, { waitForTrailers: true })
+    accept(headers) {
+      stream.respond({ ':status': constants.HTTP_STATUS_OK, ...headers }, { waitForTrailers: true })
     },
     cut(denial) {
       // Bytes that wait for the client's window would go out ahead of the trailer: they must not go out at all.
@@ -37,21 +37,25 @@ export function streamCarrier(request: Http2ServerRequest, response: Http2Server
   }
 }
 
-/** A CONNECT that has taken over an HTTP/1.1 connection. It has no place for a reason once it is open: a cut ends the connection. */
-export function socketCarrier(socket: TLSSocket, head: Uint8Array): Carrier {
+const lines = (headers: Readonly<Record<string, string>>): string => Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')
+
+/**
+ * A tunnel that has taken over an HTTP/1.1 connection. It has no place for a reason once it is open: a cut ends the connection.
+ * @param upgrade the protocol that was asked for by an upgrade; null: by CONNECT
+ */
+export function socketCarrier(socket: TLSSocket, head: Uint8Array, upgrade: string | null = null): Carrier {
   socket.setTimeout(0)
   // Node's TLS server closes both ways on the client's end; a tunnel must let the answer finish.
   socket.allowHalfOpen = true
   return {
     client: socket, head,
     refuse({ status, headers, body }) {
-      const lines = Object.entries({ ...headers, connection: 'close' }).map(([name, value]) => `${name}: ${value}\r\n`)
-      socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n${body}`)
+      socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines({ ...headers, connection: 'close' })}\r\n${body}`)
       socket.resume()
       socket.once('finish', () => socket.destroySoon())
     },
-    accept() {
-      socket.write('HTTP/1.1 200 Connection established\r\n\r\n')
+    accept(headers) {
+      socket.write(upgrade === null ? `HTTP/1.1 200 Connection established\r\n${lines(headers)}\r\n` : `HTTP/1.1 101 Switching Protocols\r\n${lines({ connection: 'Upgrade', upgrade, ...headers })}\r\n`)
     },
     cut() {
       socket.destroy()

@@ -25,8 +25,8 @@ import type { AnyRequest } from './request-body.ts'
 import { createResolver, rememberResolved, systemResolve, type Resolve } from './resolve.ts'
 import { createSessions } from './sessions.ts'
 import { systemTimers, type Timers } from './timers.ts'
-import { runTunnel } from './tunnel.ts'
-import { responseOn, takeUpgrade, upgradeOf } from './upgrade.ts'
+import { runTunnel, type Carrier } from './tunnel.ts'
+import { forwardedAuthority, isTcpForwarding, responseOn, takeUpgrade, TCP_FORWARDING, upgradeOf } from './upgrade.ts'
 import { createUpstreams } from './upstreams.ts'
 
 /** The gateway's own certificate (purpose `gateway`) and key, PEM. */
@@ -107,11 +107,13 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     end(error)
   }
   // HTTP/1.1 brings a socket and the bytes that came along, HTTP/2 a response.
-  server.on('connect', (request: AnyRequest, way: TLSSocket | Http2ServerResponse, head?: Uint8Array) => {
-    const carrier = request instanceof Http2ServerRequest ? streamCarrier(request, way as Http2ServerResponse, timers) : socketCarrier(way as TLSSocket, head ?? new Uint8Array(0))
-    const named = request instanceof Http2ServerRequest ? request.authority : request.url
+  const tunnel = (request: AnyRequest, carrier: Carrier, named: string | undefined) => {
     runTunnel(carrier, questionOf(request, 'tcp', readAuthority(named, null) ?? notAnAuthority, '/'), { judge, sessions, resolver, timers, log, connectLimitMs })
       .catch(failed('tunnel_failed', 'A tunnel failed inside the gateway', (error) => carrier.client.destroy(error)))
+  }
+  server.on('connect', (request: AnyRequest, way: TLSSocket | Http2ServerResponse, head?: Uint8Array) => {
+    if (request instanceof Http2ServerRequest) tunnel(request, streamCarrier(request, way as Http2ServerResponse, timers), request.authority)
+    else tunnel(request, socketCarrier(way as TLSSocket, head ?? new Uint8Array(0)), request.url)
   })
   const serve = (request: AnyRequest, response: AnyResponse, upgrade: { readonly protocol: string; readonly take: TakeUpgrade } | null) => {
     const head = readRequest(request)
@@ -131,6 +133,10 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     serve(request, response, null)
   })
   server.on('upgrade', (request: IncomingMessage, socket: TLSSocket, head: Uint8Array) => {
+    if (isTcpForwarding(request)) {
+      tunnel(request, socketCarrier(socket, head, TCP_FORWARDING), forwardedAuthority(request.url ?? ''))
+      return
+    }
     const response = responseOn(request, socket)
     serve(request, response, { protocol: upgradeOf(request), take: takeUpgrade(socket, head, response) })
   })

@@ -14,7 +14,7 @@ export interface Carrier {
   readonly client: Client
   readonly head: Uint8Array
   refuse(refusal: Refusal): void
-  accept(): void
+  accept(headers: Readonly<Record<string, string>>): void
   /** Ends an accepted tunnel without another byte; `denial` says why, where the protocol has room for it. */
   cut(denial: string): void
 }
@@ -56,7 +56,8 @@ export async function runTunnel(carrier: Carrier, question: Question, { judge, s
     return
   }
   const decision = judge.record(question, final)
-  carrier.accept()
+  // The agent is told how the service is best reached: bulk would hold up what shares its connection.
+  carrier.accept(final.service?.traffic === 'bulk' ? { 'sallyport-traffic': 'bulk' } : {})
   let end = () => {}
   const joined = splice(client, upstream, carrier.head, () => end())
   end = sessions.open(question, decision, { carried: joined.carried, cut: (denied) => {

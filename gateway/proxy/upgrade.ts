@@ -1,4 +1,4 @@
-// A request for another protocol on an HTTP/1.1 connection: websockets to a declared service. The connection carries bytes both ways from there on.
+// A request for another protocol on an HTTP/1.1 connection: websockets to a declared service, TCP to a destination. The connection carries bytes both ways from there on.
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -13,7 +13,23 @@ export const upgradeOf = (request: IncomingMessage): string => (request.headers.
 export const isUpgradable = (request: IncomingMessage): boolean => {
   const { headers, method } = request
   // One with a body is none: Node would hand the body over as the first bytes of the other protocol.
-  return upgradeOf(request) === 'websocket' && method === 'GET' && headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0
+  return (upgradeOf(request) === 'websocket' || isTcpForwarding(request)) && method === 'GET' && headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0
+}
+
+export const TCP_FORWARDING = 'tcp-forwarding/1.0'
+export const isTcpForwarding = (request: IncomingMessage): boolean => upgradeOf(request) === TCP_FORWARDING
+
+/**
+ * The destination of `GET /tcp?address=…&port=…&tls=0|1`, as CONNECT would name it; '' when it is none.
+ * `tls` is read and changes nothing: the gateway never leaves the client's TLS, and carries on what it is given.
+ */
+export function forwardedAuthority(target: string): string {
+  const [path, query] = target.split('?')
+  const asked = new URLSearchParams(query)
+  const one = (name: string): string => (asked.getAll(name).length === 1 ? asked.get(name) ?? '' : '')
+  const [address, port, tls] = [one('address'), one('port'), asked.has('tls') ? one('tls') : '1']
+  if (path !== '/tcp' || (tls !== '0' && tls !== '1')) return ''
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
 }
 
 /** An answer on a connection that Node has let go of. Whatever is not an upgrade ends the connection. */
