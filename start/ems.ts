@@ -25,6 +25,8 @@ export interface LocalEms {
   readonly adminToken: string
   /** The database and objects, for tests and benchmarks that look behind the front door. */
   readonly miniflare: Miniflare
+  /** Process ids of the runtime, for tests that kill it. */
+  readonly runtime: readonly number[]
   close(): Promise<void>
 }
 
@@ -46,7 +48,6 @@ export async function startEms(options: { directory?: string; port?: number; var
   const address = `https://localhost:${port}`
   // Miniflare ends the process at a signal, before anybody has closed anything; closing is ours.
   const listeners = signals.map((name) => [name, new Set(process.listeners(name))] as const)
-  const before = new Set(childrenNamed('workerd'))
   const miniflare = new Miniflare(convertV4MiniflareOptions({
     name: 'sallyport', host: '127.0.0.1', port, httpsKey: tls.privateKeyPem, httpsCert: tls.certificatePem,
     modules: [{ type: 'ESModule', path: 'index.js', contents: await bundleWorker(options.variant?.entry) }],
@@ -63,10 +64,11 @@ export async function startEms(options: { directory?: string; port?: number; var
   }))
   for (const [name, own] of listeners) for (const listener of process.listeners(name)) if (!own.has(listener)) process.off(name, listener)
   await miniflare.ready
-  const unleash = leash(childrenNamed('workerd').filter((pid) => !before.has(pid)), 'workerd')
+  const runtime = childrenNamed('workerd', `=127.0.0.1:${port}\0`)
+  const unleash = leash(runtime, 'workerd')
   await migrate(miniflare)
   return {
-    address, tlsCaPem: tls.caPem, serviceTls: tls, adminToken: kept.adminToken, miniflare,
+    address, tlsCaPem: tls.caPem, serviceTls: tls, adminToken: kept.adminToken, miniflare, runtime,
     close: async () => {
       await miniflare.dispose()
       unleash()

@@ -13,10 +13,18 @@ const nameOf = (pid: number): string => {
   }
 }
 
-/** Direct children of this process with that name, where procfs tells (Linux); elsewhere none. */
-export function childrenNamed(name: string): number[] {
+const commandOf = (pid: number): string => {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+  } catch {
+    return '' // as above
+  }
+}
+
+/** Direct children of this process with that name and those words in their command line, where procfs tells (Linux); elsewhere none. */
+export function childrenNamed(name: string, words: string): number[] {
   if (process.platform !== 'linux') return []
-  return readdirSync('/proc/self/task').flatMap((task) => readFileSync(`/proc/self/task/${task}/children`, 'utf8').split(' ').filter(Boolean).map(Number)).filter((pid) => nameOf(pid) === name)
+  return readdirSync('/proc/self/task').flatMap((task) => readFileSync(`/proc/self/task/${task}/children`, 'utf8').split(' ').filter(Boolean).map(Number)).filter((pid) => nameOf(pid) === name && commandOf(pid).includes(words))
 }
 
 /** Has those processes killed when this one is gone. @returns takes the leash off */

@@ -1,0 +1,73 @@
+// Plays one fault: laptops change while it lasts, and when it is over every gateway must do what is true, in time, and hold no session that is not.
+import { setTimeout as pause } from 'node:timers/promises'
+import { limitOf, STALE_AFTER_MS, type Fault } from './kinds.ts'
+import type { World } from './world.ts'
+
+export interface Played { readonly fault: string; readonly flips: number; readonly rounds: number; readonly violations: readonly string[]; /** ms from the fault's end to all being true, the longest of all rounds. */ readonly slowestMs: number }
+
+/** Flips between the beginning of a fault and its end. */
+const FLIPS_A_ROUND = 10
+
+/** A generator that the same seed repeats (mulberry32). */
+export function seeded(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
+  }
+}
+
+async function settle(world: World, limitMs: number): Promise<boolean> {
+  const all = Promise.all(world.laptops.map((laptop) => laptop.settled())).then(() => true)
+  return await Promise.race([all, pause(limitMs, false)])
+}
+
+/** @returns what is not true when the time is over, and how long it took */
+async function converge(world: World, limitMs: number): Promise<{ left: string[]; ms: number }> {
+  const begun = performance.now()
+  for (;;) {
+    const left = await world.mismatches()
+    const ms = performance.now() - begun
+    if (left.length === 0 || ms > limitMs) return { left, ms }
+    await pause(50)
+  }
+}
+
+/** @param flips how many changes, in rounds of ten */
+export async function play(world: World, fault: Fault, flips: number, random: () => number, onRound: (done: number) => void = () => {}): Promise<Played> {
+  const violations: string[] = []
+  let slowestMs = 0
+  let done = 0
+  let rounds = 0
+  while (done < flips) {
+    rounds++
+    await world.holdSessions()
+    await fault.begin(world, random)
+    for (let n = 0; n < Math.min(FLIPS_A_ROUND, flips - done); n++) {
+      world.laptops[Math.floor(random() * world.laptops.length)]?.flip()
+      // Some pile up, some are told one by one.
+      if (fault.deaf !== true && random() < 0.5) await settle(world, 300)
+      else await pause(random() * 20)
+    }
+    done += FLIPS_A_ROUND
+    if (fault.outlastsStaleness === true) {
+      await pause(STALE_AFTER_MS + 1_000)
+      for (const { gate, laptop, ended } of world.held) if (!ended) violations.push(`${gate.name} held a session of ${laptop.device.uid.slice(0, 8)} for longer than its staleness contract`)
+    }
+    await fault.end(world)
+    const ended = performance.now()
+    // A report follows: what a laptop has not had answered it repeats.
+    if (fault.quiet !== true) for (const laptop of world.laptops) laptop.flush(fault.forgets)
+    if (!await settle(world, 10_000)) violations.push(`a report was not taken within 10 s of the end of ${fault.name}`)
+    const { left } = await converge(world, limitOf(fault) - (fault.deaf === true ? 0 : performance.now() - ended))
+    slowestMs = Math.max(slowestMs, performance.now() - ended)
+    violations.push(...left)
+    for (const { gate, laptop, ended: over } of world.held) if (!over && !laptop.healthy()) violations.push(`${gate.name} still holds a session of ${laptop.device.uid.slice(0, 8)}, which is not healthy`)
+    world.held.splice(0, world.held.length, ...world.held.filter((each) => !each.ended))
+    onRound(Math.min(done, flips))
+    if (violations.length > 0) break
+  }
+  return { fault: fault.name, flips: Math.min(done, flips), rounds, violations, slowestMs: Math.round(slowestMs) }
+}
