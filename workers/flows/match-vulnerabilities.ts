@@ -9,8 +9,11 @@ import type { Context } from '../context.ts'
 
 /** Rows in one answer of the database. */
 export const ROWS = 4_000
-/** Packages matched together: what many advisories name comes in several pages. */
+/** Packages matched together, and how long their names may be in all; what many advisories name comes in several pages. */
 const PACKAGES_AT_ONCE = 1_000
+const UNITS_AT_ONCE = 120_000
+/** Names asked for in one question. */
+const NAMES_AT_ONCE = 2_000
 type Database = Pick<Context, 'db'>
 type Row = { readonly ecosystem: string; readonly name: string; readonly advisory: string; readonly severity: string; readonly versions: string }
 
@@ -25,8 +28,8 @@ const advisoryOn = ({ ecosystem, name, advisory, severity, versions }: Row): Adv
  */
 export async function introducePackages({ db }: Database, missing: readonly FleetPackage[], budget: number): Promise<number> {
   let queries = 0
-  for (let first = 0; first < missing.length && queries < budget; first += PACKAGES_AT_ONCE) {
-    const some = missing.slice(first, first + PACKAGES_AT_ONCE)
+  for (const some of together(missing)) {
+    if (queries >= budget) break
     const [state] = await stateOf(db)
     if (state === undefined) throw new Error('the state of the advisories is gone from the database')
     const keys = [...new Map(some.flatMap(keysOf).map((key) => [`${key.ecosystem}\n${key.name}`, key])).values()]
@@ -48,6 +51,24 @@ export async function introducePackages({ db }: Database, missing: readonly Flee
   return queries
 }
 
+function* together(list: readonly FleetPackage[]): Generator<FleetPackage[]> {
+  let some: FleetPackage[] = []
+  let units = 0
+  for (const each of list) {
+    units += each.ecosystem.length + each.name.length + each.subject.length
+    if (some.length === PACKAGES_AT_ONCE || (units > UNITS_AT_ONCE && some.length > 0)) {
+      yield some
+      some = []
+      units = each.ecosystem.length + each.name.length + each.subject.length
+    }
+    some.push(each)
+  }
+  if (some.length > 0) yield some
+}
+function* slices<T>(list: readonly T[]): Generator<readonly T[]> {
+  for (let from = 0; from < list.length; from += NAMES_AT_ONCE) yield list.slice(from, from + NAMES_AT_ONCE)
+}
+
 /**
  * Matches imported pages that have not been matched yet, one after the other.
  * @param pages at most so many
@@ -67,7 +88,9 @@ export async function matchPages(context: Database, pages: number): Promise<bool
 async function matchPage({ db }: Database, revision: number): Promise<void> {
   const page = await pageOf(db, revision)
   const named = page.flatMap(({ id, named: names }) => (JSON.parse(names) as [string, string][]).map(([ecosystem, name]) => [ecosystem, name, id] as const))
-  const index = new AdvisoryIndex((named.length === 0 ? [] : await wordsOf(db, named)).map(advisoryOn))
+  const words: AdvisoryOn[] = []
+  for (const some of slices(named)) words.push(...(await wordsOf(db, some)).map(advisoryOn))
+  const index = new AdvisoryIndex(words)
   const ids = page.map(({ id }) => id)
   const found = new Map<string, readonly [number, string, string, string | null]>()
   for await (const some of packagesNamed({ db }, named)) {
@@ -95,12 +118,14 @@ async function matchPage({ db }: Database, revision: number): Promise<void> {
 async function* packagesNamed({ db }: Database, named: readonly (readonly [string, string, string])[]) {
   const whole = named.some(([ecosystem]) => isWhole(ecosystem)) ? (await fleetEcosystems(db)).map(({ ecosystem }) => ecosystem) : []
   const keys = [...new Map(named.flatMap(([ecosystem, name]) => [ecosystem, ...whole.filter((release) => release.startsWith(`${ecosystem}:`))].map((each) => [`${each}\n${name}`, { ecosystem: each, name }] as const))).values()]
-  for (let after = -1; keys.length > 0;) {
-    const some = await fleetPackages(db, keys, after, ROWS)
-    yield some
-    const last = some.at(-1)
-    if (some.length < ROWS || last === undefined) return
-    after = last.id
+  for (const asked of slices(keys)) {
+    for (let after = -1; ;) {
+      const some = await fleetPackages(db, asked, after, ROWS)
+      yield some
+      const last = some.at(-1)
+      if (some.length < ROWS || last === undefined) break
+      after = last.id
+    }
   }
 }
 const isWhole = (ecosystem: string): boolean => !ecosystem.includes(':') && familyOf(ecosystem)?.bySource === true

@@ -24,8 +24,17 @@ const ENDPOINTS_AT_ONCE = 16
 /** What could not be renewed is tried again this much later; the others go on meanwhile. */
 const AGAIN_MS = 60_000
 
-/** One step; idempotent, and what a crash leaves undone is done by the next. @returns when to go on (ms); null: all is done */
+/** One step; idempotent, and what a crash leaves undone is done by the next. It never throws: rules are worked out beside it. @returns when to go on (ms); null: all is done */
 export async function renewInventories(context: Context): Promise<number | null> {
+  try {
+    return await step(context)
+  } catch (cause) {
+    logEvent('inventories-not-renewed', { cause: cause instanceof Error ? cause.message : String(cause) })
+    return context.now() + AGAIN_MS
+  }
+}
+
+async function step(context: Context): Promise<number | null> {
   const { db, now } = context
   if (!await matchPages(context, 1)) return now()
   const [dice] = crypto.getRandomValues(new Uint32Array(1))

@@ -11,6 +11,7 @@ import { ROWS } from './match-vulnerabilities.ts'
 
 /** As many as are read for one list; an installation that has more is vulnerable enough. */
 const MOST_ROWS = 24_000
+const CVES_AT_ONCE = 1_000
 const severityOf = (text: string): Severity => severities.catch('unrated').parse(text)
 type Database = Pick<Context, 'db'>
 /** An endpoint's packages, by id, and the ecosystems that they are of. */
@@ -42,8 +43,15 @@ async function readKnown({ db }: Database, lists: readonly PackageList[]): Promi
     after = last.advisory
   }
   const ratings = new Map<string, Severity>()
-  for (const { cve, severity } of unrated.size === 0 ? [] : await ratingsOf(db, [...unrated])) ratings.set(cve, worse(severityOf(severity), ratings.get(cve) ?? 'unrated'))
+  for (const { cve, severity } of await ratingsAmong(db, [...unrated])) ratings.set(cve, worse(severityOf(severity), ratings.get(cve) ?? 'unrated'))
   return { byPackage, ratings }
+}
+
+async function ratingsAmong(db: Context['db'], cves: readonly string[]) {
+  const rows: { cve: string; severity: string }[] = []
+  // Each may have several by as many advisories.
+  for (let from = 0; from < cves.length; from += CVES_AT_ONCE) rows.push(...await ratingsOf(db, cves.slice(from, from + CVES_AT_ONCE)))
+  return rows
 }
 
 /** One for each CVE and source package; binaries of one source share theirs. */
