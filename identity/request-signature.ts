@@ -3,7 +3,7 @@ import { createSignature, isSignatureError, verifySignature } from 'http-message
 import type { Purpose } from '../protocol/certificates.ts'
 import type { FaultCode } from '../protocol/faults.ts'
 import { CERTIFICATE_HEADER, KEY_HEADER, MAX_SIGNATURE_HEADER_BYTES, MAX_SKEW_SECONDS, SIGNATURE_ALGORITHM, SIGNATURE_TAG, SIGNED_COMPONENTS } from '../protocol/signature.ts'
-import { readCertificate, verifyCertificate, verifyWithKey, type CertificateInfo, type TrustedAuthority, type VerifiedLeaves } from './certificate.ts'
+import { readCertificate, verifyCertificate, type CertificateInfo, type TrustedAuthority, type VerifiedLeaves } from './certificate.ts'
 import { copyBytes, fromBase64, toBase64, toBase64Url, type Bytes } from './encoding.ts'
 import { importPublicKey, publicKeyHash, SIGNING_ALGORITHM, sha256, sha256Hex } from './keys.ts'
 
@@ -97,7 +97,8 @@ export async function verifyRequest(request: ToVerify): Promise<SignatureVerdict
   const credential = readByteSequence(request.headers.get(credentialName) ?? '')
   if (credential === null) return refuse('bad_certificate', `${credentialName} must be one byte sequence.`)
 
-  const certificate = bareKey ? null : readCertificate(credential)
+  const keyId = await sha256Hex(credential)
+  const certificate = bareKey ? null : request.cache?.info(keyId) ?? readCertificate(credential)
   if (!bareKey) {
     if (certificate === null) return refuse('bad_certificate', 'The certificate can not be read.')
     const verdict = await verifyCertificate(certificate, request.authorities, request.now, request.purposes, { graceMs: request.acceptsExpiredMs ?? 0, cache: request.cache })
@@ -110,8 +111,7 @@ export async function verifyRequest(request: ToVerify): Promise<SignatureVerdict
   const key = await importPublicKey(publicKeySpki).catch(() => null)
   if (key === null) return refuse('bad_certificate', 'The key must be on P-256.')
 
-  const keyId = await sha256Hex(credential)
-  const signed = await checkSignature(request, given, componentsFor(bareKey), keyId, publicKeySpki)
+  const signed = await checkSignature(request, given, componentsFor(bareKey), keyId, key)
   if ('ok' in signed) return signed
   if (Math.abs(request.now - signed.created) > MAX_SKEW_SECONDS * 1000) return refuse('clock_skew', 'The signature was not made within 60 s of the EMS clock.')
   const body = typeof request.body === 'function' ? await request.body() : request.body
@@ -129,12 +129,12 @@ const certificateRefusals = {
   'wrong-purpose': ['wrong_purpose', 'The certificate is not for this purpose.'],
 } as const satisfies Record<string, readonly [FaultCode, string]>
 
-async function checkSignature(request: ToVerify, fields: [string, string][], components: readonly string[], keyId: string, spki: Bytes): Promise<{ created: number; nonce: string } | Extract<SignatureVerdict, { ok: false }>> {
+async function checkSignature(request: ToVerify, fields: [string, string][], components: readonly string[], keyId: string, key: CryptoKey): Promise<{ created: number; nonce: string } | Extract<SignatureVerdict, { ok: false }>> {
   try {
     const verified = await verifySignature(describe(request.method, request.url, fields), {
       label: LABEL,
       policy: { algorithms: [SIGNATURE_ALGORITHM], requiredComponents: components, requiredParameters: ['created', 'nonce', 'keyid', 'tag'], now: Math.floor(request.now / 1000), clockSkew: CENTURY_SECONDS },
-      resolveVerifier: () => ({ algorithm: SIGNATURE_ALGORITHM, verify: async (data, signature) => signature.length === 64 && await verifyWithKey(spki, copyBytes(data), copyBytes(signature)) }),
+      resolveVerifier: () => ({ algorithm: SIGNATURE_ALGORITHM, verify: async (data, signature) => signature.length === 64 && await crypto.subtle.verify(SIGNING_ALGORITHM, key, copyBytes(signature), copyBytes(data)) }),
     })
     const { created, nonce, keyid, tag } = verified.parameters
     if (keyid !== keyId || tag !== SIGNATURE_TAG || typeof created !== 'number' || nonce === undefined || nonce.length < 16 || nonce.length > 64) {

@@ -29,8 +29,17 @@ export interface Config {
 
 const MIN_TOKEN_LENGTH = 32
 
-/** Reads the settings; a secret that is set but unusable is an error, never the same as none. */
+// Parsing the wrapping keys anew would be a twentieth of the price of each request.
+const parsed = new WeakMap<Env, Config>()
+/** The settings; read once for each set of bindings. */
 export function readConfig(env: Env): Config {
+  const config = parsed.get(env) ?? parseConfig(env)
+  parsed.set(env, config)
+  return config
+}
+
+/** A secret that is set but unusable is an error, never the same as none. */
+function parseConfig(env: Env): Config {
   const adminToken = env.ADMIN_TOKEN === undefined || env.ADMIN_TOKEN === '' ? null : env.ADMIN_TOKEN
   if (adminToken !== null && adminToken.length < MIN_TOKEN_LENGTH) throw new Fault('internal', 'The EMS is not configured rightly.', { cause: new Error(`ADMIN_TOKEN must have ${MIN_TOKEN_LENGTH} characters or more`) })
   return { adminToken, wrappingKeys: parseWrappingKeys(env.WRAPPING_KEYS ?? ''), publicOrigin: env.PUBLIC_ORIGIN === undefined || env.PUBLIC_ORIGIN === '' ? null : httpsOrigin(env.PUBLIC_ORIGIN), currentEveryMs: milliseconds(env.CURRENT_EVERY_MS ?? '60000') }

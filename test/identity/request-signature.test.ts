@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { createAuthority, issueCertificate, type Authority } from '../../identity/authority.ts'
 import { trustAuthority, VerifiedLeaves, type TrustedAuthority } from '../../identity/certificate.ts'
-import { toBase64, utf8, type Bytes } from '../../identity/encoding.ts'
+import { copyBytes, toBase64, utf8, type Bytes } from '../../identity/encoding.ts'
 import { exportPublicKey, generateKey } from '../../identity/keys.ts'
 import { signRequest, verifyRequest, type ToVerify } from '../../identity/request-signature.ts'
 import { NonceMemory } from '../../identity/replay.ts'
@@ -109,6 +109,15 @@ describe('a signed request', () => {
     const later = now + 31 * 86_400_000
     expect(await code({ cache, now: later, headers: new Headers(await signRequest({ method: 'POST', url, body, privateKey: keys.privateKey, certificateDer: der, now: later })) })).toBe('certificate_expired')
     expect(await code({ cache, authorities: [await trustAuthority((await createAuthority({ name: 'EMS', now })).certificatePem)] })).toBe('bad_certificate')
+  })
+  it('is checked for its purpose on a cached leaf too, and one that differs by a byte is another', async () => {
+    const cache = new VerifiedLeaves()
+    expect(await code({ cache })).toBe('accepted')
+    expect(await code({ cache, purposes: ['gateway'] })).toBe('wrong_purpose')
+    expect(await code({ ...withHeader('sallyport-certificate', `:${toBase64(Uint8Array.from([...der, 0]))}:`), cache })).toBe('bad_signature')
+    const altered = copyBytes(der)
+    altered[altered.length - 1] = (altered.at(-1) ?? 0) ^ 1
+    expect(await code({ ...withHeader('sallyport-certificate', `:${toBase64(altered)}:`), cache })).toBe('bad_certificate')
   })
   it('of a cached leaf is refused when its CA has ended or is trusted no more, within the grace of a renewal too', async () => {
     const [cache, at] = [new VerifiedLeaves(), ca.notAfter - 1_000]
