@@ -72,6 +72,27 @@ export const decision = z.object({
 })
 export type Decision = z.infer<typeof decision>
 
+/** The end of a session that a decision had let in, kept beside the decisions. */
+export const sessionEnd = z.object({
+  event: z.literal('end'),
+  /** The decision that let it in. */
+  session: decisionId,
+  /** The decision that cut it; null: it ended by itself. */
+  cutBy: decisionId.nullable(),
+  at: instant,
+  gateway: gatewaySerial,
+  uid: uid.nullable(),
+  protocol: z.enum(['tcp', 'https']),
+  service: line(128).nullable(),
+  destination: lineOrEmpty(300),
+  source: z.string(),
+  durationMs: z.number().int(),
+  /** Carried from the client, and to it; headers are not counted. */
+  bytesUp: z.number().int(),
+  bytesDown: z.number().int(),
+})
+export type SessionEnd = z.infer<typeof sessionEnd>
+
 /** A decision joined with why the endpoint has or lacks the tags that decided it. */
 export const decisionExplanation = z.object({ decision, tags: z.array(tagExplanation) })
 export type DecisionExplanation = z.infer<typeof decisionExplanation>

@@ -1,14 +1,16 @@
-// The gateway's record of its decisions: JSON lines in a directory, rotated and bounded, found again by id. A full disk stops no session.
+// The gateway's record of its decisions and of how sessions ended: JSON lines in a directory, rotated and bounded, found again by id. A full disk stops no session.
 import { createReadStream, type WriteStream, createWriteStream } from 'node:fs'
 import { mkdir, rename, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { decision as decisionShape, type Decision } from '../../protocol/decisions.ts'
+import { decision as decisionShape, type Decision, type SessionEnd } from '../../protocol/decisions.ts'
 import type { Log } from '../../node/logging.ts'
 
 export interface Audit {
   /** Takes a decision down; returns at once. */
   record(decision: Decision): void
+  /** Takes the end of a session down; returns at once. */
+  ended(end: SessionEnd): void
   /** A decision that was taken here and is not yet rotated away; null otherwise. */
   find(id: string): Promise<Decision | null>
   close(): Promise<void>
@@ -156,6 +158,7 @@ export async function openAudit({ directory, log, now, fileBytes = 64 << 20, kee
       if (recent.size > RECENT) recent.delete(recent.keys().next().value ?? '')
       take(`${JSON.stringify(decision)}\n`)
     },
+    ended: (end) => take(`${JSON.stringify(end)}\n`),
     async find(id) {
       const known = recent.get(id)
       if (known !== undefined) return known

@@ -5,6 +5,8 @@ import type { Reason } from '../../protocol/decisions.ts'
 export interface Metrics {
   decided(reason: Reason, event: 'decide' | 'recheck'): void
   sessionsOpen(count: number): void
+  /** Bytes carried since the start, of open sessions too. Asked when metrics are read. */
+  readBytes(total: () => { readonly up: number; readonly down: number }): void
   /** A TLS handshake has ended. */
   handshake(kind: 'full' | 'resumed' | 'failed'): void
   /** ms since the EMS last said `current`; null: never. Asked when metrics are read. */
@@ -49,9 +51,22 @@ export function createMetrics(): Metrics {
     },
   })
   registry.registerMetric(snapshotAge)
+  let carried: () => { readonly up: number; readonly down: number } = () => ({ up: 0, down: 0 })
+  registry.registerMetric(new Counter({
+    name: 'sallyport_bytes_total', help: 'Bytes carried, up from clients and down to them.', labelNames: ['direction'], registers: [],
+    collect(this: Counter) {
+      const { up, down } = carried()
+      this.reset()
+      this.inc({ direction: 'up' }, up)
+      this.inc({ direction: 'down' }, down)
+    },
+  }))
   return {
     decided: (reason, event) => decisions.inc({ reason, event }),
     sessionsOpen: (count) => sessions.set(count),
+    readBytes: (read) => {
+      carried = read
+    },
     handshake: (kind) => handshakes.inc({ kind }),
     readSnapshotAge: (read) => {
       age = read

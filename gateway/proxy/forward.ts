@@ -97,7 +97,7 @@ export async function forward(request: AnyRequest, response: AnyResponse, questi
   let busy: Target | null = null
   let current: Pick<Exchange, 'stop' | 'carried'> = { stop: () => {}, carried: () => 0 }
   const carried = () => ({ up: body.size(), down: current.carried() })
-  const leave = sessions.open(question, decision, { carried, cut: (cut) => {
+  const leave = sessions.open(question, service, decision, { carried, cut: (cut) => {
     denied = cut
     current.stop()
     body.stream?.destroy()

@@ -52,9 +52,14 @@ export function createJudge({ world, policies, serial, audit, metrics, now }: Ju
     /** Refuses what no policy has a say in. */
     refuse: (question: Question, reason: Reason): Decision => record(question, { allowed: false, reason, uid: null, service: null, policy: null, tags: [], validUntil: null, shadow: null }),
     /** Takes down that an open session ends for a reason of the gateway's own. */
-    end: (question: Question, { id, uid, service, policy }: Decision, reason: Reason): Decision =>
+    stop: (question: Question, { id, uid, service, policy }: Decision, reason: Reason): Decision =>
       record(question, { allowed: false, reason, uid, service: policies.current().services.find(({ name }) => name === service) ?? null, policy, tags: [], validUntil: null, shadow: null }, { event: 'recheck', session: id }),
     record,
+    /** Takes down that a session has ended, by itself or by a decision. */
+    ended({ id, at, gateway, uid, protocol, service, destination, source }: Decision, { up, down }: { readonly up: number; readonly down: number }, cutBy: Decision | null): void {
+      const ended = now()
+      audit.ended({ event: 'end', session: id, cutBy: cutBy?.id ?? null, at: ended, gateway, uid, protocol, service, destination, source, durationMs: Math.max(0, Math.round(ended - at)), bytesUp: up, bytesDown: down })
+    },
   }
 }
 export type Judge = ReturnType<typeof createJudge>

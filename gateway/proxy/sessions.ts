@@ -1,4 +1,5 @@
 // The open sessions, by device: decided again when their device changed or their time is over, and cut before the next byte.
+import type { Service } from '../../domain/access/service.ts'
 import type { Decision, Reason } from '../../protocol/decisions.ts'
 import type { Log } from '../../node/logging.ts'
 import type { Metrics } from '../metrics/metrics.ts'
@@ -17,9 +18,16 @@ export interface Carriage {
 interface Session {
   readonly uid: string
   readonly question: Question
+  service: Service | null
   readonly admitted: Decision
   readonly carriage: Carriage
   validUntil: number | null
+}
+
+/** Whether two versions of a service lead to the same places. */
+function leadsAlike(before: Service | null, after: Service | null): boolean {
+  const places = (service: Service | null) => JSON.stringify([service?.upstreams, [...service?.addresses ?? []].sort()])
+  return before === after || places(before) === places(after)
 }
 
 /** Far timers are set in steps: a clock that jumps, or one beyond Node's 24.8 days, must not be slept through. */
@@ -30,15 +38,22 @@ interface SessionsOptions { readonly judge: Judge; readonly metrics: Metrics; re
 /** The table of one gateway. */
 export function createSessions({ judge, metrics, log, timers, now, limit }: SessionsOptions) {
   const byUid = new Map<string, Set<Session>>()
+  /** Bytes of the sessions that have ended. */
+  const total = { up: 0, down: 0 }
   let deadlines = new Deadlines<Session>()
   let count = 0
   let wake: { readonly at: number; readonly stop: () => void } | null = null
 
   const isOpen = (session: Session) => byUid.get(session.uid)?.has(session) ?? false
 
-  function remove(session: Session): void {
+  /** @param cutBy the decision that ends it; null: it has ended by itself */
+  function remove(session: Session, cutBy: Decision | null): void {
     const those = byUid.get(session.uid)
     if (!those?.delete(session)) return
+    const { up, down } = session.carriage.carried()
+    total.up += up
+    total.down += down
+    judge.ended(session.admitted, { up, down }, cutBy)
     if (those.size === 0) byUid.delete(session.uid)
     count -= 1
     metrics.sessionsOpen(count)
@@ -64,32 +79,41 @@ export function createSessions({ judge, metrics, log, timers, now, limit }: Sess
     }) }
   }
 
+  function cut(session: Session, decision: Decision): void {
+    remove(session, decision)
+    session.carriage.cut(decision)
+    log.info({ event: 'session_cut', decision: decision.id, session: session.admitted.id, uid: session.uid, reason: decision.reason, destination: decision.destination }, 'An open session was cut')
+  }
+
   function recheck(session: Session, cause: ChangeCause): void {
     const verdict = judge.again(session.question, 'recheck')
-    if (verdict.allowed) {
+    if (verdict.allowed && leadsAlike(session.service, verdict.service)) {
+      session.service = verdict.service
       if (verdict.validUntil === session.validUntil) return
       session.validUntil = verdict.validUntil
       if (verdict.validUntil !== null) deadlines.add(verdict.validUntil, session)
       sleep()
       return
     }
-    remove(session)
-    const decision = judge.record(session.question, verdict, { event: 'recheck', session: session.admitted.id })
-    session.carriage.cut(decision)
+    const { question, admitted } = session
+    // Allowed still, but declared to lead elsewhere: where this one leads nobody has declared any more.
+    cut(session, verdict.allowed ? judge.stop(question, admitted, 'address-refused') : judge.record(question, verdict, { event: 'recheck', session: admitted.id }))
     if (cause.at !== undefined) metrics.cut(now() - cause.at)
-    log.info({ event: 'session_cut', decision: decision.id, session: session.admitted.id, uid: session.uid, reason: decision.reason, destination: decision.destination }, 'An open session was cut')
   }
 
+  metrics.readBytes(() => {
+    let { up, down } = total
+    for (const those of byUid.values()) {
+      for (const { carriage } of those) {
+        const open = carriage.carried()
+        up += open.up
+        down += open.down
+      }
+    }
+    return { up, down }
+  })
   let stopping = false
   let onEmpty = () => {}
-  /** Ends a session by a decision that no policy took. */
-  function cutBy(session: Session, reason: Reason): void {
-    remove(session)
-    const decision = judge.end(session.question, session.admitted, reason)
-    session.carriage.cut(decision)
-    log.info({ event: 'session_cut', decision: decision.id, session: session.admitted.id, uid: session.uid, reason, destination: decision.destination }, 'An open session was cut')
-  }
-
   return {
     /** Why no session may be opened now; null: there is room. */
     get barred(): Reason | null {
@@ -112,21 +136,21 @@ export function createSessions({ judge, metrics, log, timers, now, limit }: Sess
     },
     /** Cuts every session and tells why. */
     cutAll(reason: Reason): void {
-      for (const those of byUid.values()) for (const session of those) cutBy(session, reason)
+      for (const those of byUid.values()) for (const session of those) cut(session, judge.stop(session.question, session.admitted, reason))
     },
     get count() {
       return count
     },
     /** Takes a session in; must be called in the same tick as the decision that let it in. @returns to be called when it has ended */
-    open(question: Question, admitted: Decision, carriage: Carriage): () => void {
-      const session: Session = { uid: admitted.uid ?? '', question, admitted, carriage, validUntil: admitted.validUntil }
+    open(question: Question, service: Service | null, admitted: Decision, carriage: Carriage): () => void {
+      const session: Session = { uid: admitted.uid ?? '', question, service, admitted, carriage, validUntil: admitted.validUntil }
       const those = byUid.get(session.uid) ?? new Set<Session>()
       byUid.set(session.uid, those.add(session))
       count += 1
       metrics.sessionsOpen(count)
       if (session.validUntil !== null) deadlines.add(session.validUntil, session)
       sleep()
-      return () => remove(session)
+      return () => remove(session, null)
     },
     /** Decides again what a change concerns, and nothing else. */
     recheck(changed: Changed, cause: ChangeCause): void {

@@ -60,7 +60,7 @@ export async function runTunnel(carrier: Carrier, question: Question, { judge, s
   carrier.accept(final.service?.traffic === 'bulk' ? { 'sallyport-traffic': 'bulk' } : {})
   let end = () => {}
   const joined = splice(client, upstream, carrier.head, () => end())
-  end = sessions.open(question, decision, { carried: joined.carried, cut: (denied) => {
+  end = sessions.open(question, final.service, decision, { carried: joined.carried, cut: (denied) => {
     joined.stop()
     carrier.cut(refusalJson(denied))
   } })
