@@ -148,8 +148,9 @@ async function begin({ stateDirectory, log, now, onEvent = () => undefined, root
   life.begun(observed.close)
   const holdAgent = () => reporter.hold('agent', { version: AGENT_VERSION, protocol: PROTOCOL, profileVersion: store.versions().profile, rulesVersion: store.versions().rules })
   const checkNow = async (): Promise<void> => {
-    await observed.look()
+    // First: the reply tells of newer documents, and an edit of the rules must not wait for the probes. What they find is reported when they find it.
     reporter.flush()
+    await observed.look()
   }
 
   // ── what the user gets ──

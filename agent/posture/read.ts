@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process'
 import { constants } from 'node:fs'
 import { open, readFile, readdir, readlink, type FileHandle } from 'node:fs/promises'
+import { constants as constantsOfOs, setPriority } from 'node:os'
 import { unprintable } from '../../protocol/text.ts'
 
 /** What makes a file unreadable for a probe without anything being wrong with the agent. */
@@ -32,8 +33,20 @@ export type RunCommand = (file: string, args: readonly string[], timeoutMs?: num
 
 export async function readCommand(file: string, args: readonly string[], timeoutMs = 20_000, signal?: AbortSignal): Promise<string | null> {
   return await new Promise((resolve) => {
-    execFile(file, args, { env: COMMAND_ENVIRONMENT, timeout: timeoutMs, maxBuffer: MAX_OUTPUT_BYTES, encoding: 'utf8', killSignal: 'SIGKILL', ...(signal === undefined ? {} : { signal }) }, (error, stdout) => resolve(error === null ? stdout : null))
+    const child = execFile(file, args, { env: COMMAND_ENVIRONMENT, timeout: timeoutMs, maxBuffer: MAX_OUTPUT_BYTES, encoding: 'utf8', killSignal: 'SIGKILL', ...(signal === undefined ? {} : { signal }) }, (error, stdout) => resolve(error === null ? stdout : null))
+    yieldToOthers(child.pid)
   })
+}
+
+/** What a probe wants to know can wait: it takes no time from the user's own programs. */
+function yieldToOthers(pid: number | undefined): void {
+  if (pid === undefined) return
+  try {
+    setPriority(pid, constantsOfOs.priority.PRIORITY_LOW)
+  } catch (cause) {
+    // It has ended already, or it is not ours to slow down (it changed its user).
+    if (!['ESRCH', 'EACCES', 'EPERM'].includes((cause as { info?: { code?: string } }).info?.code ?? '')) throw cause
+  }
 }
 
 /** Everywhere in a text: one odd package name must not cost the whole section. */

@@ -194,6 +194,8 @@ describe('reading', () => {
     stop.abort()
     expect(await running).toBeNull()
     expect(performance.now() - begun).toBeLessThan(5_000)
+    // What may wait takes no time from the user's programs.
+    expect(await readCommand('sh', ['-c', 'sleep 0.2; nice'])).toBe('19\n')
     expect(await readCommand('sh', ['-c', 'echo $PATH $LC_ALL $HOME'])).toBe('/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin C.UTF-8\n')
   })
 })
