@@ -8,7 +8,7 @@ export default defineConfig({
       {
         test: {
           name: 'node', include: ['test/**/*.test.ts'], exclude: ['test/workers/**'],
-          testTimeout: 20_000, hookTimeout: 60_000, pool: 'forks',
+          testTimeout: 20_000, hookTimeout: 60_000, pool: 'forks', maxConcurrency: 3,
         },
       },
       {

@@ -15,10 +15,10 @@ describe.concurrent.each(faults)('the fabric under the fault $name', (fault) => 
     const random = seeded(seed)
     const world = await startWorld({ laptops: 6, random, onDefect: (cause) => defects.push(cause) })
     try {
-      const { violations, flips } = await play(world, fault, FLIPS, random)
+      const { violations, flips } = await play({ world, fault, flips: FLIPS, random, patience: 8 })
       expect({ violations, flips, defects, seed }).toEqual({ violations: [], flips: FLIPS, defects: [], seed })
     } finally {
       await world.close()
     }
-  }, 180_000)
+  }, 300_000)
 })

@@ -27,7 +27,7 @@ async function main(argv: string[]): Promise<number> {
     const defects: unknown[] = []
     const world = await startWorld({ laptops: 6, random, onDefect: (cause) => defects.push(cause) })
     try {
-      const played = await play(world, fault, flips, random, (done) => process.stderr.write(`\r${fault.name.padEnd(20)} ${done}/${flips} `))
+      const played = await play({ world, fault, flips, random, onRound: (done) => process.stderr.write(`\r${fault.name.padEnd(20)} ${done}/${flips} `) })
       process.stderr.write('\r')
       const violations = [...played.violations, ...defects.map((cause) => `a laptop is defective: ${String(cause)}`)]
       bad += violations.length
