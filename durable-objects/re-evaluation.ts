@@ -23,6 +23,8 @@ export class ReEvaluation extends DurableObject<Env> {
   /** The earliest instant asked for while a step is at work: what it finds at its end may be older. */
   #asked: number | null = null
   #working = false
+  /** Endpoints behind the rules and inventories behind the advisories take turns: each has the queries of an invocation to itself. */
+  #inventoriesFirst = false
 
   /** Rules changed: begin now. `tell`: gateways did not acknowledge the change itself and must be told again. */
   async start(tell = false): Promise<void> {
@@ -61,14 +63,19 @@ export class ReEvaluation extends DurableObject<Env> {
   /** What was done is remembered: after a crash it goes on from there. */
   async #step(): Promise<number | null> {
     const context = makeContext(this.env, readConfig(this.env), new Request('https://object/'), { waitUntil: (promise) => { this.ctx.waitUntil(promise) } })
+    if (this.#inventoriesFirst) {
+      this.#inventoriesFirst = false
+      if (await renewInventories(context) !== null) return Date.now()
+    }
     const before = await this.#standing()
     const owed = before.owed || await this.ctx.storage.get('tell') === true
     // Kept before the mark is taken away: a crash in the middle forgets nobody.
     if (owed) await this.ctx.storage.put('standing', { ...before, owed })
     await this.ctx.storage.delete('tell')
-    const { standing, next } = await reEvaluate(context, { ...before, owed }, Date.now())
+    const { standing, busy, next } = await reEvaluate(context, { ...before, owed }, Date.now())
     await this.ctx.storage.put('standing', standing)
-    return earliest(next, await renewInventories(context))
+    this.#inventoriesFirst = busy
+    return busy ? next : earliest(next, await renewInventories(context))
   }
 }
 

@@ -25,6 +25,8 @@ export interface CompiledRuleSet {
 export interface CompiledRules {
   readonly revision: number
   readonly byOs: Readonly<Record<OsType, readonly CompiledRuleSet[]>>
+  /** The same by OS and id. */
+  readonly byId: Readonly<Record<OsType, ReadonlyMap<string, CompiledRuleSet>>>
   /** Tag UID → every enabled rule set that gives it, whatever its OS. */
   readonly byTag: ReadonlyMap<string, readonly RuleSet[]>
 }
@@ -41,7 +43,8 @@ export function compileRules(ruleSets: readonly RuleSet[], revision: number): Co
       if (compiled !== null) byOs[os].push(compiled)
     }
   }
-  return { revision, byOs, byTag }
+  const index = (os: OsType) => new Map(byOs[os].map((compiled) => [compiled.ruleSet.id, compiled]))
+  return { revision, byOs, byId: { linux: index('linux'), windows: index('windows'), macos: index('macos') }, byTag }
 }
 
 function compileFor(ruleSet: RuleSet, os: OsType): CompiledRuleSet | null {

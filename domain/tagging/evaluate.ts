@@ -92,6 +92,25 @@ export function evaluateEndpoint(given: {
   return { verdicts, tags, changedRuleSets, nextDue: earliest(Object.values(verdicts)), evaluated, failures }
 }
 
+/**
+ * Whether edits leave an endpoint as it is that holds no verdict of the edited rule sets: each was false for it for good, and is.
+ * @returns null: it may be changed, so evaluate it; else the ids that were worked out
+ */
+export function leftAlone(given: { rules: CompiledRules; facts: Facts; touched: ReadonlySet<string>; now: number }): string[] | null {
+  const { rules, facts, touched, now } = given
+  const os = osOf(facts)
+  if (os === null) return null
+  const evaluated: string[] = []
+  for (const id of touched) {
+    const compiled = rules.byId[os].get(id)
+    if (compiled === undefined) continue
+    const { value, validUntil } = evaluateRuleSet(compiled, os, facts, now)
+    if (value !== 'false' || validUntil !== null) return null
+    evaluated.push(id)
+  }
+  return evaluated
+}
+
 const reads = ({ sections }: CompiledRuleSet, changed: ReadonlySet<SectionName>): boolean => {
   for (const section of sections) if (changed.has(section)) return true
   return false

@@ -98,7 +98,8 @@ async function take(context: Context, endpoint: EndpointRow, loaded: Loaded, bod
   const damaged = read.damaged.filter((section) => !changed.some((each) => each.section === section))
   const { facts } = read
   const moved = [...changed.map(({ section }) => section), ...inventory?.differs === true ? ['vulnerabilities' as const] : []]
-  const { evaluation, put, gone, differs, set: computed } = workOut({ endpoint, held, through, facts, changed: [...moved, ...damaged], now })
+  const worked = workOut({ endpoint, held, through, facts, changed: [...moved, ...damaged], now })
+  const { evaluation, put, gone, differs } = worked
   // Rules were edited, and nothing of it shows here: the endpoint needs no row for that.
   if (changed.length === 0 && damaged.length === 0 && !differs) return await nothingNew()
   for (const section of damaged) {
@@ -107,7 +108,7 @@ async function take(context: Context, endpoint: EndpointRow, loaded: Loaded, bod
   }
   // Only a report that brings something takes its sequence: a hash-only one must not let an older report in again.
   const taken = changed.length > 0 ? { sequence: body.sequence, lastReportAt: now } : {}
-  const set: Partial<EndpointRow> = { ...columnsOf(facts, changed), ...taken, ...computed }
+  const set: Partial<EndpointRow> = { ...columnsOf(facts, changed), ...taken, ...worked.set }
   // With the first report its tags become known, even if it has none.
   const tables = tablesOf(moved, put.length + gone.length > 0 || first)
   const committed = await commitEndpoint(context, {

@@ -8,25 +8,26 @@ import { newMark } from './commit-endpoint.ts'
 import { pokeGateways } from './poke.ts'
 import type { WorkedOut } from './work-out.ts'
 
-/** Bytes bound in one statement, and batches in one call: seven queries each, of the forty that an invocation may make. */
+/** Bytes bound in one statement. */
 const MAX_BATCH_BYTES = 600_000
-export const MAX_BATCHES = 2
+/** What one call takes: two batches of seven queries each, of the forty that an invocation may make. */
+export const MAX_COMMIT_BYTES = 2 * MAX_BATCH_BYTES
 /** More than this, and a poke carries the head of the log only: the objects read the rest themselves. */
 const MAX_TAIL_ROWS = 60
 
 type Row = Pick<EndpointRow, 'version' | 'verdicts'> & Parameters<typeof entryOf>[0]
 /** An endpoint's row and what was worked out from it, as one commit takes it. */
 export function computedOf(row: Row, worked: WorkedOut, damaged: readonly string[]): ComputedEndpoint {
-  const told = worked.put.length + worked.gone.length > 0
+  const [told, { set }] = [worked.put.length + worked.gone.length > 0, worked]
   return {
-    uid: row.uid, version: row.version, set: worked.set, put: worked.put, gone: worked.gone, damaged,
-    log: told ? { mark: newMark(), tables: 'uid_tags,tags', entry: JSON.stringify(entryOf({ ...row, tags: worked.set.tags })) } : null,
+    uid: row.uid, version: row.version, set, put: worked.put, gone: worked.gone, damaged,
+    log: told ? { mark: newMark(), tables: 'uid_tags,tags', entry: JSON.stringify(entryOf({ ...row, tags: set.tags })) } : null,
   }
 }
-const bytesOf = ({ set, log }: ComputedEndpoint): number => 200 + set.verdicts.length + set.tags.length + (log?.entry.length ?? 0)
+export const bytesOf = ({ set, log }: ComputedEndpoint): number => 200 + set.verdicts.length + set.tags.length + (log?.entry.length ?? 0)
 
 /** Cuts a list into what one batch takes. */
-export function batchesOf(computed: readonly ComputedEndpoint[]): ComputedEndpoint[][] {
+function batchesOf(computed: readonly ComputedEndpoint[]): ComputedEndpoint[][] {
   const batches: ComputedEndpoint[][] = []
   let bytes = Infinity
   for (const each of computed) {
@@ -45,24 +46,24 @@ export interface CommittedMany {
   readonly written: number
   /** Everybody concerned has acknowledged. Otherwise the log stands, and they must be told again. */
   readonly told: boolean
-  /** The newest row of the log afterwards. */
+  /** The newest row of the log afterwards; null: nothing was written. */
   readonly head: { readonly revision: number; readonly mark: string } | null
 }
 
 /** @param revision of the rules that all was computed with */
 export async function commitMany(context: Context, computed: readonly ComputedEndpoint[], revision: number): Promise<CommittedMany> {
-  const { db, now } = context
-  const at = now()
+  const at = context.now()
   let written = 0
   let last: Awaited<ReturnType<typeof commitBatch>> | null = null
   for (const batch of batchesOf(computed)) {
     last = await commitBatch(context, batch, revision, at, computed)
     written += last.written
   }
-  const tail = last?.tail ?? await newestLogs(db, 1)
+  if (last === null) return { written: 0, told: true, head: null }
+  const { tail } = last
   const [newest] = tail
   const head = newest === undefined ? null : { revision: newest.revision, mark: newest.mark }
-  if (last === null || !computed.some(({ log }) => log !== null)) return { written, told: true, head }
+  if (!computed.some(({ log }) => log !== null)) return { written, told: true, head }
   try {
     await pokeGateways(context, last.concerned, tail)
     return { written, told: true, head }

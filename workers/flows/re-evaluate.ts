@@ -8,11 +8,12 @@ import { logEvent, type Context } from '../context.ts'
 import { announceToGateways } from './announce.ts'
 import { beginRound, isFor, pass, turn, withinRound, type Round } from './round.ts'
 import { rulesOf, touchedSince, type HeldRules } from './rules.ts'
-import { settle, type Settled } from './settle.ts'
+import { MAX_FULL, settle, type Candidate, type Settled } from './settle.ts'
 import { changedAt, evaluatedThrough, rulesRevisionOf, selectStates, states, type StateRow } from './states.ts'
 
-/** Endpoints in one page: with nine sections each, below 5,000 rows. */
-const PAGE = 500
+/** Endpoints in one page, and rows that one query of it returns. */
+const PAGE = 1_000
+const MAX_ROWS = 4_500
 /** Sections of one page, deflated. */
 const MAX_PAGE_BYTES = 4_000_000
 /** Pages in which no endpoint is concerned that one step passes. */
@@ -40,11 +41,14 @@ export interface Step {
   readonly standing: Standing
   /** When to go on (ms); null: nothing is due. */
   readonly next: number | null
+  /** A page was worked on: the queries that an invocation may make are used. */
+  readonly busy: boolean
   /** Endpoints written, and verdicts worked out. */
   readonly written: number
   readonly evaluated: number
 }
-interface Page { readonly uids: readonly string[]; readonly sections: readonly string[] | null }
+/** `behind`: the endpoints in whose midst those of the page stand. */
+interface Page { readonly candidates: readonly Candidate[]; readonly sections: readonly string[] | null; readonly behind: readonly string[] }
 
 /** @param now ms, when the step begins */
 export async function reEvaluate(context: Context, before: Standing, now: number): Promise<Step> {
@@ -64,18 +68,18 @@ export async function reEvaluate(context: Context, before: Standing, now: number
     const found = kind === 'due' ? { standing, page: await duePage(context, standing, now), passed: null } : await behindPage(context, standing, rows, held, now)
     standing = { ...found.standing, dueFirst: kind === 'behind' }
     if (found.page === null) continue
-    const { uids, sections } = found.page
-    const settled = await settle(context, uids, held, sections, through).catch((cause: unknown): null => {
-      logEvent('page-not-evaluated', { endpoints: uids.length, cause: cause instanceof Error ? cause.message : String(cause) })
+    const { candidates, sections } = found.page
+    const settled = await settle(context, candidates, held, sections, through).catch((cause: unknown): null => {
+      logEvent('page-not-evaluated', { endpoints: candidates.length, cause: cause instanceof Error ? cause.message : String(cause) })
       return null
     })
     standing = after(standing, found.page, settled, found.passed, now)
-    return { standing, next: pauseAfter(now, context.now()), written: settled?.written ?? 0, evaluated: settled?.evaluated ?? 0 }
+    return { standing, busy: true, next: pauseAfter(now, context.now()), written: settled?.written ?? 0, evaluated: settled?.evaluated ?? 0 }
   }
-  if (standing.owed || rulesRevisionOf(rows) !== held.rules.revision || (behind && standing.round?.finished !== true)) return { standing, next: pauseAfter(now, context.now()), written: 0, evaluated: 0 }
+  if (standing.owed || rulesRevisionOf(rows) !== held.rules.revision || (behind && standing.round?.finished !== true)) return { standing, busy: behind, next: pauseAfter(now, context.now()), written: 0, evaluated: 0 }
   const [soonest] = await nextDue(db, Object.keys(standing.aside))
   const waits = [...soonest?.at == null ? [] : [soonest.at], ...Object.values(standing.aside)]
-  return { standing, next: waits.length === 0 ? null : Math.min(...waits), written: 0, evaluated: 0 }
+  return { standing, busy: false, next: waits.length === 0 ? null : Math.min(...waits), written: 0, evaluated: 0 }
 }
 
 /** As long as it took: half of the database's time is everybody else's. */
@@ -92,19 +96,28 @@ async function tellAgain(context: Context): Promise<boolean> {
 }
 
 /** A page that failed is tried again smaller; an endpoint that failed alone is set aside. */
-function after(standing: Standing, { uids }: Page, settled: Settled | null, passed: Round | null, now: number): Standing {
+function after(standing: Standing, { candidates, behind }: Page, settled: Settled | null, passed: Round | null, now: number): Standing {
+  const uids = candidates.map(({ uid }) => uid)
   const failed = settled?.failed ?? (uids.length === 1 ? uids : [])
   const aside = { ...standing.aside, ...Object.fromEntries(failed.map((uid) => [uid, now + ASIDE_MS])) }
   if (settled === null && uids.length > 1) return { ...standing, page: Math.max(1, Math.floor(uids.length / 4)) }
-  const page = settled === null ? 1 : Math.min(PAGE, standing.page * 2)
-  const goesOn = passed !== null && (settled === null || settled.whole)
-  const round = passed === null ? standing.round : { ...(goesOn ? passed : standing.round ?? passed), unsettled: passed.unsettled || failed.length > 0, head: settled?.head ?? passed.head }
+  // As many as one commit took, where they were more; then gently more again.
+  const taken = settled?.settledTo == null ? standing.page * 2 : uids.filter((uid) => uid <= (settled.settledTo ?? '')).length
+  const page = settled === null ? 1 : Math.min(PAGE, Math.max(1, taken))
+  const round = passed === null ? standing.round : { ...roundAfter(standing.round ?? passed, passed, settled, behind), unsettled: passed.unsettled || failed.length > 0, head: settled?.head ?? passed.head }
   return { ...standing, aside, page, round, owed: standing.owed || settled?.told === false }
 }
 
+/** Overtaken, it looks at the same page again: what was written is no longer behind. */
+function roundAfter(before: Round, passed: Round, settled: Settled | null, behind: readonly string[]): Round {
+  if (settled?.overtaken === true) return before
+  const to = settled?.settledTo ?? null
+  return to === null ? passed : pass(before, to, behind.filter((uid) => uid <= to).length)
+}
+
 async function duePage({ db }: Context, { aside, page }: Standing, now: number): Promise<Page | null> {
-  const uids = fitting(await due(db, now, Object.keys(aside), page)).map(({ uid }) => uid)
-  return uids.length === 0 ? null : { uids, sections: null }
+  const candidates = fitting(await due(db, now, Object.keys(aside), Math.min(page, MAX_FULL))).map(({ uid }) => ({ uid, full: true }))
+  return candidates.length === 0 ? null : { candidates, sections: null, behind: [] }
 }
 
 /** The next endpoints that an edit can concern; `passed` is where the round stands once they are settled. */
@@ -122,7 +135,7 @@ async function behindPage(context: Context, standing: Standing, rows: readonly S
     round = beginRound(null, rows, round.total, now)
   }
   for (let empty = 0; empty < MAX_EMPTY_PAGES; empty++) {
-    const next = withinRound(round, await nextBehind(db, revision, round.at, filter, sections, standing.page))
+    const next = withinRound(round, await nextBehind(db, { revision, after: round.at, touched: filter, sections, now, limit: Math.min(standing.page, Math.floor(MAX_ROWS / sections.length)) }))
     const last = next.at(-1)
     if (last === undefined) {
       round = turn(round)
@@ -135,7 +148,7 @@ async function behindPage(context: Context, standing: Standing, rows: readonly S
     const chosen = fitting(concerned)
     const until = chosen.length === concerned.length ? last.uid : chosen.at(-1)?.uid ?? last.uid
     const passed = pass(round, until, next.filter(({ uid }) => uid <= until).length)
-    if (chosen.length > 0) return { standing: { ...standing, round }, page: { uids: chosen.map(({ uid }) => uid), sections }, passed }
+    if (chosen.length > 0) return { standing: { ...standing, round }, page: { candidates: chosen.map(({ uid, full }) => ({ uid, full: full === 1 })), sections, behind: next.map(({ uid }) => uid) }, passed }
     round = passed
   }
   return { standing: { ...standing, round }, page: null, passed: null }

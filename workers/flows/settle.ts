@@ -1,52 +1,86 @@
 // Settles a page of endpoints: reads rows and the sections needed together, works each out, commits what is not yet stored.
+import { sectionNames } from '../../protocol/facts.ts'
+import { leftAlone } from '../../domain/tagging/evaluate.ts'
 import { evaluatedOf, sectionsOf } from '../../schema/queries/behind.ts'
 import { logEvent, type Context } from '../context.ts'
-import { batchesOf, commitMany, computedOf, MAX_BATCHES, type CommittedMany } from './commit-many.ts'
+import type { ComputedEndpoint } from '../../schema/queries/guarded-many.ts'
+import { bytesOf, commitMany, computedOf, MAX_COMMIT_BYTES, type CommittedMany } from './commit-many.ts'
 import { readSections } from './facts.ts'
-import type { HeldRules } from './rules.ts'
+import { touchedSince, type HeldRules } from './rules.ts'
 import { workOut } from './work-out.ts'
 
 export interface Settled extends CommittedMany {
-  /** Nobody was first with any of them, and all fitted: the page is done with. */
-  readonly whole: boolean
+  /** Somebody else was first with some of them: those are as they were. */
+  readonly overtaken: boolean
+  /** The UID, in order, up to which the page could be taken; null: all of it. */
+  readonly settledTo: string | null
   /** Endpoints that could not be worked out at all. */
   readonly failed: readonly string[]
   /** Verdicts of rule sets that were worked out. */
   readonly evaluated: number
 }
 
+/** Endpoints of which one query returns every section: below 5,000 rows. */
+export const MAX_FULL = Math.floor(4_500 / (sectionNames.length + 1))
+
+/** `full`: its verdicts are needed; of the others nothing but whether the edited rule sets give them something. */
+export interface Candidate { readonly uid: string; readonly full: boolean }
+
 /**
  * @param sections the sections that the rule sets in question read; null: all, and every rule set is worked out
  * @param through revision of the rules that every endpoint holds for, whatever its row says
  */
-export async function settle(context: Context, uids: readonly string[], held: HeldRules, sections: readonly string[] | null, through: number): Promise<Settled> {
+export async function settle(context: Context, candidates: readonly Candidate[], held: HeldRules, sections: readonly string[] | null, through: number): Promise<Settled> {
   const { db } = context
   const now = context.now()
+  let evaluated = 0
+  const touched = touchedSince(held, through)
+  const short = sections === null || touched === 'all' ? [] : candidates.filter(({ full }) => !full).map(({ uid }) => uid)
+  const alone = new Set<string>()
+  if (short.length > 0 && touched !== 'all') {
+    const facts = readAll(await sectionsOf(db, short, sections))
+    for (const uid of short) {
+      const { facts: known, damaged } = facts.get(uid) ?? nothingKnown
+      const left = damaged.length > 0 ? null : leftAlone({ rules: held.rules, facts: known, touched, now })
+      if (left !== null) alone.add(uid)
+      evaluated += left?.length ?? 0
+    }
+  }
+  const uids = candidates.map(({ uid }) => uid).filter((uid) => !alone.has(uid))
+  if (uids.length === 0) return { written: 0, told: true, head: null, overtaken: false, settledTo: null, failed: [], evaluated }
+  // Together, and anew: what is computed from facts must be guarded by the version that the endpoint had with them.
   const [rows, some] = await db.batch([evaluatedOf(db, uids), sectionsOf(db, uids, sections)])
   const read = readAll(some)
   // What is due by time, and what misses a fact, reads more than what the edit reads.
   const needsAll = sections === null ? [] : rows.filter(({ uid, nextDue }) => (nextDue !== null && nextDue <= now) || (read.get(uid)?.damaged.length ?? 0) > 0).map(({ uid }) => uid)
-  if (needsAll.length > 0) for (const [uid, all] of readAll(await sectionsOf(db, needsAll, null))) read.set(uid, all)
+  for (const [uid, all] of needsAll.length === 0 ? [] : readAll(await sectionsOf(db, needsAll.slice(0, MAX_FULL), null))) read.set(uid, all)
   const full = new Set(sections === null ? uids : needsAll)
   const failed: string[] = []
-  let evaluated = 0
-  const computed = rows.flatMap((row) => {
+  const computed: ComputedEndpoint[] = []
+  let [bytes, settledTo] = [0, '']
+  for (const row of rows) {
+    if (row.uid === needsAll[MAX_FULL]) break
     try {
-      const { facts, damaged } = read.get(row.uid) ?? { facts: {}, damaged: [] }
-      for (const section of damaged) logEvent('section-damaged', { uid: row.uid, section })
+      const { facts, damaged } = read.get(row.uid) ?? nothingKnown
       const worked = workOut({ endpoint: row, held, through: Math.max(row.rulesRevision, through), facts, changed: full.has(row.uid) ? 'all' : [], now })
       evaluated += worked.evaluation.evaluated.length
-      return worked.differs || damaged.length > 0 ? [computedOf(row, worked, damaged)] : []
+      if (worked.differs || damaged.length > 0) {
+        const each = computedOf(row, worked, damaged)
+        // What does not fit any more is for the next page.
+        if (computed.length > 0 && (bytes += bytesOf(each)) > MAX_COMMIT_BYTES) break
+        for (const section of damaged) logEvent('section-damaged', { uid: row.uid, section })
+        computed.push(each)
+      }
     } catch (cause) {
       // One endpoint must not stop the others: it is set aside, shown, and tried again.
       logEvent('endpoint-not-evaluated', { uid: row.uid, cause: cause instanceof Error ? cause.message : String(cause) })
       failed.push(row.uid)
-      return []
     }
-  })
-  const fitting = batchesOf(computed).slice(0, MAX_BATCHES).flat()
-  const committed = await commitMany(context, fitting, held.rules.revision)
-  return { ...committed, whole: fitting.length === computed.length && committed.written === fitting.length, failed, evaluated }
+    settledTo = row.uid
+  }
+  const committed = await commitMany(context, computed, held.rules.revision)
+  return { ...committed, overtaken: committed.written < computed.length, settledTo: settledTo === rows.at(-1)?.uid ? null : settledTo, failed, evaluated }
 }
 
+const nothingKnown: ReturnType<typeof readSections> = { facts: {}, damaged: [] }
 const readAll = (rows: Awaited<ReturnType<typeof sectionsOf>>) => new Map([...Map.groupBy(rows, ({ uid }) => uid)].map(([uid, own]) => [uid, readSections(own)]))

@@ -6,6 +6,7 @@ import type { EndpointRow } from '../../schema/endpoint.ts'
 import { logEvent } from '../context.ts'
 import { touchedSince, type HeldRules } from './rules.ts'
 
+type Stored = Pick<EndpointRow, 'uid' | 'verdicts' | 'tags' | 'nextDue'>
 export type Computed = Pick<EndpointRow, 'rulesRevision' | 'verdicts' | 'tags' | 'nextDue'>
 export interface WorkedOut {
   readonly evaluation: Evaluation
@@ -14,6 +15,7 @@ export interface WorkedOut {
   readonly gone: readonly string[]
   /** False: what is stored says the same, so that nothing needs to be written. */
   readonly differs: boolean
+  /** What to store; written out when it is asked for. */
   readonly set: Computed
 }
 
@@ -21,23 +23,22 @@ export interface WorkedOut {
  * @param through revision of the rules that the stored verdicts hold for; null: nothing has been worked out yet
  * @param changed sections whose facts are not those that the stored verdicts were worked out with; `all`: work out everything
  */
-export function workOut(given: {
-  endpoint: Pick<EndpointRow, 'uid' | 'verdicts' | 'tags' | 'nextDue'>; held: HeldRules; through: number | null; facts: Facts; changed: readonly SectionName[] | 'all'; now: number
-}): WorkedOut {
+export function workOut(given: { endpoint: Stored; held: HeldRules; through: number | null; facts: Facts; changed: readonly SectionName[] | 'all'; now: number }): WorkedOut {
   const { endpoint, held, through, facts, now } = given
   const touched = through === null ? 'all' : touchedSince(held, through)
   const previous = JSON.parse(endpoint.verdicts) as RuleVerdicts
   const evaluation = evaluateEndpoint({ rules: held.rules, facts, now, previous, ...(touched === 'all' ? { changed: touched } : { changed: given.changed, touched }) })
   for (const { ruleSet, detail } of evaluation.failures) logEvent('rule-not-worked-out', { uid: endpoint.uid, ruleSet, detail })
-  const before = JSON.parse(endpoint.tags) as TagState[]
-  const put = evaluation.tags.filter((tag) => !before.some((old) => sameTag(old, tag)))
-  const gone = before.filter((old) => !evaluation.tags.some(({ tagUid }) => tagUid === old.tagUid)).map(({ tagUid }) => tagUid)
+  const before = new Map((JSON.parse(endpoint.tags) as TagState[]).map((tag) => [tag.tagUid, tag]))
+  const put = evaluation.tags.filter((tag) => !sameTag(before.get(tag.tagUid), tag))
+  for (const { tagUid } of evaluation.tags) before.delete(tagUid)
+  const gone = [...before.keys()]
   return {
-    evaluation, put, gone, differs: put.length + gone.length > 0 || !sameVerdicts(previous, evaluation.verdicts) || evaluation.nextDue !== endpoint.nextDue,
-    set: { rulesRevision: held.rules.revision, verdicts: JSON.stringify(evaluation.verdicts), tags: JSON.stringify(evaluation.tags), nextDue: evaluation.nextDue },
+    evaluation, put, gone, differs: put.length + gone.length > 0 || evaluation.nextDue !== endpoint.nextDue || !sameVerdicts(previous, evaluation.verdicts),
+    get set() { return { rulesRevision: held.rules.revision, verdicts: JSON.stringify(evaluation.verdicts), tags: JSON.stringify(evaluation.tags), nextDue: evaluation.nextDue } },
   }
 }
 
-const sameTag = (a: TagState, b: TagState) => a.tagUid === b.tagUid && a.state === b.state && a.validUntil === b.validUntil
+const sameTag = (a: TagState | undefined, b: TagState) => a?.state === b.state && a.validUntil === b.validUntil
 const sameVerdicts = (a: RuleVerdicts, b: RuleVerdicts) =>
   Object.keys(a).length === Object.keys(b).length && Object.entries(a).every(([id, { value, validUntil }]) => b[id]?.value === value && b[id].validUntil === validUntil)

@@ -7,6 +7,7 @@ import { changeEndpoint } from '../../../workers/flows/change-endpoint.ts'
 import { setOnline } from '../../../workers/flows/presence.ts'
 import { atRest, reEvaluate } from '../../../workers/flows/re-evaluate.ts'
 import { admin, der, enrolled, linux, report, reportBody, sendTo, signatureOf, signed, type Answer, type Endpoint } from '../ems.ts'
+import { meter } from '../meter.ts'
 import { contextOf, envWith, interposed, real, reEvaluated } from '../standing.ts'
 import { addRuleSet, clear, contradictions, osAtLeast, ruleSetOf, seed, tagged, uidOf } from './fleet.ts'
 
@@ -228,11 +229,30 @@ describe('a page of the re-evaluation', () => {
     await sendTo(envWith({ RE_EVALUATION: untold }), 'POST', '/api/v1/admin/rule-sets', { body: ruleSetOf('modern', [osAtLeast('13')]), headers: { authorization: `Bearer ${real.ADMIN_TOKEN}` } })
     const due = async () => (await DB.prepare('SELECT count(*) AS n FROM endpoints WHERE next_due = 5').first<{ n: number }>())?.n ?? 0
     const first = await reEvaluate(contextOf(real), atRest, Date.now())
-    expect([await due(), await tagged('modern')]).toEqual([100, { present: 500 }])
+    expect([await due(), await tagged('modern')]).toEqual([150, { present: 450 }])
     const second = await reEvaluate(contextOf(real), first.standing, Date.now())
     // Those that the page of the round found due were worked out whole.
     expect([await due(), await tagged('modern')]).toEqual([0, { present: 600 }])
     expect(second.next).toBeGreaterThan(Date.now() - 1)
+  })
+})
+
+describe('a fleet that is due altogether', () => {
+  it('is worked through in pages that no invocation’s limits forbid', async () => {
+    await clear()
+    const metered = meter(DB)
+    const facts = { os: linux('13.1'), network: network('10.0.0.1'), user: { account: 'a' }, agent: { version: '1', protocol: '7.0.0', profileVersion: 0, rulesVersion: 0 }, verdicts: { answers: {} }, vulnerabilities: { scannedAt: 1, scanner: 's', found: [] } }
+    await seed(0, 1_000, facts)
+    await DB.prepare('UPDATE endpoints SET next_due = 5').run()
+    const untold = { getByName: () => ({ start: () => Promise.resolve() }) } as unknown as Env['RE_EVALUATION']
+    await sendTo(envWith({ RE_EVALUATION: untold }), 'POST', '/api/v1/admin/rule-sets', { body: ruleSetOf('modern', [osAtLeast('13')]), headers: { authorization: `Bearer ${real.ADMIN_TOKEN}` } })
+    let [standing, steps] = [{ ...atRest, dueFirst: false }, 0]
+    for (let next: number | null = 0; next !== null && steps < 40; steps++) {
+      metered.reset()
+      const step = await reEvaluate(contextOf(envWith({ DB: metered.database })), standing, Date.now())
+      ;[standing, next] = [step.standing, step.next]
+    }
+    expect([await tagged('modern'), (await DB.prepare('SELECT count(*) AS n FROM endpoints WHERE next_due IS NOT NULL').first<{ n: number }>())?.n, steps < 12]).toEqual([{ present: 1_000 }, 0, true])
   })
 })
 
