@@ -42,6 +42,8 @@ export interface AgentOptions {
   /** Runs a probe's command; the system's own unless said. */
   readonly command?: ObserveOptions['command']
   readonly timers?: Timers
+  /** 0 ≤ x < 1: when to fetch what every agent fetches. */
+  readonly random?: () => number
 }
 export interface RunningAgent {
   readonly uid: string
@@ -71,7 +73,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   }
 }
 
-async function begin({ stateDirectory, log, now, onEvent = () => undefined, root = '/', command, timers = systemTimers }: AgentOptions, kept: AgentIdentity, life: Life): Promise<RunningAgent> {
+async function begin({ stateDirectory, log, now, onEvent = () => undefined, root = '/', command, timers = systemTimers, random = Math.random }: AgentOptions, kept: AgentIdentity, life: Life): Promise<RunningAgent> {
   const { uid, ems, pin, ownerUid } = kept
   const files = stateFiles(stateDirectory)
   const troubles = createTroubles(log, now)
@@ -181,7 +183,10 @@ async function begin({ stateDirectory, log, now, onEvent = () => undefined, root
   await observed.look()
   channel = openChannel({
     open: () => control.client().openSocket(channelOperation, CHANNEL_SUBPROTOCOL), privateKey: () => certificate.identity().privateKey, versions: store.versions, timers, log,
-    onMessage: (message) => { (message.type === 'report-now' ? checkNow() : followed.take(message.document)).catch(defect) },
+    onMessage(message) {
+      if (message.type === 'newer') timers.after(random() * message.spreadMs, () => { followed.note(message.versions) })
+      else (message.type === 'report-now' ? checkNow() : followed.take(message.document)).catch(defect)
+    },
     onOpen: reporter.flush, onRefused: reporter.flush, onState: (state) => tell({ event: 'channel', state }),
   })
   life.begun(channel.close)

@@ -11,6 +11,8 @@ type Goodbye = Extract<ToAgent, { type: 'bye' }>['reason']
 /** Endpoints that one sweep calls offline; the rest follow a second later. Each takes two trips. */
 const OFFLINE_AT_ONCE = 20
 const SOON_MS = 1_000
+/** An edit makes every agent fetch: so that all sixteen shards together bring no more than 500 requests a second. */
+const MS_EACH = 16 * 1000 / 500
 
 export class EndpointChannel extends DurableObject<Env> {
   readonly #presence: Presence
@@ -60,10 +62,10 @@ export class EndpointChannel extends DurableObject<Env> {
     for (const socket of sockets) send(socket, message)
     return sockets.length > 0
   }
-  /** Sends a message to every agent of this shard. */
-  broadcast(message: ToAgent): number {
+  /** Tells every agent of this shard which documents are the newest, and over how long a time they are to fetch them. */
+  announce(versions: DocumentVersions): number {
     const sockets = this.#proved()
-    for (const socket of sockets) send(socket, message)
+    for (const socket of sockets) send(socket, { type: 'newer', versions, spreadMs: Math.ceil(sockets.length * MS_EACH) })
     return sockets.length
   }
   /** Closes an agent's sockets; with a serial, only those opened by that certificate. */

@@ -20,6 +20,8 @@ export const toAgent = z.discriminatedUnion('type', [
   z.object({ type: z.literal('document'), kind: documentKind, document: signedDocument }),
   /** Check everything now and report. */
   z.object({ type: z.literal('report-now') }),
+  /** These are the newest versions of the standing documents: fetch what is older, at a moment of your own choice within `spreadMs`. */
+  z.object({ type: z.literal('newer'), versions: documentVersions, spreadMs: z.number().int().min(0).max(600_000) }),
   z.object({ type: z.literal('bye'), reason: z.enum(['revoked', 'deregistered', 'replaced', 'bad-challenge', 'bad-message', 'too-slow']) }),
 ])
 export type ToAgent = z.infer<typeof toAgent>

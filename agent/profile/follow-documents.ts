@@ -32,6 +32,8 @@ export interface FollowedDocuments {
 export function followDocuments(options: FollowOptions): FollowedDocuments {
   const { store, log, troubles } = options
   let fetching: Promise<void> | null = null
+  /** What was told while something older was being fetched. */
+  let next: DocumentVersions | null = null
   let mending: Promise<void> | null = null
   /** Versions that were fetched and taken: a kind of which there is no document for us is not asked for again and again. */
   let fetched: DocumentVersions = store.versions()
@@ -79,20 +81,31 @@ export function followDocuments(options: FollowOptions): FollowedDocuments {
     troubles.raise('documents', `${refused} of the documents that the EMS sent were refused: this agent does not know who signed them, or they are not for it. What was held stays in force. Tell an administrator of the EMS.`)
   }
 
+  function note(theirs: DocumentVersions): void {
+    if (fetching !== null) {
+      next = theirs
+      return
+    }
+    const held = store.versions()
+    const kinds = Object.keys(theirs) as (keyof DocumentVersions)[]
+    if (!kinds.some((kind) => theirs[kind] > Math.max(held[kind], fetched[kind]))) return
+    fetching = fetchNewer(theirs).catch(async (cause: unknown) => {
+      if (!(cause instanceof Fault)) throw cause
+      log.warn({ event: 'documents-not-fetched', fault: cause.code, reason: sentenceFor(cause) }, 'Newer documents could not be fetched; they are asked for with the next report.')
+      await options.onFault(cause)
+    }).catch(options.onDefect).finally(() => {
+      fetching = null
+      const waiting = next
+      next = null
+      if (waiting !== null) note(waiting)
+    })
+  }
+
   return {
     async take(jws) {
       await take(jws)
     },
-    note(theirs) {
-      const held = store.versions()
-      const kinds = Object.keys(theirs) as (keyof DocumentVersions)[]
-      if (fetching !== null || !kinds.some((kind) => theirs[kind] > Math.max(held[kind], fetched[kind]))) return
-      fetching = fetchNewer(theirs).catch(async (cause: unknown) => {
-        if (!(cause instanceof Fault)) throw cause
-        log.warn({ event: 'documents-not-fetched', fault: cause.code, reason: sentenceFor(cause) }, 'Newer documents could not be fetched; they are asked for with the next report.')
-        await options.onFault(cause)
-      }).catch(options.onDefect).finally(() => { fetching = null })
-    },
+    note,
     async settled() {
       await Promise.all([fetching, mending])
     },

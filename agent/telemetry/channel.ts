@@ -21,7 +21,7 @@ export interface ChannelOptions {
   readonly open: () => Promise<WebSocket>
   readonly privateKey: () => CryptoKey
   readonly versions: () => DocumentVersions
-  readonly onMessage: (message: Extract<ToAgent, { type: 'document' | 'report-now' }>) => void
+  readonly onMessage: (message: Extract<ToAgent, { type: 'document' | 'report-now' | 'newer' }>) => void
   /** The channel has been proved: whatever was missed is asked for now. */
   readonly onOpen: () => void
   /** The EMS would not have us, or told us to go: a request will tell why. */
@@ -151,7 +151,7 @@ export function openChannel(options: ChannelOptions): Channel {
       welcomed()
       say({ type: 'hello', protocol: PROTOCOL, have: options.versions() })
       options.onOpen()
-    } else if (state === 'open' && (message.type === 'document' || message.type === 'report-now')) options.onMessage(message)
+    } else if (state === 'open' && (message.type === 'document' || message.type === 'report-now' || message.type === 'newer')) options.onMessage(message)
   }
 
   connect()

@@ -3,14 +3,20 @@ import { insertMarker } from '../../schema/queries/follow-log.ts'
 import { authorisedGateways } from '../../schema/queries/interest.ts'
 import { logTail } from '../../schema/queries/log-tail.ts'
 import type { Context } from '../context.ts'
+import { versionsOf } from './documents.ts'
+import { selectStates } from './states.ts'
 import { newMark } from './commit-endpoint.ts'
 import { pokeGateways } from './poke.ts'
 
 const SHARDS = Array.from('0123456789abcdef')
 
-/** Asks every connected agent to report: the reply tells which of its documents are older than ours. */
-export function announceToAgents({ env, waitUntil }: Context): void {
-  waitUntil(Promise.all(SHARDS.map((shard) => env.ENDPOINT_CHANNEL.getByName(shard).broadcast({ type: 'report-now' }))))
+/** Tells every connected agent which documents are the newest. Not to report: an edit must not set every laptop to work. */
+export function announceToAgents(context: Context): void {
+  const { env, waitUntil } = context
+  waitUntil((async () => {
+    const versions = versionsOf(await selectStates(context))
+    await Promise.all(SHARDS.map((shard) => env.ENDPOINT_CHANNEL.getByName(shard).announce(versions)))
+  })())
 }
 
 /** The row of the log that says that tags themselves changed; in the same batch as the change. */

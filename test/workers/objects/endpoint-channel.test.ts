@@ -72,6 +72,15 @@ describe('the endpoint channel', () => {
     expect((await admin('POST', `/endpoints/${endpoint.uid}/check-now`, {})).json).toEqual({ told: true })
     await listening.next(is('report-now'))
   })
+  it('tells after an edit which documents are the newest and to whom in how long, and asks nobody to look at everything', async () => {
+    const listening = await welcomed(endpoint)
+    await becomes(endpoint, 1)
+    const edited = await admin('POST', '/profiles', { name: 'edited', settings: {} })
+    expect(edited.status).toBe(200)
+    const told = await listening.next(is('newer'))
+    expect(told.type === 'newer' && told.versions.profile > 0 && told.spreadMs >= 1 && told.spreadMs < 1_000).toBe(true)
+    expect(listening.frames.some((frame) => frame.type === 'report-now')).toBe(false)
+  })
   it('hands over the deregistration and closes', async () => {
     const listening = await welcomed(endpoint)
     await becomes(endpoint, 1)
