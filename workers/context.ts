@@ -1,6 +1,7 @@
 // What a handler works with: bindings, settings, clock, and who calls.
 import { drizzle, type DrizzleD1Database } from 'drizzle-orm/d1'
 import type { SignedCaller } from '../identity/request-signature.ts'
+import { ipAddress } from '../protocol/facts.ts'
 import { unprintable } from '../protocol/text.ts'
 import type { EndpointRow } from '../schema/endpoint.ts'
 import type { GatewayRow } from '../schema/gateway.ts'
@@ -31,6 +32,15 @@ export function makeContext(env: Env, config: Config, request: Request, executio
     env, config, request, db: drizzle(env.DB), now: Date.now, caller: { kind: 'nobody' },
     origin: config.publicOrigin ?? new URL(request.url).origin, waitUntil: (promise) => { execution.waitUntil(promise) },
   }
+}
+
+/**
+ * Where a request comes from, as the platform tells; null where it does not. Only an edge that sets it keeps clients from writing that header
+ * themselves, so what is no address is nobody's.
+ */
+export function sourceOf({ headers }: Request): string | null {
+  const told = ipAddress.safeParse(headers.get('cf-connecting-ip'))
+  return told.success ? told.data : null
 }
 
 /** What JSON leaves as it is and a terminal or an editor does not: C1 controls, direction marks, line separators. */

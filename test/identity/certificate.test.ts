@@ -3,9 +3,10 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { X509Certificate } from 'node:crypto'
 import { createAuthority, issueCertificate, issueServerCertificate, openAuthority, type Authority } from '../../identity/authority.ts'
 import { readCertificate, trustAuthority, verifyCertificate, type CertificateInfo } from '../../identity/certificate.ts'
-import { exportPrivateKey, exportPublicKey, generateKey, importPrivateKey, publicKeyHash, sha256Hex } from '../../identity/keys.ts'
-import type { Bytes } from '../../identity/encoding.ts'
-import { gatewayTlsName, type Purpose } from '../../protocol/certificates.ts'
+import { exportPrivateKey, exportPublicKey, generateKey, importPrivateKey, importPublicKey, publicKeyHash, sha256Hex, SIGNING_ALGORITHM } from '../../identity/keys.ts'
+import { copyBytes, type Bytes } from '../../identity/encoding.ts'
+import * as x509 from '../../identity/x509.ts'
+import { gatewayTlsName, purposeOids, type Purpose } from '../../protocol/certificates.ts'
 
 const now = Date.UTC(2026, 10, 24, 12, 0, 0, 789)
 const DAY = 86_400_000
@@ -96,6 +97,17 @@ describe('an issued certificate', () => {
     expect(gateway.keyUsage).toEqual(expect.arrayContaining(['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2']))
     expect([gateway.checkIssued(authority), gateway.verify(authority.publicKey), gateway.ca]).toEqual([true, true, false])
     expect(new X509Certificate((await issue('agent')).pem).keyUsage).not.toContain('1.3.6.1.5.5.7.3.1')
+  })
+
+  it('of two purposes has none, and of two names has none', async () => {
+    const make = async (names: string[], usages: string[]) => copyBytes((await x509.X509CertificateGenerator.create({
+      serialNumber: '41'.repeat(20), subject: [{ CN: names }], issuer: new x509.X509Certificate(ca.certificatePem).subjectName, notBefore: new Date(now - 1000), notAfter: new Date(now + DAY),
+      publicKey: await importPublicKey(spki), signingKey: ca.privateKey, signingAlgorithm: SIGNING_ALGORITHM, extensions: [new x509.ExtendedKeyUsageExtension(usages)],
+    })).rawData)
+    expect(mustRead(await make([uid], [purposeOids.agent]))).toMatchObject({ commonName: uid, purpose: 'agent' })
+    const two = mustRead(await make([uid], [purposeOids.browser, purposeOids.agent]))
+    expect([two.purpose, await verdict(two, 'agent'), await verdict(two, 'browser')]).toEqual([null, 'wrong-purpose', 'wrong-purpose'])
+    expect(mustRead(await make([uid, 'f'.repeat(32)], [purposeOids.agent])).commonName).toBe('')
   })
 
   it('is not read from what is none, or is too large', () => {

@@ -1,9 +1,10 @@
 // A signed request is what it says, by whom it says, now; anything else is refused with its own code.
+import { createSignature } from 'http-message-sig'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { createAuthority, issueCertificate, type Authority } from '../../identity/authority.ts'
 import { trustAuthority, VerifiedLeaves, type TrustedAuthority } from '../../identity/certificate.ts'
 import { copyBytes, toBase64, utf8, type Bytes } from '../../identity/encoding.ts'
-import { exportPublicKey, generateKey } from '../../identity/keys.ts'
+import { exportPublicKey, generateKey, sha256, sha256Hex } from '../../identity/keys.ts'
 import { signRequest, verifyRequest, type ToVerify } from '../../identity/request-signature.ts'
 import { NonceMemory } from '../../identity/replay.ts'
 
@@ -139,6 +140,34 @@ describe('a signed request', () => {
     const bare = new Headers(await signRequest({ method: 'POST', url, body, privateKey: keys.privateKey, spkiDer: await exportPublicKey(keys.publicKey), now }))
     expect(await code({ headers: bare, bareKey: true })).toBe('accepted')
     expect(await code({ headers: bare })).toBe('unsigned')
+  })
+})
+
+describe('a signature of another make', () => {
+  it.each<[string, Partial<Parameters<typeof createSignature>[1]['parameters']>, number]>([
+    ['names another key', { keyid: 'a'.repeat(64) }, 64], ['is for another protocol', { tag: 'other' }, 64], ['has no tag', { tag: undefined }, 64],
+    ['has a nonce that can be guessed', { nonce: 'n' }, 64], ['has a nonce that fills the memory', { nonce: 'n'.repeat(65) }, 64], ['has no nonce', { nonce: undefined }, 64],
+    ['has no instant', { created: undefined }, 64], ['is longer than a signature', {}, 65], ['is of another algorithm', { alg: 'ed25519' }, 64],
+  ])('is refused when it %s', async (_, changes, length) => {
+    const [ca, keys] = [await createAuthority({ name: 'EMS', now }), await generateKey()]
+    const der = (await issueCertificate({ authority: ca, publicKeySpki: await exportPublicKey(keys.publicKey), purpose: 'agent', commonName: uid, now })).der
+    const headers = { 'content-digest': `sha-256=:${toBase64(await sha256(body))}:`, 'sallyport-certificate': `:${toBase64(der)}:` }
+    const made = async (parameters: object) => await createSignature({ kind: 'request', method: 'POST', targetUri: url, fields: Object.entries(headers).map(([name, value]) => ({ name, value })) }, {
+      label: 'sallyport', components: ['@method', '@authority', '@path', '@query', 'content-digest', 'sallyport-certificate'],
+      parameters: { created: now / 1000, nonce: 'n'.repeat(22), keyid: await sha256Hex(der), alg: 'ecdsa-p256-sha256', tag: 'sallyport', ...parameters },
+      signer: {
+        algorithm: 'alg' in parameters ? parameters.alg as string : 'ecdsa-p256-sha256',
+        sign: async (data) => {
+          const signature = new Uint8Array(await crypto.subtle.sign({ name: 'ECDSA', hash: 'SHA-256' }, keys.privateKey, Uint8Array.from(data)))
+          return Uint8Array.from({ length }, (__, at) => signature[at] ?? 0)
+        },
+      },
+    })
+    const verdict = async ({ signature, signatureInput }: { signature: string; signatureInput: string }) => {
+      const said = await verifyRequest({ method: 'POST', url, headers: new Headers({ ...headers, signature, 'signature-input': signatureInput }), body, now, authorities: [await trustAuthority(ca.certificatePem)], purposes: ['agent'] })
+      return said.ok ? 'accepted' : said.code
+    }
+    expect([length === 64 ? await verdict(await made({})) : 'accepted', await verdict(await made(changes))]).toEqual(['accepted', 'bad_signature'])
   })
 })
 

@@ -55,14 +55,15 @@ function write({ db }: Context, id: string, before: Row | null, input: RuleSetIn
 const noteChange = ({ db }: Context, id: string, systems: readonly string[]) =>
   db.insert(ruleChanges).select(sql`SELECT revision, ${id}, ${systems.join(',')} FROM rules_state WHERE id = ${states.rules}`)
 
-/** The edit stands whoever hears of it: an administrator must not be told to send it again. Who did not hear is told by the re-evaluation. */
+/** The edit stands whoever hears of it: an administrator must not be told to send it again. Who did not hear is told by the re-evaluation, and that is begun by the cron at the latest. */
 async function announce(context: Context, asks: boolean): Promise<void> {
   if (asks) announceToAgents(context)
-  const told = await announceToGateways(context).then(() => true, (cause: unknown) => {
-    logEvent('gateways-not-told', { cause: cause instanceof Error ? cause.message : String(cause) })
+  const orSay = (event: string) => (cause: unknown) => {
+    logEvent(event, { cause: cause instanceof Error ? cause.message : String(cause) })
     return false
-  })
-  await context.env.RE_EVALUATION.getByName('one').start(!told)
+  }
+  const told = await announceToGateways(context).then(() => true, orSay('gateways-not-told'))
+  await context.env.RE_EVALUATION.getByName('one').start(!told).then(() => true, orSay('re-evaluation-not-started'))
 }
 
 async function find({ db }: Context, id: string): Promise<Row> {

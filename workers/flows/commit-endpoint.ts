@@ -9,7 +9,7 @@ import { advance, insertLog, unchanged, type Guard } from '../../schema/queries/
 import type { Concerned } from '../../schema/queries/interest.ts'
 import { dropMacs, putMacs } from '../../schema/queries/claimed-macs.ts'
 import { logTail } from '../../schema/queries/log-tail.ts'
-import type { Context } from '../context.ts'
+import { sourceOf, type Context } from '../context.ts'
 import { pokeGateways } from './poke.ts'
 
 export interface Commit {
@@ -62,6 +62,6 @@ function claims({ db }: Context, guard: Guard, before: EndpointRow, after: Endpo
   return [...(come.length === 0 ? [] : [putMacs(db, guard, come)]), ...(gone.length === 0 ? [] : [dropMacs(db, guard, gone)])]
 }
 /** Where the endpoint itself calls from, as the platform tells; undefined when it is somebody else who changes it. */
-const publicIpOf = ({ caller, request }: Context): string | undefined => (caller.kind === 'endpoint' ? request.headers.get('cf-connecting-ip') ?? undefined : undefined)
+const publicIpOf = ({ caller, request }: Context): string | undefined => (caller.kind === 'endpoint' ? sourceOf(request) ?? undefined : undefined)
 
 const logTailAfter = ({ db }: Context, guard: Guard, row: Parameters<typeof insertLog>[1]) => insertLog(db, row, unchanged(guard))

@@ -9,7 +9,7 @@ import type { joinInit } from '../../protocol/operations/fabric.ts'
 import type { Parsed } from '../../protocol/operation.ts'
 import { gatewayRevocations, gateways, gatewaySubscriptions, sightings, type GatewayRow } from '../../schema/gateway.ts'
 import { joinCodes } from '../../schema/invitation.ts'
-import type { Context } from '../context.ts'
+import { sourceOf, type Context } from '../context.ts'
 import { activeAuthority } from './authority.ts'
 import { requireCsr } from './certificates.ts'
 import { forgetSights } from './sights.ts'
@@ -44,7 +44,7 @@ export async function joinGateway(context: Context, body: Parsed<typeof joinInit
   const now = context.now()
   const codeHash = body.join_code === undefined ? null : await secretHash(readInvitation(JOIN_CODE_PREFIX, body.join_code)?.code ?? body.join_code)
   const fingerprint = await keyFingerprint(csr.publicKeySpki)
-  const address = context.request.headers.get('cf-connecting-ip') ?? body.management_ip ?? ''
+  const address = sourceOf(context.request) ?? body.management_ip ?? ''
   const serial = `SPGW${toHex(crypto.getRandomValues(new Uint8Array(6))).toUpperCase()}`
   const row: typeof gateways.$inferInsert = { serial, name: body.serial_number, state: 'pending', reason: codeHash === null ? PENDING_REASON : CODE_REFUSED, keyHash: csr.publicKeyHash, fingerprint, csr: body.csr, address, joinedAt: now }
   const [, , , , found] = await db.batch([

@@ -119,6 +119,17 @@ describe('hostile values', () => {
     }
   })
 
+  it('in the header that tells where a request comes from are nobody’s address', async () => {
+    const own = await enrolled()
+    const path = '/api/v1/endpoint/report'
+    const addressOf = async (told: string, sequence: number) => {
+      const body = JSON.stringify(await reportBody(sequence, { os: linux(`13.${sequence}`) }))
+      expect((await send('POST', path, { body, headers: { ...await signedText(own, 'POST', path, body), 'cf-connecting-ip': told } })).status).toBe(200)
+      return (await real.DB.prepare('SELECT public_ip FROM endpoints WHERE uid = ?').bind(own.uid).first<{ public_ip: string }>())?.public_ip
+    }
+    expect([await addressOf('<script>alert(1)</script>', 1), await addressOf('203.0.113.7', 2), await addressOf('203.0.113.7, 10.0.0.1', 3)]).toEqual(['', '203.0.113.7', '203.0.113.7'])
+  })
+
   it('of a failing database are not told: neither to the caller nor in the log', async () => {
     const failing = envWith({ DB: interposed(real.DB, { before: () => { throw new Error('D1_ERROR: no such table: x\n{"event":"forged"}\u2028\u202e') } }) })
     const name = `secret-${crypto.randomUUID()}`

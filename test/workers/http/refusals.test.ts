@@ -10,7 +10,7 @@ import type { Purpose } from '../../../protocol/certificates.ts'
 import type { ToAgent } from '../../../protocol/channel.ts'
 import { activeAuthority } from '../../../workers/flows/authority.ts'
 import worker from '../../../workers/index.ts'
-import { admin, answerOf, enrolled, joinedByCode, ORIGIN, requestOf, send, signatureOf, type Endpoint } from '../ems.ts'
+import { admin, answerOf, enrolled, joinedByCode, ORIGIN, requestOf, send, signatureOf, TOKEN, type Endpoint } from '../ems.ts'
 import { answerTo, CHANNEL, listen, open } from '../gateway.ts'
 import { meter } from '../meter.ts'
 import { contextOf, envWith, real } from '../standing.ts'
@@ -183,6 +183,26 @@ describe('a request', () => {
     }
     expect((await ask(new Request(`${ORIGIN}/api/v1/admin/rule-sets`, { method: 'POST', body: stream() }))).status).toBe(401)
     expect(pulled).toBe(0)
+  })
+})
+
+describe('a body', () => {
+  const endless = () => {
+    const told = { pulled: 0 }
+    const stream = new ReadableStream({ pull: (controller) => { told.pulled += 1024; controller.enqueue(new Uint8Array(1024).fill(0x20)) } }, { highWaterMark: 0 })
+    return { told, stream }
+  }
+  it('that says it is too large is refused for that, before anything is asked', async () => {
+    const { stream, told } = endless()
+    const { status, code, queries } = await ask(new Request(`${ORIGIN}${path}`, { method: 'POST', headers: { 'content-length': '2097153', 'content-type': 'application/json' }, body: stream }))
+    expect([status, code, queries, told.pulled]).toEqual([413, 'too_large', 0, 0])
+  })
+  it('that does not say so, and does not end, is read no further than its operation takes', async () => {
+    for (const [at, limit] of [['/api/v1/endpoint/enrol', 16_384], ['/api/v1/introduce', 16_384], ['/api/v1/admin/rule-sets', 131_072]] as const) {
+      const { stream, told } = endless()
+      const { status, queries } = await ask(new Request(`${ORIGIN}${at}`, { method: 'POST', headers: { 'content-type': 'application/json', 'authorization': `Bearer ${TOKEN}` }, body: stream }))
+      expect([at, status, queries, told.pulled <= limit + 2_048]).toEqual([at, 413, 0, true])
+    }
   })
 })
 

@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { generateKey } from '../../../identity/keys.ts'
 import { createCsr } from '../../../identity/request.ts'
 import type { Env } from '../../../workers/env.ts'
+import { keepHouse } from '../../../workers/flows/keep-house.ts'
 import { changeEndpoint } from '../../../workers/flows/change-endpoint.ts'
 import { setOnline } from '../../../workers/flows/presence.ts'
 import { atRest, reEvaluate } from '../../../workers/flows/re-evaluate.ts'
@@ -177,6 +178,16 @@ describe('a gateway that does not acknowledge', () => {
     await real.RE_EVALUATION.getByName('one').start(true)
     await reEvaluated()
     expect(await cursor()).toBe(await head())
+  })
+  it('nor does an object of the re-evaluation that is gone: the edit stands, and the cron begins it', async () => {
+    const endpoint = await enrolled()
+    await report(endpoint, 1, { os: linux('13.1') })
+    const gone = { getByName: () => ({ start: () => Promise.reject(new Error('the object is gone')) }) } as unknown as Env['RE_EVALUATION']
+    const answer = await sendTo(envWith({ RE_EVALUATION: gone }), 'POST', '/api/v1/admin/rule-sets', { body: ruleSetOf('modern', [osAtLeast('13')]), headers: { authorization: `Bearer ${real.ADMIN_TOKEN}` } })
+    expect(answer.status).toBe(200)
+    await keepHouse(real, Date.now())
+    await reEvaluated()
+    expect(await tagged('modern')).toEqual({ present: 1 })
   })
   it('is told again by the re-evaluation that it did not hear, once a page and not once an endpoint', async () => {
     await seed(0, 300, { os: linux('13.1') })
