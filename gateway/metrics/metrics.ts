@@ -7,6 +7,8 @@ export interface Metrics {
   sessionsOpen(count: number): void
   /** Bytes carried since the start, of open sessions too. Asked when metrics are read. */
   readBytes(total: () => { readonly up: number; readonly down: number }): void
+  /** Connections that have proved nothing. */
+  strangers(count: number): void
   /** A TLS handshake has ended. */
   handshake(kind: 'full' | 'resumed' | 'failed'): void
   /** ms since the EMS last said `current`; null: never. Asked when metrics are read. */
@@ -36,6 +38,7 @@ export function createMetrics(): Metrics {
   collectDefaultMetrics({ register: registry })
   const decisions = new Counter({ name: 'sallyport_decisions_total', help: 'Access decisions by reason.', labelNames: ['reason', 'event'], registers })
   const handshakes = new Counter({ name: 'sallyport_tls_handshakes_total', help: 'TLS handshakes by how they ended.', labelNames: ['kind'], registers })
+  const strangers = new Gauge({ name: 'sallyport_unproved_connections', help: 'Connections over which no device has proved itself.', registers })
   const sessions = new Gauge({ name: 'sallyport_open_sessions', help: 'Sessions that are open now.', registers })
   const propagation = new Histogram({ name: 'sallyport_propagation_seconds', help: 'From the EMS accepting a change to this gateway applying it.', buckets, registers })
   const cuts = new Histogram({ name: 'sallyport_cut_seconds', help: 'From the EMS accepting a change to a session being cut by it.', buckets, registers })
@@ -67,6 +70,7 @@ export function createMetrics(): Metrics {
     readBytes: (read) => {
       carried = read
     },
+    strangers: (count) => strangers.set(count),
     handshake: (kind) => handshakes.inc({ kind }),
     readSnapshotAge: (read) => {
       age = read

@@ -71,7 +71,8 @@ export async function forward(request: AnyRequest, response: AnyResponse, questi
     ended()
   })
   const refuse = (decision: Decision, detail?: string) => {
-    log.info({ event: 'refused', decision: decision.id, reason: decision.reason, uid: decision.uid, destination: decision.destination, detail }, 'A request was refused')
+    // Strangers have a journal; a line of the log for each would be theirs to write.
+    if (decision.uid !== null) log.info({ event: 'refused', decision: decision.id, reason: decision.reason, uid: decision.uid, destination: decision.destination, detail }, 'A request was refused')
     const { status, headers, body } = renderRefusal(decision, request.headers.accept)
     answer(response, status, headers, body)
     request.resume()

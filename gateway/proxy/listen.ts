@@ -3,20 +3,21 @@ import { randomBytes } from 'node:crypto'
 import type { EventEmitter } from 'node:events'
 import { createSecureServer, type Http2SecureServer, type Http2Session, type ServerHttp2Session } from 'node:http2'
 import type { AddressInfo, Socket } from 'node:net'
-import type { SecureContextOptions, TLSSocket } from 'node:tls'
+import { TLSSocket, type SecureContextOptions } from 'node:tls'
 import type { Presented } from '../../domain/access/identify.ts'
 import type { Log } from '../../node/logging.ts'
 import { isUpgradable } from './upgrade.ts'
 import type { Metrics } from '../metrics/metrics.ts'
+import { createConnections } from './connections.ts'
 import type { KeyPair } from './key-pairs.ts'
 import { createPeerReader, type ProvedPeer } from './peer.ts'
+import { createRarely } from './rarely.ts'
 import { contextFor, contextsByName } from './server-certificates.ts'
 import type { Timers } from './timers.ts'
 
 const HEADER_BYTES = 16_384
 /** Node reads these for HTTP/1.1 on a secure HTTP/2 server; its types do not say so. Bodies have limits of their own, by service. */
-const http1Options = { maxHeaderSize: HEADER_BYTES, headersTimeout: 15_000, connectionsCheckingInterval: 5_000, keepAliveTimeout: 60_000, requestTimeout: 0 }
-const UNPROVED_LIMIT = 30_000
+const http1Options = ({ headersMs }: Bounds) => ({ maxHeaderSize: HEADER_BYTES, headersTimeout: headersMs, connectionsCheckingInterval: Math.ceil(headersMs / 3), keepAliveTimeout: 60_000, requestTimeout: 0 })
 /** A ticket stands for a session whose chain was verified; who took the key of tickets has them for this long. */
 const TICKETS_MS = 3_600_000
 
@@ -29,16 +30,32 @@ export interface Secrets {
   /** CAs of clients, PEM. */
   readonly authorities: readonly string[]
   readonly minimumTls: '1.2' | '1.3'
+  /** Whether there is anything for somebody without a certificate. */
+  readonly strangersReach: boolean
 }
+
+export interface Bounds {
+  /** The most connections that are open at once, those of strangers, and those of one device. */
+  readonly connections: number
+  readonly strangers: number
+  readonly perDevice: number
+  /** Within which a TLS handshake and the head of a request must be in. */
+  readonly handshakeMs: number
+  readonly headersMs: number
+  /** How long a connection may last over which nobody has proved anything, where strangers reach nothing. */
+  readonly strangerMs: number
+}
+export const bounds: Bounds = { connections: 20_000, strangers: 4_096, perDevice: 256, handshakeMs: 10_000, headersMs: 15_000, strangerMs: 30_000 }
 
 export interface ListenOptions {
   readonly listen: { readonly host: string; readonly port: number }
   readonly secrets: () => Secrets
   readonly metrics: Metrics
   readonly timers: Timers
-  /** The most connections that are open at once. */
-  readonly connections: number
+  readonly bounds: Bounds
   readonly log: Log
+  /** ms. */
+  readonly now: () => number
   /** A device proved itself over a connection from `address`. @returns told once when the connection has closed */
   readonly onProved?: (peer: ProvedPeer, address: string) => () => void
 }
@@ -57,7 +74,7 @@ export interface Listener {
 }
 
 /** Starts to listen. @throws Error when the port can't be had */
-export async function startListener({ listen, secrets, connections, log, metrics, timers, onProved }: ListenOptions): Promise<Listener> {
+export async function startListener({ listen, secrets, bounds: limits, log, now, metrics, timers, onProved }: ListenOptions): Promise<Listener> {
   let ticketKeys = randomBytes(48)
   const common = (): SecureContextOptions => {
     const { authorities, minimumTls } = secrets()
@@ -70,26 +87,37 @@ export async function startListener({ listen, secrets, connections, log, metrics
     SNICallback: (name, give) => give(null, contextFor(contexts, name)),
     // Refused by us, so that the user reads why; nothing is opened unless the chain was verified (peer.ts).
     rejectUnauthorized: false,
-    handshakeTimeout: 10_000, ...http1Options,
+    handshakeTimeout: limits.handshakeMs, ...http1Options(limits),
     settings: { initialWindowSize: 1 << 20, maxConcurrentStreams: 1_000, maxHeaderListSize: HEADER_BYTES, enableConnectProtocol: false },
     maxSessionMemory: 256, maxSettings: 32, unknownProtocolTimeout: 5_000,
   })
   // Node sets its own over what the options say; without it every wish to upgrade would take the request out of HTTP.
   Object.assign(server, { shouldUpgradeCallback: isUpgradable })
-  server.maxConnections = connections
-  const sockets = new Set<Socket>()
-  const warn = (event: string, sentence: string) => (error: Error) => log.warn({ event, cause: error.message }, sentence)
+  server.maxConnections = limits.connections
+  const connections = createConnections({ strangers: limits.strangers, perDevice: limits.perDevice, metrics })
+  const rarely = createRarely(log, now)
+  const warn = (event: string, sentence: string) => (error: Error) => rarely(event, { cause: error.message }, sentence)
   const read = createPeerReader()
   const met = new WeakSet<EventEmitter>()
-  const meet = (session: Http2Session | Socket, peer: Presented, address: string | undefined) => {
-    if (peer.status !== 'proved' || onProved === undefined || address === undefined || met.has(session)) return
-    met.add(session)
-    session.once('close', onProved(peer, address))
+  /** Reads who holds a connection, once: a device that has too many is sent away, a stranger is given little time. */
+  const meet = (session: Http2Session | Socket, socket: Pick<Socket, 'remoteAddress' | 'remotePort'>, end: () => void) => {
+    const peer = read(session, (session instanceof TLSSocket ? session : socket) as TLSSocket)
+    const ends: EventEmitter = session
+    if (met.has(ends)) return
+    met.add(ends)
+    if (peer.status !== 'proved') {
+      if (!secrets().strangersReach) ends.once('close', timers.after(limits.strangerMs, end))
+      return
+    }
+    if (!connections.prove(socket, peer.commonName)) {
+      end()
+      return
+    }
+    if (onProved !== undefined && socket.remoteAddress !== undefined) ends.once('close', onProved(peer, socket.remoteAddress))
   }
 
   server.on('connection', (socket: Socket) => {
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
+    connections.add(socket)
     // A client whose host vanished raises no event otherwise; Node probes ten times, a second apart.
     socket.setKeepAlive(true, 30_000)
     socket.setNoDelay(true)
@@ -97,18 +125,26 @@ export async function startListener({ listen, secrets, connections, log, metrics
   server.on('session', (session: ServerHttp2Session) => {
     session.on('error', warn('http2_failed', 'An HTTP/2 connection failed'))
     session.setLocalWindowSize(16 << 20)
-    const peer = read(session, session.socket as TLSSocket)
-    meet(session, peer, session.socket.remoteAddress)
-    if (peer.status !== 'proved') session.setTimeout(UNPROVED_LIMIT, () => session.destroy())
+    meet(session, session.socket, () => session.destroy())
   })
-  server.on('secureConnection', (socket: TLSSocket) => metrics.handshake(socket.isSessionReused() ? 'resumed' : 'full'))
+  server.on('secureConnection', (socket: TLSSocket) => {
+    metrics.handshake(socket.isSessionReused() ? 'resumed' : 'full')
+    // For HTTP/2 there is a session, and it has been met.
+    if (socket.alpnProtocol !== 'h2') meet(socket, socket, () => socket.destroy())
+  })
   server.on('tlsClientError', (error: Error) => {
     metrics.handshake('failed')
     warn('tls_refused', 'A TLS handshake failed')(error)
   })
   server.on('clientError', (error: Error, socket: Socket) => {
+    const { code = '' } = error as NodeJS.ErrnoException
+    // What failed below HTTP has been told as such, and there is nobody to answer.
+    if (!code.startsWith('HPE_') && !code.startsWith('ERR_HTTP')) {
+      socket.destroy()
+      return
+    }
     warn('request_refused', 'A request was not well formed')(error)
-    const status = (error as NodeJS.ErrnoException).code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request'
+    const status = code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : code === 'ERR_HTTP_REQUEST_TIMEOUT' ? '408 Request Timeout' : '400 Bad Request'
     if (socket.writable) socket.write(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
     socket.destroySoon()
   })
@@ -136,9 +172,7 @@ export async function startListener({ listen, secrets, connections, log, metrics
     port: (server.address() as AddressInfo).port,
     peerOf(session, socket) {
       if (session === undefined || socket === undefined) return { status: 'none' }
-      const peer = read(session, socket as TLSSocket)
-      meet(session, peer, socket.remoteAddress)
-      return peer
+      return read(session, socket as TLSSocket)
     },
     refresh(forget) {
       if (forget) ticketKeys = randomBytes(48)
@@ -149,7 +183,7 @@ export async function startListener({ listen, secrets, connections, log, metrics
     async close() {
       stopRotation()
       const ended = stopAccepting()
-      for (const socket of sockets) socket.destroy()
+      connections.close()
       await ended
     },
   }

@@ -17,7 +17,7 @@ import { socketCarrier, streamCarrier } from './connect.ts'
 import { forward, type TakeUpgrade } from './forward.ts'
 import { createJudge, type Question } from './judge.ts'
 import { createKeyPairs } from './key-pairs.ts'
-import { startListener, type Listener, type ListenOptions, type Secrets } from './listen.ts'
+import { bounds, startListener, type Bounds, type Listener, type ListenOptions, type Secrets } from './listen.ts'
 import type { PolicyStore } from './policy-store.ts'
 import { isPortal, servePortal } from './portal.ts'
 import { readRequest } from './read-request.ts'
@@ -52,7 +52,7 @@ export interface ProxyOptions extends Pick<ListenOptions, 'listen' | 'onProved'>
   readonly resolve?: Resolve
   /** Addresses that only a service which lists them may reach: the EMS's. */
   readonly alsoRefused?: () => readonly string[]
-  readonly limits?: { readonly sessions?: number; readonly connections?: number; readonly connectMs?: number }
+  readonly limits?: Partial<Bounds> & { readonly sessions?: number; readonly connectMs?: number }
 }
 export interface Proxy {
   readonly port: number
@@ -84,7 +84,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   const acme = createAcme({ directory: options.stateDirectory, timers, now, log, onChange: () => listener?.refresh(false) })
   const secrets = (): Secrets => {
     const { minimumTls, certificates } = policies.current().listener
-    return { own: { cert: identity.certPem, key: identity.keyPem }, others: [...certificates.flatMap((files) => keyPairs.get(files) ?? []), ...[acme.current() ?? []].flat()], authorities: authorities(), minimumTls }
+    return { own: { cert: identity.certPem, key: identity.keyPem }, others: [...certificates.flatMap((files) => keyPairs.get(files) ?? []), ...[acme.current() ?? []].flat()], authorities: authorities(), minimumTls, strangersReach: policies.current().noCertificate.mode !== 'block' }
   }
   const followFiles = async () => {
     const { services, listener: { certificates, acme: settings } } = policies.current()
@@ -93,7 +93,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   }
   await followFiles()
   upstreams.follow(policies.current())
-  listener = await startListener({ ...options, timers, secrets, connections: limits.connections ?? 20_000 })
+  listener = await startListener({ ...options, timers, secrets, bounds: { ...bounds, ...limits } })
   const { server, port, peerOf } = listener
   let believed = authorities().join()
   const leaveKeyPairs = keyPairs.onChange(() => listener.refresh(false))

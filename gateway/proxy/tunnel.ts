@@ -31,7 +31,8 @@ export async function runTunnel(carrier: Carrier, question: Question, { judge, s
   client.on('error', () => gone.abort())
   client.once('close', () => gone.abort())
   const refuse = (decision: Decision, detail?: string) => {
-    log.info({ event: 'refused', decision: decision.id, reason: decision.reason, uid: decision.uid, destination: decision.destination, detail }, 'A tunnel was refused')
+    // Strangers have a journal; a line of the log for each would be theirs to write.
+    if (decision.uid !== null) log.info({ event: 'refused', decision: decision.id, reason: decision.reason, uid: decision.uid, destination: decision.destination, detail }, 'A tunnel was refused')
     if (!gone.signal.aborted) carrier.refuse(renderRefusal(decision, undefined))
   }
   const verdict = await judge.assess(question)

@@ -172,7 +172,8 @@ describe('over HTTP/1.1 nothing crosses a decision by', () => {
   }
   it('honest requests, which all arrive', async () => {
     expect(await send(`${post('Content-Length: 5', '12345')}${post('Transfer-Encoding: chunked', '5\r\nabcde\r\n0\r\n\r\n')}`)).toEqual([200, 200, 200])
-    expect(asked.map(({ line, body }) => `${line} ${body}`)).toEqual(['POST /public 12345', 'POST /public abcde', 'GET /public/last '])
+    // Answers keep their order; what is asked at the same time does not.
+    expect(asked.map(({ line, body }) => `${line} ${body}`).toSorted()).toEqual(['GET /public/last ', 'POST /public 12345', 'POST /public abcde'])
     await nothingCrossed()
   })
 })
