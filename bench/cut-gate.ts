@@ -44,7 +44,7 @@ async function start({ directory, serial, authority, own, port, devices }: GateS
       return () => listeners.delete(listener)
     } },
     policies: { current: () => read.policies, onChange: () => () => {} }, identity: own, authorities: () => [authority], listen: { host: '127.0.0.1', port: 0 }, serial, stateDirectory: directory, log,
-    audit: await openAudit({ directory, log, now: Date.now }), metrics: createMetrics(), now: Date.now, limits: { sessions: 20_000 },
+    audit: await openAudit({ directory, log, now: Date.now }), metrics: createMetrics(), now: Date.now, limits: { sessions: 20_000, sessionsPerDevice: 20_000 },
     assertionKeys: await openAssertionKeys({ directory, now: Date.now, timers: systemTimers, log }),
   })
   tell({ event: 'listening', port: proxy.port })

@@ -80,7 +80,8 @@ export async function forward(request: AnyRequest, response: AnyResponse, questi
   const verdict = await judge.assess(question)
   const fail = (reason: Reason, detail?: string, session: string | null = null) => refuse(judge.record(question, { ...verdict, validUntil: null }, { reason, session }), detail)
   if (!verdict.allowed || verdict.service === null) return refuse(judge.record(question, verdict))
-  if (sessions.barred !== null) return fail(sessions.barred)
+  const barred = sessions.barred(verdict.uid)
+  if (barred !== null) return fail(barred)
   const { service } = verdict
   if (announcesTooMuch(request, service.limits.requestBytes)) {
     answer(response, ...limitOf('too-large'))

@@ -33,10 +33,10 @@ function leadsAlike(before: Service | null, after: Service | null): boolean {
 /** Far timers are set in steps: a clock that jumps, or one beyond Node's 24.8 days, must not be slept through. */
 const LONGEST_SLEEP = 30_000
 
-interface SessionsOptions { readonly judge: Judge; readonly metrics: Metrics; readonly log: Log; readonly timers: Timers; readonly now: () => number; readonly limit: number }
+interface SessionsOptions { readonly judge: Judge; readonly metrics: Metrics; readonly log: Log; readonly timers: Timers; readonly now: () => number; readonly limit: number; readonly perDevice: number }
 
 /** The table of one gateway. */
-export function createSessions({ judge, metrics, log, timers, now, limit }: SessionsOptions) {
+export function createSessions({ judge, metrics, log, timers, now, limit, perDevice }: SessionsOptions) {
   const byUid = new Map<string, Set<Session>>()
   /** Bytes of the sessions that have ended. */
   const total = { up: 0, down: 0 }
@@ -115,9 +115,10 @@ export function createSessions({ judge, metrics, log, timers, now, limit }: Sess
   let stopping = false
   let onEmpty = () => {}
   return {
-    /** Why no session may be opened now; null: there is room. */
-    get barred(): Reason | null {
-      return stopping ? 'gateway-stopping' : count >= limit ? 'overloaded' : null
+    /** Why a device may not open a session now; null: there is room. Strangers together count as one. */
+    barred(uid: string | null): Reason | null {
+      if (stopping) return 'gateway-stopping'
+      return count >= limit || (byUid.get(uid ?? '')?.size ?? 0) >= perDevice ? 'overloaded' : null
     },
     /** Takes no more sessions. */
     stop(): void {

@@ -52,7 +52,7 @@ export interface ProxyOptions extends Pick<ListenOptions, 'listen' | 'onProved'>
   readonly resolve?: Resolve
   /** Addresses that only a service which lists them may reach: the EMS's. */
   readonly alsoRefused?: () => readonly string[]
-  readonly limits?: Partial<Bounds> & { readonly sessions?: number; readonly connectMs?: number }
+  readonly limits?: Partial<Bounds> & { readonly sessions?: number; readonly sessionsPerDevice?: number; readonly connectMs?: number }
 }
 export interface Proxy {
   readonly port: number
@@ -75,7 +75,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   let { identity } = options
   const connectLimitMs = limits.connectMs ?? 10_000
   const judge = createJudge(options)
-  const sessions = createSessions({ judge, metrics, log, timers, now, limit: limits.sessions ?? 10_000 })
+  const sessions = createSessions({ judge, metrics, log, timers, now, limit: limits.sessions ?? 10_000, perDevice: limits.sessionsPerDevice ?? 2_000 })
   const resolver = createResolver({ resolve: options.resolve ?? systemResolve, alsoRefused: options.alsoRefused ?? (() => []), timers })
   const keyPairs = createKeyPairs({ timers, log })
   const upstreams = createUpstreams({ resolver: rememberResolved(resolver, timers), keyPairs, timers, log, connectLimitMs })

@@ -38,7 +38,8 @@ export async function runTunnel(carrier: Carrier, question: Question, { judge, s
   const verdict = await judge.assess(question)
   const fail = (reason: Reason, detail?: string) => refuse(judge.record(question, { ...verdict, validUntil: null }, { reason }), detail)
   if (!verdict.allowed || verdict.service === null) return refuse(judge.record(question, verdict))
-  if (sessions.barred !== null) return fail(sessions.barred)
+  const full = sessions.barred(verdict.uid)
+  if (full !== null) return fail(full)
   const { service } = verdict
   const target = service.upstreams[0] ?? question
   const resolution = await resolver(service, target.host)
@@ -48,7 +49,7 @@ export async function runTunnel(carrier: Carrier, question: Question, { judge, s
   const upstream = dialled.socket
   // The world may have moved while it was dialled; from here to the table is one tick.
   const final = judge.again(question, 'decide')
-  const { barred } = sessions
+  const barred = sessions.barred(final.uid)
   if (!final.allowed || barred !== null || gone.signal.aborted) {
     breakUpstream(upstream)
     if (!final.allowed) refuse(judge.record(question, final))

@@ -6,7 +6,7 @@ import { connect as connectTls } from 'node:tls'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { ProxyOptions } from '../../../gateway/proxy/start.ts'
 import { gatewayTlsName } from '../../../protocol/certificates.ts'
-import { GATEWAY, cleanUp, connectTo, later, listen, openHttp1, openHttp2, readUntil, startEcho, startGate, until, type Gate } from './gate-under-test.ts'
+import { GATEWAY, OTHER, cleanUp, connectTo, issue, later, listen, openHttp1, openHttp2, readUntil, record, refused, startEcho, startGate, until, type Gate } from './gate-under-test.ts'
 import { openFrames, sendRaw } from './http2-frames.ts'
 
 afterEach(cleanUp)
@@ -108,6 +108,19 @@ describe('a device', () => {
     const sessions = Array.from({ length: 12 }, () => openHttp2(gate, gate.agent))
     await until(() => sessions.filter((session) => session.destroyed || session.closed).length >= 8, 5_000)
     expect(sessions.filter((session) => !session.destroyed && !session.closed).length).toBeLessThanOrEqual(4)
+  })
+  it('gets so many sessions and no more, and others still get theirs', async () => {
+    const { gate, echo } = await besieged({ sessionsPerDevice: 3 })
+    const session = openHttp2(gate, gate.agent)
+    const to = `127.0.0.1:${echo.port}`
+    const streams = [await connectTo(session, to), await connectTo(session, to)]
+    expect(streams.map(({ status }) => status)).toEqual([200, 200])
+    expect(await refused(session, to)).toMatchObject({ reason: 'overloaded', status: 503 })
+    const other = await issue(gate.authority, OTHER, 'agent')
+    gate.change({ endpoints: new Map([[OTHER, record(OTHER, [other])]]) })
+    expect((await connectTo(openHttp2(gate, other), to)).status).toBe(200)
+    streams[0]?.stream.close()
+    await until(async () => (await connectTo(session, to)).status === 200)
   })
   it('that trickles the head of a request is ended in time', async () => {
     const { gate, honest } = await besieged({ headersMs: 300 })
