@@ -18,11 +18,16 @@ export type Destination = z.infer<typeof destination>
 export const gatewayAddress = z.strictObject({ serial: gatewaySerial, host: z.union([hostName, z.ipv4(), z.ipv6()]), port })
 export type GatewayAddress = z.infer<typeof gatewayAddress>
 
+/** A name that browsers reach through a gateway without the agent's proxy: exact, or `*.suffix`. */
+export const browserService = z.union([hostName, z.string().regex(/^\*\.[a-z0-9](?:[a-z0-9.-]{0,249}[a-z0-9])?$/)])
+
 export const profileSettings = z.strictObject({
   /** What the agent does when the EMS's TLS certificate fails by name or date; documents must verify in every mode. */
   invalidCertificateAction: z.enum(['deny', 'warn', 'allow']).default('deny'),
   gateways: z.array(gatewayAddress).max(64).default([]),
   destinations: z.array(destination).max(1000).default([]),
+  /** HTTPS services for which browsers present a certificate of this endpoint without asking; none: browsers get no certificate. */
+  browserServices: z.array(browserService).max(256).default([]),
   /** Ports of the local proxy on loopback; 0 picks a free one. */
   proxy: z.strictObject({ httpPort: z.number().int().min(0).max(65535), socksPort: z.number().int().min(0).max(65535) }).default({ httpPort: 8630, socksPort: 8631 }),
   /** What the user may set about themselves. */
