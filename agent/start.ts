@@ -7,6 +7,9 @@ import type { Fault } from '../protocol/faults.ts'
 import { PROTOCOL } from '../protocol/ids.ts'
 import { channel as channelOperation, documents as fetchDocuments, putAvatar, report } from '../protocol/operations/endpoint.ts'
 import { sentences, type AgentEvent } from './agent-event.ts'
+import { keepBrowsers } from './certificates/browsers/keep-browsers.ts'
+import { letGoOfBrowsers } from './certificates/browsers/remove.ts'
+import { storesHere } from './certificates/browsers/stores-here.ts'
 import { enrolledIdentity } from './certificates/enrolled-identity.ts'
 import { forgetEnrolment, noteLetGo, stateFiles, type AgentIdentity } from './certificates/identity-store.ts'
 import { keepCertificate } from './certificates/keep-certificate.ts'
@@ -39,6 +42,8 @@ export interface AgentOptions {
   readonly onEvent?: (event: AgentEvent) => void
   /** Where the machine's file system begins; `/` unless said. */
   readonly root?: string
+  /** The home whose browsers get a certificate, for an agent of the user's own; the account's unless said. */
+  readonly home?: string
   /** Runs a probe's command; the system's own unless said. */
   readonly command?: ObserveOptions['command']
   readonly timers?: Timers
@@ -63,7 +68,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   const lock = await lockState(stateDirectory)
   const life = createLife({ release: lock.release, timers: holdingTimers, log: options.log })
   try {
-    const agent = await begin({ ...options, stateDirectory }, await enrolledIdentity(stateDirectory), life)
+    const agent = await begin({ ...options, stateDirectory }, await enrolledIdentity(stateDirectory, () => letGoOfBrowsers({ ...options, stateDirectory })), life)
     // Defective or let go before it was up: there is nothing to hand out.
     if (life.isEnding()) throw new Error(`the agent ended while it was starting (${await life.ended})`)
     return agent
@@ -73,7 +78,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   }
 }
 
-async function begin({ stateDirectory, log, now, onEvent = () => undefined, root = '/', command, timers = systemTimers, random = Math.random }: AgentOptions, kept: AgentIdentity, life: Life): Promise<RunningAgent> {
+async function begin({ stateDirectory, log, now, onEvent = () => undefined, root = '/', home, command, timers = systemTimers, random = Math.random }: AgentOptions, kept: AgentIdentity, life: Life): Promise<RunningAgent> {
   const { uid, ems, pin, ownerUid } = kept
   const files = stateFiles(stateDirectory)
   const troubles = createTroubles(log, now)
@@ -87,7 +92,7 @@ async function begin({ stateDirectory, log, now, onEvent = () => undefined, root
     if (life.isEnding()) return
     const record = { uid, ems, reason, at: Math.max(0, Math.round(now())) }
     // Not awaited here: this may run inside a report, which has to end first. Noted before all: a crash from here on is finished by the next start.
-    void life.finish('deregistered', { before: () => noteLetGo(stateDirectory, record), after: () => forgetEnrolment(stateDirectory, record).then(() => { tell({ event: 'let-go', reason }) }) })
+    void life.finish('deregistered', { before: () => noteLetGo(stateDirectory, record), after: () => forgetEnrolment(stateDirectory, record).then(() => letGoOfBrowsers({ stateDirectory, root, home, log })).then(() => { tell({ event: 'let-go', reason }) }) })
   }
 
   // ── what is remembered, and who speaks ──
@@ -164,6 +169,11 @@ async function begin({ stateDirectory, log, now, onEvent = () => undefined, root
   })
   // The proxy before the rest: what was allowed by an enrolment must not outlive it.
   life.begun(tunnel.close)
+  const browsers = keepBrowsers({
+    stateDirectory, uid, ownerUid, services: () => store.settings().browserServices, onSettings: (listener) => store.onChange((kind) => { if (kind === 'profile') listener() }), stores: (owner) => storesHere({ ownerUid: owner, root, home }),
+    client: control.client, authorities: store.trusted, now: control.emsNow, timers, troubles, onFault: answerFault, onDefect: defect, onPlaced: (at, serial) => tell({ event: 'browser-certificate', store: at, serial }),
+  })
+  life.begun(browsers.close)
   const status = () => tellStatus({ identity: certificate.identity, store, control, channel: () => channel?.state() ?? 'connecting', reporter, telemetry, tunnel, troubles, timers })
   const local = await serveStatus(stateDirectory, (question) => (question.ask === 'status' ? status() : explain(question.subject, { client: control.client(), denials: tunnel.denials() })))
   life.begun(local.close)

@@ -2,8 +2,11 @@
 import { Fault } from '../../protocol/faults.ts'
 import { clearLeftovers, describeLetGo, forgetEnrolment, readIdentity, readLetGo, type AgentIdentity } from './identity-store.ts'
 
-/** Call it under the lock of the directory. Throws a `Fault` `not_found` when this machine is not enrolled, or no longer. */
-export async function enrolledIdentity(stateDirectory: string): Promise<AgentIdentity> {
+/**
+ * Call it under the lock of the directory. Throws a `Fault` `not_found` when this machine is not enrolled, or no longer.
+ * @param alsoLetGo lets go of what lies outside the directory, as often as it takes
+ */
+export async function enrolledIdentity(stateDirectory: string, alsoLetGo: () => Promise<void>): Promise<AgentIdentity> {
   await clearLeftovers(stateDirectory)
   const letGo = await readLetGo(stateDirectory)
   const kept = await readIdentity(stateDirectory)
@@ -14,5 +17,6 @@ export async function enrolledIdentity(stateDirectory: string): Promise<AgentIde
   // Enrolled anew since: another UID.
   if (kept !== null && letGo.uid !== kept.uid) return kept
   if (kept !== null) await forgetEnrolment(stateDirectory, letGo)
+  await alsoLetGo()
   throw new Fault('not_found', `${describeLetGo(letGo)} To enrol it again, ask an administrator for an invitation and run \`agent enrol INVITATION\`.`)
 }

@@ -4,6 +4,7 @@ import { exportPublicKey, publicKeyHash } from '../../identity/keys.ts'
 import { createCsr } from '../../identity/request.ts'
 import type { ControlClient } from '../../node/control-client.ts'
 import { keyInFile, removePrivateFile } from '../../node/key-store.ts'
+import type { Purpose } from '../../protocol/certificates.ts'
 import { Fault } from '../../protocol/faults.ts'
 import { renew } from '../../protocol/operations/endpoint.ts'
 import { stateFiles, writeIdentity, type AgentIdentity } from './identity-store.ts'
@@ -16,13 +17,13 @@ export const renewalDue = ({ notBefore, notAfter }: { notBefore: number; notAfte
   notBefore + (notAfter - notBefore) * (2 / 3 + random * JITTER)
 
 /** Throws when a certificate is not one of ours, for this agent, for this key: anything else must not be put in place of one that works. */
-export async function checkIssued(pem: string, wanted: { uid: string; publicKey: CryptoKey; authorities: readonly TrustedAuthority[]; now: number }): Promise<void> {
+export async function checkIssued(pem: string, wanted: { uid: string; publicKey: CryptoKey; authorities: readonly TrustedAuthority[]; now: number; purpose?: Purpose }): Promise<void> {
   const info = readCertificate(pem)
   const refuse = (why: string): never => { throw new Fault('bad_certificate', `The EMS issued a certificate that is not usable: ${why}.`) }
   if (info === null) return refuse('it can not be read')
   if (info.commonName !== wanted.uid) return refuse('it names another endpoint')
   if (await publicKeyHash(info.publicKeySpki) !== await publicKeyHash(await exportPublicKey(wanted.publicKey))) return refuse('it is for another key')
-  const verdict = await verifyCertificate(info, wanted.authorities, wanted.now, 'agent')
+  const verdict = await verifyCertificate(info, wanted.authorities, wanted.now, wanted.purpose ?? 'agent')
   if (!verdict.ok) return refuse(verdict.reason)
 }
 
