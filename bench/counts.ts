@@ -30,7 +30,7 @@ const QUIET_LOOKS = 8
 const flipGoals = (gateways: number): Goals => ({ trips: 2, objectTrips: 0, objectCalls: gateways, frames: gateways, pulls: 0, allRowsWritten: 5 + gateways })
 
 /** Counts what follows from `act`, to its end: also what runs after the reply, and what gateways then ask. */
-async function counted({ administrator }: Stage, warm: Device, act: () => Promise<unknown>): Promise<Tally> {
+export async function counted({ administrator }: Pick<Stage, 'administrator'>, warm: Pick<Device, 'client'>, act: () => Promise<unknown>): Promise<Tally> {
   await administrator.call(beginCounting)
   await warm.client.call(signedOnly, { body: { padding: '' } })
   await administrator.call(takeTally)

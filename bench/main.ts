@@ -1,18 +1,24 @@
 // `npm run bench`: figures of this machine beside floors measured in the same run. A goal that is missed is said, not hidden, and is no failure of the run.
 import { readArguments, UsageError } from '../node/config.ts'
 import { benchCounts } from './counts.ts'
+import { benchFleet, type FleetSizes } from './fleet.ts'
 import { table, type Figure, type Progress } from './figures.ts'
 import { benchPropagation } from './propagation.ts'
 import { benchThroughput } from './throughput.ts'
 
-const help = `Usage: npm run bench -- [--json] [--only NAME] [--flips N] [--requests N] [--rounds N]
+/** A fleet that an ordinary run has time for. */
+const SMALL_FLEET = 2_000
+const help = `Usage: npm run bench -- [--json] [--only NAME] [--flips N] [--requests N] [--rounds N] [--endpoints N] [--gateways N] [--edit N]
 
 Measures the real EMS on local emulation (workerd, D1, objects, HTTPS) with a real gateway, beside floors in the same Worker.
 
-  --only NAME    one benchmark: propagation, throughput or counts
-  --flips N      propagation: tags taken (and given back); 2000 unless said
+  --only NAME    one benchmark: propagation, throughput, counts or fleet
+  --flips N      propagation: tags taken (and given back); 2000 unless said. fleet: 200 unless said
   --requests N   throughput: requests of each kind in a round; 480 unless said
   --rounds N     throughput: rounds; 8 unless said
+  --endpoints N  fleet: endpoints; 50000 unless said. Without --only it runs with ${SMALL_FLEET} at most
+  --gateways N   fleet: gateways; 20 unless said
+  --edit N       fleet: endpoints that an edit of a rule flips; 10000 unless said
   --json         one JSON line per figure: {bench, metric, value, unit, floor?, ratio?, goal?, ok?}
 
 Examples:
@@ -23,7 +29,7 @@ Examples:
 Exit code: 0 it ran, also when a goal was missed; 1 it broke; 2 wrong usage.
 `
 
-interface Sizes { readonly flips: number; readonly requests: number; readonly rounds: number }
+interface Sizes { readonly flips: number; readonly requests: number; readonly rounds: number; readonly fleet: FleetSizes }
 interface Bench { readonly what: string; run(sizes: Sizes, progress: Progress): Promise<Figure[]> }
 
 const benches: Readonly<Record<string, Bench>> = {
@@ -44,6 +50,14 @@ changed: a report that flips a tag, with one gateway · floor: the hops of the c
     what: 'What one operation asks of D1 and the objects, to its end (what runs after the reply and what gateways then ask). Nothing is timed.',
     run: (_, progress) => benchCounts({ progress }),
   },
+  fleet: {
+    what: `A fleet that was written straight into D1 with small facts (five sections each), not by agents; each object then loaded it from there. One real device flips its tag.
+Three gateways are the gateway's fabric half with its snapshot, the others signed sockets that pull: more snapshots in one process would be measured themselves.
+flip: from the report to each gateway (and to the last); floor: the same hops with nothing in between, as many objects called, each with its frame; over-one-hop: beside one object and one frame
+edit: an edit of a rule; floor: the endpoints that it flips, plainly read · first-load: pages of 2 MiB at most, read and checked; floor: rows and sections plainly read in the Worker
+memory: a whole gateway in a process of its own, after garbage collection · counts: the same fleet under the meter`,
+    run: ({ fleet }, progress) => benchFleet(fleet, progress),
+  },
 }
 
 function size(name: string, given: string | undefined, otherwise: number): number {
@@ -54,14 +68,16 @@ function size(name: string, given: string | undefined, otherwise: number): numbe
 
 async function main(argv: string[]): Promise<void> {
   const text = { type: 'string' } as const
-  const { values, positionals } = readArguments(argv, { json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' }, only: text, flips: text, requests: text, rounds: text })
+  const { values, positionals } = readArguments(argv, { json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' }, only: text, flips: text, requests: text, rounds: text, endpoints: text, gateways: text, edit: text })
   if (values.help === true) {
     process.stdout.write(help)
     return
   }
   if (positionals.length > 0) throw new UsageError(`"${positionals[0] ?? ''}" is one argument too many`)
-  const sizes: Sizes = { flips: size('flips', values.flips, 2_000), requests: size('requests', values.requests, 480), rounds: size('rounds', values.rounds, 8) }
-  const chosen = Object.entries(benches).filter(([name]) => values.only === undefined || values.only === name)
+  const endpoints = size('endpoints', values.endpoints, 50_000)
+  const fleet = { endpoints, gateways: size('gateways', values.gateways, 20), flips: size('flips', values.flips, 200), edit: Math.min(endpoints, size('edit', values.edit, 10_000)) }
+  const sizes: Sizes = { flips: size('flips', values.flips, 2_000), requests: size('requests', values.requests, 480), rounds: size('rounds', values.rounds, 8), fleet }
+  const chosen = Object.entries(benches).filter(([name]) => (values.only === undefined ? name !== 'fleet' || endpoints <= SMALL_FLEET : values.only === name))
   if (chosen.length === 0) throw new UsageError(`--only takes ${Object.keys(benches).join(', ')}, not "${values.only ?? ''}"`)
   let stopped = false
   for (const name of ['SIGINT', 'SIGTERM'] as const) {

@@ -2,11 +2,11 @@
 
 const LIMIT_MS = 15_000
 
-/** Waits for it, 15 s at most. */
-export async function within<T>(what: string, awaited: Promise<T>): Promise<T> {
+/** Waits for it, 15 s at most unless said. */
+export async function within<T>(what: string, awaited: Promise<T>, limitMs = LIMIT_MS): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => { reject(new Error(`${what} did not come within ${LIMIT_MS} ms`)) }, LIMIT_MS)
+    timer = setTimeout(() => { reject(new Error(`${what} did not come within ${limitMs} ms`)) }, limitMs)
   })
   try {
     return await Promise.race([awaited, late])
