@@ -27,6 +27,8 @@ function checkGateway(serial: string, certificate: PeerCertificate): Error | und
 function watch(session: ClientHttp2Session, timers: Timers): void {
   let stop = () => {}
   const ping = () => {
+    // Between its destruction and its 'close' a session throws at a ping, and from a timer that ends the agent.
+    if (session.destroyed) return
     stop = timers.after(pingLimitMs, () => session.destroy(new Error(`no answer to a ping in ${pingLimitMs} ms`)))
     const sent = session.ping((error) => {
       stop()

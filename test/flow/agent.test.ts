@@ -158,7 +158,7 @@ describe('an agent and its EMS', () => {
     expect((await agent.status()).troubles).toEqual([])
   })
 
-  it('sends nothing but hashes after a restart, and works with a clock that is wrong by days', async () => {
+  it('sends only hashes of what has not changed after a restart, and works with a clock that is wrong by days', async () => {
     await agent.close()
     await start({ now: () => Date.now() + 4 * DAY })
     await until('a report', async () => (await agent.status()).lastReportAt === null ? null : true)
