@@ -1,0 +1,92 @@
+// Real browsers reach an HTTPS service through a real gateway with the certificate that the agent put there: no proxy, no prompt. Policies lie in /etc, so it needs root.
+import { existsSync } from 'node:fs'
+import { readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { letGoOfBrowsers } from '../../../agent/certificates/browsers/remove.ts'
+import { startAgent, type AgentEvent, type RunningAgent } from '../../../agent/start.ts'
+import * as administration from '../../../protocol/operations/admin.ts'
+import { until } from '../../../start/steps.ts'
+import { addRoot, hasNssTools, HOST, isRoot, listed, log, SECRET, startScene, type Scene } from './browser-scene.ts'
+import { chromiumBrowser, firefoxBrowser, type Browser, type Driven } from './drive.ts'
+
+const CHROMIUM_POLICY = '/etc/chromium/policies/managed/zz-sallyport.json'
+const FIREFOX_POLICY = '/etc/firefox/policies/policies.json'
+const browsers = [chromiumBrowser, firefoxBrowser].filter(({ installed }) => installed)
+const missing = [...(isRoot ? [] : ['root']), ...(hasNssTools ? [] : ['Debian\'s libnss3-tools']), ...(browsers.length > 0 ? [] : ['Debian\'s chromium or firefox-esr'])]
+
+describe.skipIf(missing.length > 0)(`browsers with the agent's certificate${missing.length > 0 ? ` (needs ${missing.join(', ')})` : ''}`, () => {
+  let scene: Scene
+  let agent: RunningAgent
+  let home: string
+  let uid: string
+  const events: AgentEvent[] = []
+  const databases = new Map<Browser, string>()
+  const open = new Map<Browser, Driven>()
+  const closing: (() => Promise<void>)[] = []
+  const launch = async (browser: Browser, profile: string): Promise<Driven> => {
+    const driven = await browser.launch(home, profile)
+    closing.push(driven.close)
+    return driven
+  }
+  const opened = (browser: Browser): Driven => {
+    const driven = open.get(browser)
+    if (driven === undefined) throw new Error(`${browser.name} was not launched`)
+    return driven
+  }
+  const sees = (browser: Browser, wanted: string) => until(`${wanted} in ${browser.name}`, async () => {
+    const text = await opened(browser).visit(scene.url)
+    if (text.includes(wanted)) return text
+    throw new Error(`it shows: ${text.slice(0, 300)}`)
+  }, 20_000, 50)
+
+  beforeAll(async () => {
+    scene = await startScene([HOST])
+    home = await scene.newHome()
+    for (const browser of browsers) {
+      const database = await browser.prepare(home)
+      databases.set(browser, database)
+      await addRoot(scene, database)
+    }
+    uid = await scene.enrol(join(scene.directory, 'state'))
+    agent = await startAgent({ stateDirectory: join(scene.directory, 'state'), home, now: Date.now, log, onEvent: (event) => events.push(event), command: () => Promise.resolve(null) })
+    await until('the certificates', () => Promise.resolve([...databases.values()].every((store) => events.some((event) => event.event === 'browser-certificate' && event.store === store)) || null), 20_000)
+    await until('the policies', () => Promise.resolve((existsSync(CHROMIUM_POLICY) && existsSync(FIREFOX_POLICY)) || null))
+  }, 60_000)
+  afterAll(async () => {
+    for (const close of closing.splice(0)) await close()
+    await agent?.close()
+    // What lies in /etc must not outlive a test that failed.
+    await letGoOfBrowsers({ stateDirectory: join(scene.directory, 'state'), home, log })
+    await scene?.close()
+  })
+
+  it.each(browsers)('$name reaches the service as this endpoint, and not without the tag; it gets back in when that is mended', async (browser) => {
+    open.set(browser, await launch(browser, 'profile'))
+    expect(await sees(browser, SECRET)).toBe(`${SECRET} ${uid}`)
+    await rm(scene.marker)
+    expect(await sees(browser, 'tag-missing')).toContain(uid)
+    await writeFile(scene.marker, 'on')
+    await sees(browser, SECRET)
+    expect((await agent.status()).troubles).toEqual([])
+  }, 60_000)
+
+  it('have one key each, and what is not ours beside it', async () => {
+    for (const database of databases.values()) expect(await listed(database)).toEqual(['Administrator root C,,', `Sallyport ${uid} u,u,u`])
+    const { stores } = JSON.parse(await readFile(join(scene.directory, 'state/browsers.json'), 'utf8')) as { stores: { current: { keyId: string } }[] }
+    expect(new Set(stores.map(({ current }) => current.keyId)).size).toBe(new Set([...databases.values(), join(home, '.pki/nssdb')]).size)
+  })
+
+  it('get in no longer after deregistration: certificates and policies are gone, and what is not ours is left', async () => {
+    await scene.administrator.call(administration.deregisterEndpoint, { params: { uid }, body: { reason: 'left' } })
+    expect(await agent.ended).toBe('deregistered')
+    for (const database of databases.values()) expect(await listed(database)).toEqual(['Administrator root C,,'])
+    expect([CHROMIUM_POLICY, FIREFOX_POLICY, join(scene.directory, 'state/browsers.json')].filter((path) => existsSync(path))).toEqual([])
+    for (const browser of browsers) {
+      // The browser that is still open may hold the key in memory; the gateway knows better.
+      expect(await opened(browser).visit(scene.url)).not.toContain(SECRET)
+      await opened(browser).close()
+      expect(await (await launch(browser, 'fresh')).visit(scene.url)).not.toContain(SECRET)
+    }
+  }, 60_000)
+})
