@@ -34,9 +34,9 @@ export interface ReportPage {
 
 /** A UID greater than all: after it come only later revisions. */
 const LAST_UID = '~'
-/** Avatars and vulnerabilities can be large: fewer at once. */
-const ROWS_AT_ONCE = { sysinfo: BODIES_AT_ONCE, uid_tags: 2_000, vuln: 8, avatar: 20 } as const
-type RowTable = keyof typeof ROWS_AT_ONCE
+/** Rows of a page at most: with what their bodies ask of D1 it stays within the queries that an invocation may make. Avatars and vulnerabilities can be large. */
+const ROWS_AT_MOST = { sysinfo: 2_000, uid_tags: 2_000, vuln: 8, avatar: 20 } as const
+type RowTable = keyof typeof ROWS_AT_MOST
 
 /** Null when this gateway is not authorised (any more). */
 export async function readPage(follower: Follower, serial: string, table: ReportTable, request: PageRequest): Promise<ReportPage | null> {
@@ -70,7 +70,7 @@ function beginRows(follower: Follower, table: RowTable, request: PageRequest, at
   // An offset of another history of this store is void, as is one of a whole load that has since been continued.
   const resumed = place?.epoch === epoch && (at.goesOn || request.updatedAfter === '') ? place : null
   const from = resumed ?? (at.goesOn ? { revision: at.since, uid: LAST_UID } : { revision: 0, uid: '' })
-  const limit = ROWS_AT_ONCE[table]
+  const limit = ROWS_AT_MOST[table]
   const rows = follower.store.after(table, from, limit, request.uids)
   return { epoch, rows, more: rows.length === limit, isSnapshot: resumed === null && !at.goesOn, base: at.goesOn ? request.updatedAfter : '', watermark: at.watermark }
 }
@@ -79,9 +79,20 @@ function beginRows(follower: Follower, table: RowTable, request: PageRequest, at
 async function rowsPage(follower: Follower, request: PageRequest, { table, shown, begun }: { table: RowTable; shown: (uid: string) => boolean; begun: Begun }): Promise<ReportPage> {
   const { epoch, rows, more, isSnapshot, base, watermark } = begun
   if (!tells(table, follower.protocol)) return { updatedAfter: watermark, offset: null, isSnapshot, bytes: 2, data: merge(table, []), removed: [] }
-  const parts = await partsOf(follower, table, rows.filter(({ uid }) => shown(uid)), isSnapshot || base === '')
-  const sized = rows.map((row) => ({ row, size: parts.has(row.uid) ? JSON.stringify(parts.get(row.uid)).length + row.uid.length + 4 : 0 }))
-  const { taken, bytes } = fitting(sized, ({ size }) => size, Math.min(request.maxBytes, PAGE_BYTES))
+  const maxBytes = Math.min(request.maxBytes, PAGE_BYTES)
+  const parts = new Map<string, object | null>()
+  const sized: { readonly row: KeptEntry; readonly size: number }[] = []
+  // Piece by piece, and no more than the page takes.
+  for (let at = 0, size = 0; at < rows.length && size <= maxBytes; at += BODIES_AT_ONCE) {
+    const piece = rows.slice(at, at + BODIES_AT_ONCE)
+    for (const [uid, part] of await partsOf(follower, table, piece.filter(({ uid }) => shown(uid)), isSnapshot || base === '')) parts.set(uid, part)
+    for (const row of piece) {
+      const own = parts.has(row.uid) ? JSON.stringify(parts.get(row.uid)).length + row.uid.length + 4 : 0
+      sized.push({ row, size: own })
+      size += own
+    }
+  }
+  const { taken, bytes } = fitting(sized, ({ size }) => size, maxBytes)
   const last = taken.at(-1)?.row
   const goesFurther = last !== undefined && (taken.length < rows.length || more)
   const told = taken.flatMap(({ row: { uid } }) => (parts.has(uid) ? [{ uid, part: parts.get(uid) ?? null }] : []))
