@@ -26,6 +26,9 @@ interface JournalOptions {
 const MAX_QUEUED_BYTES = 8 << 20
 const MAX_WAITING = 4_096
 const RETRY_AFTER = 10_000
+/** What a crash of the process may take along. */
+const GATHER_MS = 20
+const GATHER_BYTES = 65_536
 
 async function sizeOf(path: string): Promise<number> {
   try {
@@ -53,6 +56,10 @@ export async function openJournal({ directory, name, log, now, fileBytes, keep }
   let failedAt: number | null = null
   let rotating: Promise<void> | null = null
   const waiting: string[] = []
+  /** Lines of the last moments: a call to the kernel for each would cost more than the decision. */
+  let gathered: string[] = []
+  let gatheredBytes = 0
+  let flushing: NodeJS.Timeout | null = null
 
   function open(): WriteStream {
     const opened = createWriteStream(current, { flags: 'a', mode: 0o600 })
@@ -65,6 +72,7 @@ export async function openJournal({ directory, name, log, now, fileBytes, keep }
   let output = open()
 
   async function rotate(): Promise<void> {
+    hand()
     await flush(output)
     for (let index = keep; index > 0; index--) {
       try {
@@ -74,6 +82,15 @@ export async function openJournal({ directory, name, log, now, fileBytes, keep }
       }
     }
     written = 0
+  }
+
+  function hand(): void {
+    if (flushing !== null) clearTimeout(flushing)
+    flushing = null
+    if (gathered.length === 0) return
+    output.write(gathered.join(''))
+    gathered = []
+    gatheredBytes = 0
   }
 
   function write(line: string): void {
@@ -91,8 +108,12 @@ export async function openJournal({ directory, name, log, now, fileBytes, keep }
       lost += 1
       return
     }
-    output.write(line)
-    written += Buffer.byteLength(line)
+    const bytes = Buffer.byteLength(line)
+    gathered.push(line)
+    gatheredBytes += bytes
+    written += bytes
+    if (gatheredBytes >= GATHER_BYTES) hand()
+    else flushing ??= setTimeout(hand, GATHER_MS)
     if (written >= fileBytes) startRotation()
   }
 
@@ -125,6 +146,7 @@ export async function openJournal({ directory, name, log, now, fileBytes, keep }
     files,
     async close() {
       await settle()
+      hand()
       await flush(output)
     },
   }

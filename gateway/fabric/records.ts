@@ -8,7 +8,7 @@ import type { HostTag, SysinfoRecord, UidTags } from '../../protocol/fabric/tabl
 import { sharedTags } from './shared-parts.ts'
 
 /** The part of a record that the table `sysinfo` tells. */
-export type SystemFacts = Pick<EndpointRecord, 'uid' | 'registered' | 'online' | 'onFabric' | 'quarantined' | 'hostName' | 'addresses' | 'macs' | 'certificates'>
+export type SystemFacts = Pick<EndpointRecord, 'uid' | 'registered' | 'online' | 'onFabric' | 'quarantined' | 'hostName' | 'ownership' | 'addresses' | 'macs' | 'certificates'>
 /** The part that the table `uid_tags` tells. */
 export type TagFacts = Pick<EndpointRecord, 'tagsKnown' | 'tags' | 'unknown' | 'unknownUntil'>
 
@@ -26,7 +26,7 @@ export function systemFacts(key: string, wire: SysinfoRecord | null): SystemFact
   if (wire === null) return null
   if (wire.uid !== uid) throw new Fault('internal', 'The EMS sent a record that is about another endpoint than its key.')
   return {
-    uid, registered: wire.is_registered, online: wire.online, onFabric: wire.onnet, quarantined: wire.quarantined, hostName: wire.hostname,
+    uid, registered: wire.is_registered, online: wire.online, onFabric: wire.onnet, quarantined: wire.quarantined, hostName: wire.hostname, ...(wire.ownership === undefined ? {} : { ownership: wire.ownership }),
     addresses: claimedAddresses([wire.ip, ...wire.ip_list ?? []]), macs: claimedMacs([wire.mac, ...wire.mac_list]),
     // A certificate that does not read as one opens nothing; the others stand.
     certificates: wire.client_certs.flatMap(({ sn, purpose, user, not_after: notAfter }) => {

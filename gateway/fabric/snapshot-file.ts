@@ -20,7 +20,7 @@ const MAX_AHEAD = 60_000
 
 const tagPart = { tagsKnown: z.boolean(), tags: z.array(z.tuple([z.string(), instant.nullable()])), unknown: z.array(z.string()), unknownUntil: instant.nullable() }
 const storedRecord = z.strictObject({
-  uid, registered: z.boolean(), online: z.boolean(), onFabric: z.boolean(), quarantined: z.boolean(), hostName: z.string(), addresses: z.array(z.string()), macs: z.array(z.string()),
+  uid, registered: z.boolean(), online: z.boolean(), onFabric: z.boolean(), quarantined: z.boolean(), hostName: z.string(), ownership: z.enum(['corporate', 'personal']).optional(), addresses: z.array(z.string()), macs: z.array(z.string()),
   certificates: z.array(certificateRecord), ...tagPart,
 })
 const held = z.strictObject({ sysinfo: watermark, uid_tags: watermark, host_tags: watermark })

@@ -32,9 +32,10 @@ export function exchange(pool: Pool, { method, path, headers, body, upgrade, sil
   let controller: Dispatcher.DispatchController | null = null
   let begun = false
   let stopped = false
+  let ended = false
   let carried = 0
   const stop = () => {
-    if (stopped) return
+    if (stopped || ended) return
     stopped = true
     // Still waiting for a connection: it is dropped when that comes, and nobody waits for it.
     if (controller === null) resolve({ kind: 'unsent', detail: 'the session was cut' })
@@ -64,10 +65,12 @@ export function exchange(pool: Pool, { method, path, headers, body, upgrade, sil
       if (!write(response, chunk)) given.pause()
     },
     onResponseEnd() {
+      ended = true
       // The whole answer was there before the cut; whether the client gets its end is the cut's to say.
       if (!stopped) response.end()
     },
     onResponseError(_given, error) {
+      ended = true
       if (begun) breakAnswer(response)
       resolve({ kind: controller === null ? 'unsent' : 'unanswered', detail: error.message })
     },

@@ -13,7 +13,8 @@ const namedByConnection = (value: string | string[] | undefined): Set<string> =>
 
 function endToEnd(headers: Incoming, passes: (name: string) => boolean): HeaderValues {
   const connection = headers['connection']
-  const named = connection === undefined ? null : namedByConnection(connection)
+  // The two that nearly every connection says name no header.
+  const named = connection === undefined || connection === 'keep-alive' || connection === 'close' ? null : namedByConnection(connection)
   const kept: HeaderValues = {}
   for (const name in headers) {
     const value = headers[name]

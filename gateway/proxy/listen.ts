@@ -45,7 +45,7 @@ export interface Bounds {
   /** How long a connection may last over which nobody has proved anything, where strangers reach nothing. */
   readonly strangerMs: number
 }
-export const bounds: Bounds = { connections: 20_000, strangers: 4_096, perDevice: 256, handshakeMs: 10_000, headersMs: 15_000, strangerMs: 30_000 }
+export const bounds: Bounds = { connections: 20_000, strangers: 2_048, perDevice: 256, handshakeMs: 10_000, headersMs: 15_000, strangerMs: 30_000 }
 
 export interface ListenOptions {
   readonly listen: { readonly host: string; readonly port: number }

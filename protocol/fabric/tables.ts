@@ -20,6 +20,8 @@ export const sysinfoRecord = z.object({
   avatar_fingerprint: text,
   os_type: text, os_ver: text, fct_ver: z.array(z.number().int()), fct_build_no: z.number().int(), fct_sn: text, client_cert_sn: text,
   ip: text, public_ip: text, mac: text, mac_list: z.array(text), vdom: text,
+  /** Whose device it is (our addition); absent: not known. */
+  ownership: z.enum(['corporate', 'personal']).optional(),
   /** Every address of its interfaces, `ip` among them (our addition). */
   ip_list: z.array(text).optional(),
   gateway_route_list: z.array(z.object({
