@@ -1,21 +1,31 @@
 // What can be said of a gateway without running it: its policies, its membership, the age of its snapshot.
 import { readFile } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
 import { lintPolicies } from '../domain/access/lint-policies.ts'
+import type { Policies } from '../domain/access/policies.ts'
 import { readPolicies } from '../domain/access/read-policies.ts'
 import { readCertificate } from '../identity/certificate.ts'
 import { loadSnapshot, readCurrency } from './fabric/snapshot-file.ts'
 import { readMembership } from './fabric/membership.ts'
+import { readKeyPair } from './proxy/key-pairs.ts'
 import { describePolicyErrors } from './proxy/policy-store.ts'
 
 export interface PolicyCheck { readonly ok: boolean; readonly errors: readonly string[]; readonly warnings: readonly string[]; readonly services: number }
 
+/** Certificates in files that can't be used now. A sentence each; the gateway serves without them. */
+async function unusablePairs({ listener, services }: Policies): Promise<string[]> {
+  const pairs = [...listener.certificates, ...services.flatMap(({ tls }) => tls.client ?? [])]
+  const tried = await Promise.all(pairs.map((pair) => readKeyPair(pair).then(() => null, (cause: Error) => `The certificate in ${pair.certificateFile} can not be used: ${cause.message}.`)))
+  return tried.filter((sentence) => sentence !== null)
+}
+
 /** Checks a policy file; with a state directory, also its tags against those that the EMS has told. */
 export async function checkPolicies(file: string, stateDirectory: string | null, now: number): Promise<PolicyCheck> {
-  const read = readPolicies(await readFile(file, 'utf8'))
+  const read = readPolicies(await readFile(file, 'utf8'), (name) => resolve(dirname(file), name))
   if (!read.ok) return { ok: false, errors: describePolicyErrors(file, read.errors), warnings: [], services: 0 }
   const membership = stateDirectory === null ? null : await readMembership(stateDirectory)
   const loaded = stateDirectory === null || membership === null ? null : await loadSnapshot(stateDirectory, membership.serial, now)
-  return { ok: true, errors: [], warnings: lintPolicies(read.policies, { tagsByName: loaded?.ok === true ? loaded.state.snapshot.tagsByName : null, now }), services: read.policies.services.length }
+  return { ok: true, errors: [], warnings: [...await unusablePairs(read.policies), ...lintPolicies(read.policies, { tagsByName: loaded?.ok === true ? loaded.state.snapshot.tagsByName : null, now })], services: read.policies.services.length }
 }
 
 export interface GatewayStatus {

@@ -78,7 +78,7 @@ const limits = z.strictObject({
   requestBytes: z.number().int().min(0).max(2 ** 50).default(2 ** 30),
   /** Seconds within which a request must be in whole. */
   requestSeconds: seconds.default(3_600),
-  /** Seconds of silence after which upstream or client counts as gone. Websockets and event streams need their own heartbeat within. */
+  /** Seconds of silence after which upstream or client counts as gone. Event streams need their own heartbeat within; websockets have theirs. */
   silenceSeconds: seconds.default(300),
 })
 const httpsService = z.strictObject({

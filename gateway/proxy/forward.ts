@@ -93,6 +93,8 @@ export async function forward(request: AnyRequest, response: AnyResponse, questi
   const final = judge.again(question, 'decide')
   if (!final.allowed || final.service !== service) return refuse(judge.record(question, final))
   if (gone) return
+  // From here on the service says how long silence may last.
+  request.setTimeout(service.limits.silenceMs)
   const body = takeBody(request, { limitBytes: service.limits.requestBytes, limitMs: service.limits.requestMs, timers })
   const decision = judge.record(question, final)
   let denied: Decision | null = null
