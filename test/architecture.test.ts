@@ -12,7 +12,7 @@ const rooms: Record<string, { may: string[]; because: string }> = {
   domain: { may: ['protocol'], because: 'what is true is pure: no I/O, no clock, no wire' },
   identity: { may: ['protocol', 'domain'], because: 'it runs in workerd and in Node alike' },
   schema: { may: ['protocol', 'domain'], because: 'what is remembered does not know who asks' },
-  'durable-objects': { may: ['protocol', 'domain', 'schema', 'identity', 'workers/env.ts', 'workers/flows'], because: 'objects listen; they do not answer requests (identity: a socket proves itself inside the object)' },
+  'durable-objects': { may: ['protocol', 'domain', 'schema', 'identity', 'workers/env.ts', 'workers/context.ts', 'workers/flows'], because: 'objects listen; they do not answer requests (identity: a socket proves itself inside the object; context: flows are handed one)' },
   workers: { may: ['protocol', 'domain', 'identity', 'schema', 'durable-objects'], because: 'the Worker has nothing of the Node programs' },
   node: { may: ['protocol', 'domain', 'identity'], because: 'it serves agent and gateway alike' },
   agent: { may: ['protocol', 'domain', 'identity', 'node'], because: 'an agent knows the wire, not the EMS or the gateway' },
@@ -22,7 +22,7 @@ const rooms: Record<string, { may: string[]; because: string }> = {
 /** Packages that have one door. */
 const doors: Record<string, RegExp> = {
   '@peculiar/x509': /^identity\//, 'reflect-metadata': /^identity\//, 'http-message-sig': /^identity\//, jose: /^identity\//,
-  'drizzle-orm': /^(schema|workers|durable-objects)\//, ws: /^(node|gateway|agent)\//, 'prom-client': /^gateway\/metrics\//, pino: /^node\//,
+  'drizzle-orm': /^(schema|workers|durable-objects)\//, ws: /^(node|gateway|agent|bench)\//, 'prom-client': /^gateway\/metrics\//, pino: /^node\//,
 }
 const pure = ['protocol', 'domain', 'identity']
 

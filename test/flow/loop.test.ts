@@ -13,7 +13,7 @@ import { visit } from '../../start/visit.ts'
 interface Line { readonly step: string; readonly ok: boolean; readonly detail?: string; readonly [name: string]: unknown }
 const program = fileURLToPath(new URL('../../start/main.ts', import.meta.url))
 
-describe('npm start', () => {
+describe('npm start', { timeout: 120_000 }, () => {
   let directory: string
   const running: ChildProcess[] = []
   beforeAll(async () => {
@@ -79,8 +79,8 @@ describe('npm start', () => {
     await until('the port to be free', async () => {
       const { ended: tried } = start('--once')
       return (await tried)[0] === 0 ? true : null
-    }, 20_000, 200)
-  }, 60_000)
+    }, 60_000, 200)
+  })
 
   it('refuses wrong usage with exit code 2 and says how it is used', async () => {
     const { ended, errors } = start('--prot', '1')
