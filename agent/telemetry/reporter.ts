@@ -63,6 +63,9 @@ export function createReporter(options: ReporterOptions): Reporter {
   const theirs = new Map<SectionName, string>()
   /** Hashes that the EMS would not take: not sent again until they change. */
   const refused = new Map<SectionName, string>()
+  /** Sections that this machine does not tell, and those of them of which the EMS has been told that. */
+  const gone = new Set<SectionName>()
+  const toldGone = new Set<SectionName>()
   let asked = false
   /** Nothing is sent before the first flush: what is found at start goes together. */
   let opened = false
@@ -80,11 +83,12 @@ export function createReporter(options: ReporterOptions): Reporter {
     if (unsent.length === 0) oneByOne = false
     // The first report sends only hashes: after a restart the EMS usually holds everything.
     const sent = !asked ? [] : oneByOne ? unsent.slice(0, 1) : unsent
-    if (sent.length === 0 && asked && !forced) return false
+    const unknown = asked ? [...gone].filter((name) => !toldGone.has(name)) : []
+    if (sent.length + unknown.length === 0 && asked && !forced) return false
     forced = false
     const told = new Map([...held].filter(([name, { hash }]) => refused.get(name) !== hash).map(([name, { hash }]) => [name, hash]))
     const names = sent.map(([name]) => name)
-    const sequence = state.sequence() + (sent.length > 0 ? 1 : 0)
+    const sequence = state.sequence() + (sent.length + unknown.length > 0 ? 1 : 0)
     const changedAt = sent.length > 0 ? Math.min(...sent.map(([, each]) => each.changedAt)) : null
     options.onSent({ event: 'report-sent', sequence, sections: names, changedAt, sentAt: now() })
     let reply
@@ -92,6 +96,7 @@ export function createReporter(options: ReporterOptions): Reporter {
       reply = await options.send({
         sequence, ...(changedAt === null ? {} : { changedAt: Math.max(0, Math.round(changedAt)) }),
         sections: Object.fromEntries(sent.map(([name, { value }]) => [name, value])), hashes: Object.fromEntries(told),
+        ...(unknown.length === 0 ? {} : { unknown }),
       })
       requireSequence(reply.sequence)
     } catch (cause) {
@@ -105,10 +110,11 @@ export function createReporter(options: ReporterOptions): Reporter {
     takenAt = now()
     for (const [name, hash] of told) theirs.set(name, hash)
     for (const name of reply.wanted) theirs.delete(name)
+    for (const name of unknown) toldGone.add(name)
     if (reply.sequence !== state.sequence()) await state.keep({ sequence: reply.sequence })
     options.onVersions(reply.documents)
     if (reply.wanted.some((name) => names.includes(name))) throw new Fault('busy', 'The EMS asks again for what it was just sent.')
-    due ||= unsent.length > sent.length || reply.wanted.some((name) => held.has(name))
+    due ||= unsent.length > sent.length || [...gone].some((name) => !toldGone.has(name)) || reply.wanted.some((name) => held.has(name))
     return true
   }
 
@@ -187,16 +193,28 @@ export function createReporter(options: ReporterOptions): Reporter {
     })
   }
 
+  /** What the EMS holds of it must not stand for a machine that no longer tells. */
+  function forget(section: SectionName): boolean {
+    theirs.delete(section)
+    if (!gone.has(section)) {
+      gone.add(section)
+      if (opened) begin()
+    }
+    return held.delete(section)
+  }
+
   return {
     hold(section, value, changedAt = now()) {
       if (closed) return false
-      if (value === null) return held.delete(section)
+      if (value === null) return forget(section)
       const parsed = sections[section].safeParse(value)
       if (!parsed.success) {
         log.error({ event: 'section-malformed', section, reason: parsed.error.issues[0]?.message, at: parsed.error.issues[0]?.path }, 'What a probe found is not in the form of its section; it stays unknown.')
-        return held.delete(section)
+        return forget(section)
       }
       const hash = sectionHash(parsed.data)
+      gone.delete(section)
+      toldGone.delete(section)
       if (held.get(section)?.hash === hash) return false
       held.set(section, { value: parsed.data, hash, changedAt })
       if (refused.delete(section)) sayRefused()

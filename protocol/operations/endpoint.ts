@@ -36,6 +36,8 @@ export const report = operation({
     sections: sectionBody,
     /** SHA-256 of the canonical JSON (RFC 8785) of every section the agent holds, sent or not. */
     hashes: z.partialRecord(sectionName, sha256Hex),
+    /** Sections that the machine no longer tells: what the EMS held of them is void, and unknown passes no rule. Counts as carrying sections. */
+    unknown: z.array(sectionName).max(sectionName.options.length).optional(),
   }),
   reply: z.object({
     sequence: z.number().int(),

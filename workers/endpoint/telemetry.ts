@@ -76,20 +76,23 @@ async function take(context: Context, endpoint: EndpointRow, loaded: Loaded, bod
   })
   const stored = new Map(loaded.sections.map(({ section, hash }) => [section, hash]))
   const changed = sent.filter(({ section, hash }) => stored.get(section) !== hash)
+  // Software stays: its list only grows old, and what was matched for it is the better for being there.
+  const forgotten = [...new Set(body.unknown)].filter((section) => section !== SOFTWARE && stored.has(section) && !sent.some((each) => each.section === section))
+  const brings = changed.length + forgotten.length > 0
   const revision = rulesRevisionOf(loaded.states)
   const first = endpoint.lastReportAt === null
   const through = first ? null : Math.max(endpoint.rulesRevision, evaluatedThrough(loaded.states))
   const nothingNew = async () => {
     // The reply to a report that was taken may have been lost, and with it a poke: say it again, write nothing.
-    if (sent.length > 0 && body.sequence === endpoint.sequence) await pokeAgain(context, loaded.concerned)
+    if (sent.length + (body.unknown?.length ?? 0) > 0 && body.sequence === endpoint.sequence) await pokeAgain(context, loaded.concerned)
     return reply(endpoint.sequence)
   }
-  if (changed.length === 0 && (through === null || through >= revision)) return await nothingNew()
-  if (changed.length > 0 && body.sequence <= endpoint.sequence) throw new Fault('stale_sequence', 'A later report has already been taken; go on from its sequence.', { sequence: endpoint.sequence })
+  if (!brings && (through === null || through >= revision)) return await nothingNew()
+  if (brings && body.sequence <= endpoint.sequence) throw new Fault('stale_sequence', 'A later report has already been taken; go on from its sequence.', { sequence: endpoint.sequence })
   const now = context.now()
   const held = await rulesOf(context, loaded.states)
   const before = readReported(loaded.sections)
-  const reported = withChanges(before.facts, changed, now)
+  const reported = withChanges(before.facts, changed, forgotten, now)
   const software = changed.find(isSoftware)
   // Kept as ids, but bounded like any other section: its packages are stored for the fleet.
   if (software !== undefined) packed(SOFTWARE, software.canonical)
@@ -97,18 +100,18 @@ async function take(context: Context, endpoint: EndpointRow, loaded: Loaded, bod
   const read = withMatches({ facts: reported, damaged: before.damaged }, inventory?.matches ?? readMatches(loaded.sections))
   const damaged = read.damaged.filter((section) => !changed.some((each) => each.section === section))
   const { facts } = read
-  const moved = [...changed.map(({ section }) => section), ...inventory?.differs === true ? ['vulnerabilities' as const] : []]
+  const moved = [...changed.map(({ section }) => section), ...forgotten, ...inventory?.differs === true ? ['vulnerabilities' as const] : []]
   const worked = workOut({ endpoint, held, through, facts, changed: [...moved, ...damaged], now })
   const { evaluation, put, gone, differs } = worked
   // Rules were edited, and nothing of it shows here: the endpoint needs no row for that.
-  if (changed.length === 0 && damaged.length === 0 && !differs) return await nothingNew()
+  if (!brings && damaged.length === 0 && !differs) return await nothingNew()
   for (const section of damaged) {
     logEvent('section-damaged', { uid: endpoint.uid, section })
     holds.delete(section)
   }
   // Only a report that brings something takes its sequence: a hash-only one must not let an older report in again.
-  const taken = changed.length > 0 ? { sequence: body.sequence, lastReportAt: now } : {}
-  const set: Partial<EndpointRow> = { ...columnsOf(facts, changed), ...taken, ...worked.set }
+  const taken = brings ? { sequence: body.sequence, lastReportAt: now } : {}
+  const set: Partial<EndpointRow> = { ...columnsOf(facts, [...changed.map(({ section }) => section), ...forgotten]), ...taken, ...worked.set }
   // With the first report its tags become known, even if it has none.
   const tables = tablesOf(moved, put.length + gone.length > 0 || first)
   const committed = await commitEndpoint(context, {
@@ -117,7 +120,7 @@ async function take(context: Context, endpoint: EndpointRow, loaded: Loaded, bod
     also: (guard) => [
       ...inventory?.statements(guard) ?? [],
       ...changed.filter((each) => !isSoftware(each)).map(({ section, hash, canonical }) => insertSection(context.db, guard, { section, hash, at: now, body: packed(section, canonical) })),
-      ...(damaged.length === 0 ? [] : [dropSections(context.db, guard, damaged)]),
+      ...(damaged.length + forgotten.length === 0 ? [] : [dropSections(context.db, guard, [...damaged, ...forgotten])]),
       ...(put.length === 0 ? [] : [putTags(context.db, guard, put, now)]), ...(gone.length === 0 ? [] : [dropTags(context.db, guard, gone)]),
     ],
   })
@@ -136,15 +139,16 @@ function packed(section: SectionName, canonical: string): Uint8Array {
 /** Software is no fact that rules read: it is stored as ids, and what was matched for it joins the vulnerabilities. */
 const isSoftware = (sent: Sent): sent is Sent & { readonly value: Sections['software'] } => sent.section === SOFTWARE
 
-function withChanges(facts: Facts, changed: readonly Sent[], now: number): Facts {
+function withChanges(facts: Facts, changed: readonly Sent[], forgotten: readonly SectionName[], now: number): Facts {
   const next: { [S in SectionName]?: Fact } = { ...facts }
   for (const { section, value } of changed.filter((each) => !isSoftware(each))) next[section] = { value, at: now, provenance: 'claimed' }
+  for (const section of forgotten) delete next[section]
   return next as Facts
 }
 
 /** Columns that repeat a fact because lists and the log entry show it. */
-function columnsOf(facts: Facts, changed: readonly Sent[]): Partial<EndpointRow> {
-  const has = (section: SectionName) => changed.some((each) => each.section === section)
+function columnsOf(facts: Facts, changed: readonly SectionName[]): Partial<EndpointRow> {
+  const has = (section: SectionName) => changed.includes(section)
   const interfaces = facts.network?.value.interfaces ?? []
   return {
     ...(has('os') && facts.os !== undefined ? { os: facts.os.value.type } : {}), ...(has('user') && facts.user !== undefined ? { account: facts.user.value.account } : {}),

@@ -22,10 +22,12 @@ export function modelEms() {
       const given = Object.entries(body.sections).map(([name, value]) => ({ name, value, hash: sectionHash(value) }))
       if (given.some(({ name, hash }) => model.refuses.has(name) || (body.hashes as Record<string, string>)[name] !== hash)) throw new Fault('invalid', 'no')
       const changed = given.filter(({ name, hash }) => held.get(name)?.hash !== hash)
-      if (changed.length > 0) {
+      const forgotten = (body.unknown ?? []).filter((name) => held.has(name))
+      if (changed.length + forgotten.length > 0) {
         if (body.sequence <= model.sequence) throw new Fault('stale_sequence', 'stale', { sequence: model.sequence })
         model.sequence = body.sequence
         for (const { name, ...rest } of changed) held.set(name, rest)
+        for (const name of forgotten) held.delete(name)
       }
       const wanted = (Object.keys(body.hashes) as SectionName[]).filter((name) => held.get(name)?.hash !== body.hashes[name])
       return { sequence: model.sequence, wanted, documents, emsTime: 0 }

@@ -159,6 +159,25 @@ describe('a reporter', () => {
     expect(timers.waiting()).toEqual([])
   })
 
+  it('tells once that a section is not known any more, and tells it anew when it is', async () => {
+    const ems = modelEms()
+    const { reporter, idle } = scene((body) => Promise.resolve(ems.take(body)))
+    reporter.hold('os', os('1'))
+    reporter.hold('user', user('ada'))
+    reporter.flush()
+    await idle()
+    reporter.hold('user', null)
+    await idle()
+    reporter.hold('user', null)
+    reporter.flush()
+    await idle()
+    reporter.hold('user', user('ada'))
+    await idle()
+    expect(ems.reports.slice(2).map(({ sequence, sections, unknown, hashes }) => [sequence, Object.keys(sections), unknown, Object.keys(hashes)])).toEqual([
+      [2, [], ['user'], ['os']], [2, [], undefined, ['os']], [3, ['user'], undefined, ['os', 'user']],
+    ])
+  })
+
   it('takes what a probe found for unknown when it is not in the form of its section', async () => {
     const ems = modelEms()
     const { reporter, idle } = scene((body) => Promise.resolve(ems.take(body)))

@@ -12,7 +12,7 @@ import { eq } from 'drizzle-orm'
 import { endpoints } from '../../../schema/endpoint.ts'
 import { packSection } from '../../../workers/flows/facts.ts'
 import { insertSection } from '../../../schema/queries/guarded.ts'
-import { admin, enrolled, linux, ORIGIN, report, reportBody, signatureOf, type Endpoint } from '../ems.ts'
+import { admin, enrolled, linux, ORIGIN, report, reportBody, signatureOf, signed, type Endpoint } from '../ems.ts'
 import { meter } from '../meter.ts'
 import { reEvaluated } from '../standing.ts'
 
@@ -69,6 +69,20 @@ describe('a report', () => {
       return await runInDurableObject(gateway(n), (_, { storage }) => storage.sql.exec('SELECT revision FROM journal WHERE revision = ?', head?.revision ?? 0).toArray().length)
     }))
     expect(tally.rowsWritten + written.reduce((a, b) => a + b, 0)).toBeLessThanOrEqual(8)
+  })
+
+  it('that says a section is unknown voids what was held of it: its tag is unknown, its addresses are gone, and repeated it writes nothing', async () => {
+    const endpoint = await enrolled()
+    const network = { interfaces: [{ name: 'eth0', addresses: [{ ip: '192.0.2.7', prefix: 24 }] }], defaultGateways: [], dnsServers: [] }
+    await report(endpoint, 1, { os: linux(), network, verdicts: answer('true') })
+    expect(await tagsOf(endpoint)).toEqual(['present'])
+    const body = { ...await reportBody(2, {}), unknown: ['verdicts', 'network', 'hardware'] }
+    expect((await signed(endpoint, 'POST', '/api/v1/endpoint/report', body)).json.sequence).toBe(2)
+    expect(await tagsOf(endpoint)).toEqual(['unknown'])
+    const row = await DB.prepare('SELECT addresses, version FROM endpoints WHERE uid = ?').bind(endpoint.uid).first<{ addresses: string; version: number }>()
+    expect(row?.addresses).toBe('{"ips":[],"macs":[]}')
+    expect((await signed(endpoint, 'POST', '/api/v1/endpoint/report', body)).status).toBe(200)
+    expect((await DB.prepare('SELECT version FROM endpoints WHERE uid = ?').bind(endpoint.uid).first<{ version: number }>())?.version).toBe(row?.version)
   })
 
   it('that changes nothing writes no row, whether it carries sections or only hashes', async () => {
