@@ -111,7 +111,7 @@ export async function benchCounts({ progress }: { progress: Progress }): Promise
     await count('first-two-reports', async () => { await newcomer?.introduce() })
     await count('renewal', async () => device.client.call(renew, { body: { csr: await createCsr(await generateKey(), 'laptop') } }))
     if (gate !== null) await countGateway(stage, gate, device, count)
-    await count('rule-set-edit-2-endpoints', () => stage.administrator.call(replaceRuleSet, { params: { id: stage.ruleSetId }, body: { ...ruleSet, comment: 'edited' } }))
+    await count('rule-set-edit-2-endpoints', () => turnRule(stage, device.uid))
     await stage.newGate()
     await stage.newGate()
     await flip(true)
@@ -121,6 +121,17 @@ export async function benchCounts({ progress }: { progress: Progress }): Promise
   } finally {
     await stage.close()
   }
+}
+
+/** Negates the rule: who had the tag loses it and who had it not gets it. Resolves when that has been worked out; the look at it goes past the meter. */
+async function turnRule({ ems, administrator, ruleSetId }: Stage, getsIt: string): Promise<void> {
+  const conditions = ruleSet.rules.linux.conditions.map((condition) => ({ ...condition, negate: true }))
+  await administrator.call(replaceRuleSet, { params: { id: ruleSetId }, body: { ...ruleSet, rules: { linux: { conditions } } } })
+  const database = await ems.miniflare.getD1Database('DB')
+  await until('the edit in everybody\'s tags', async () => {
+    const { results } = await database.prepare('SELECT uid FROM endpoint_tags').all<{ uid: string }>()
+    return results.length === 1 && results[0]?.uid === getsIt ? true : null
+  }, 60_000)
 }
 
 async function countGateway(stage: Stage, gate: Gate, device: Device, count: (operation: string, act: () => Promise<unknown>) => Promise<void>): Promise<void> {
