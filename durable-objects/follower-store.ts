@@ -91,10 +91,14 @@ export class FollowerStore {
 
   /** Entries of a table after a place, in the order (revision, uid): what changes meanwhile comes again at the end. `uids`: only of these. Fold first. */
   after(table: EndpointTable, place: { revision: number; uid: string }, limit: number, uids: readonly string[] | null = null): KeptEntry[] {
-    return this.#sql.exec<{ uid: string; revision: number; at: number; entry: string | null }>(
-      `SELECT uid, ${table} AS revision, at, entry FROM entries WHERE (${table}, uid) > (?, ?)${uids === null ? '' : ' AND uid IN (SELECT value FROM json_each(?))'} ORDER BY ${table}, uid LIMIT ?`,
-      place.revision, place.uid, ...(uids === null ? [] : [JSON.stringify(uids)]), limit,
-    ).toArray().map((row) => ({ ...row, entry: row.entry === null ? null : JSON.parse(row.entry) as LogEntry }))
+    const read = (where: string, order: string, most: number, ...bound: SqlStorageValue[]) => this.#sql.exec<{ uid: string; revision: number; at: number; entry: string | null }>(
+      `SELECT uid, ${table} AS revision, at, entry FROM entries WHERE ${where}${uids === null ? '' : ' AND uid IN (SELECT value FROM json_each(?))'} ORDER BY ${order} LIMIT ?`,
+      ...bound, ...(uids === null ? [] : [JSON.stringify(uids)]), most,
+    ).toArray()
+    // After a load most entries stand at one revision: the rest of it is read on by UID, not sorted out of all entries for each page.
+    const rest = read(`${table} = ? AND uid > ?`, 'uid', limit, place.revision, place.uid)
+    const later = rest.length === limit ? [] : read(`${table} > ?`, `${table}, uid`, limit - rest.length, place.revision)
+    return [...rest, ...later].map((row) => ({ ...row, entry: row.entry === null ? null : JSON.parse(row.entry) as LogEntry }))
   }
   /** Every endpoint in sight, one by one. Fold first. */
   * all(): Generator<{ at: number; entry: LogEntry }> {

@@ -4,7 +4,7 @@ import { toHex } from '../identity/encoding.ts'
 import { PROTOCOL } from '../protocol/ids.ts'
 import type { SysinfoRecord } from '../protocol/fabric/tables.ts'
 import type { GatewayRow } from '../schema/gateway.ts'
-import { allTags, gatewayBySerial, insertMarker, logFrom, logHead, smallRecords, smallRecordsAfter, subscribedAfter } from '../schema/queries/follow-log.ts'
+import { allTags, gatewayBySerial, insertMarker, insertReloadMarker, logFrom, logHead, smallRecords, smallRecordsAfter, subscribedAfter } from '../schema/queries/follow-log.ts'
 import { toldSightsAfter } from '../schema/queries/sights.ts'
 import { ownersOf, trustsOf } from './entitlement.ts'
 import { endpointTables, FollowerStore, type Settings, type Sight } from './follower-store.ts'
@@ -157,7 +157,8 @@ export class Follower {
   async #reload(serial: string): Promise<void> {
     const protocol = this.#settings?.protocol ?? null
     this.forget()
-    const [rows, heads, tags] = await this.#db.batch([gatewayBySerial(this.#db, serial), logHead(this.#db), allTags(this.#db)])
+    // A gateway that was away holds the watermark of before, to which other endpoints may have belonged: nothing continues from it.
+    const [, rows, heads, tags] = await this.#db.batch([insertReloadMarker(this.#db, serial, { mark: random(8), at: Date.now() }), gatewayBySerial(this.#db, serial), logHead(this.#db), allTags(this.#db)])
     const [gateway] = rows
     if (gateway?.state !== 'authorised') return this.#hear({ kind: 'refused', reason: gateway?.reason ?? 'The gateway is not known.' })
     const head = heads[0] ?? EMPTY_LOG

@@ -14,6 +14,9 @@ export const logMarks = (db: DrizzleD1Database, revisions: readonly number[]) =>
   db.select({ revision: changeLog.revision, mark: changeLog.mark }).from(changeLog).where(sql`${changeLog.revision} IN (SELECT value FROM json_each(${JSON.stringify(revisions)}))`)
 /** A row that belongs to no endpoint: what a gateway sees has changed, and its watermark must move. */
 export const insertMarker = (db: DrizzleD1Database, row: { mark: string; at: number; tables: string }) => db.insert(changeLog).values({ ...row, uid: null, entry: null })
+/** The same for a gateway that loads anew, if it is authorised: whatever it held before, nobody can mistake it for the world that it sees now. */
+export const insertReloadMarker = (db: DrizzleD1Database, serial: string, { mark, at }: { mark: string; at: number }) =>
+  db.insert(changeLog).select(sql`SELECT NULL, ${mark}, ${at}, NULL, '', NULL FROM gateways WHERE serial = ${serial} AND state = 'authorised'`)
 
 export const gatewayBySerial = (db: DrizzleD1Database, serial: string) => db.select().from(gateways).where(eq(gateways.serial, serial))
 export const allTags = (db: DrizzleD1Database) => db.select({ uid: tags.uid, name: tags.name, type: tags.type, description: tags.description }).from(tags)

@@ -273,6 +273,14 @@ describe('an entitlement that changes', () => {
     expect(reloaded(await listening.next(has('reload')))).toHaveLength(6)
     expect([...await uidsRead(gateway)]).toEqual([])
   })
+  it('while the gateway is away makes it load anew, though nothing else has happened', async () => {
+    const gateway = await joined()
+    const { listening, current } = await greeted(gateway)
+    listening.socket.close(1000)
+    await update(gateway.serial, { share_mode: 0 })
+    const { greeting } = await greeted(gateway, { sysinfo: current, uid_tags: current, host_tags: current })
+    expect(reloaded(greeting)).toEqual(expect.arrayContaining(['sysinfo', 'uid_tags', 'host_tags']))
+  })
   it('by its name alone is no change of what it sees', async () => {
     const gateway = await joined()
     const { listening } = await greeted(gateway)
