@@ -18,10 +18,11 @@ import { uidTags } from '../protocol/operations/fabric.ts'
 
 /** A frame as it arrived: performance.now(), its bytes, the tables that it gives notice of. */
 export interface Frame { readonly at: number; readonly bytes: number; readonly tables: readonly string[] }
+export interface Swap { readonly ms: number; readonly ownMs: number }
 export interface Ear {
   readonly frames: readonly Frame[]
-  /** ms that each swap of the snapshot took; none where there is no snapshot. */
-  readonly swaps: readonly number[]
+  /** Each swap of the snapshot, ms by the clock and of this thread's own time; none where there is no snapshot. */
+  readonly swaps: readonly Swap[]
   /** Resolves when it next applied a change of tags, with performance.now(). */
   nextChange(): Promise<number>
   /** Resolves when so many more endpoints bear the watched tag than it knew of, with performance.now(). */
@@ -29,7 +30,7 @@ export interface Ear {
   close(): Promise<void>
 }
 interface Where { readonly ems: string; readonly tlsCaPem: string; readonly directory: string }
-interface Listening { readonly membership: Membership; readonly client: ControlClient; readonly changed: (uids: Iterable<readonly [string, boolean]>) => void; readonly signal: AbortSignal; readonly swaps: number[] }
+interface Listening { readonly membership: Membership; readonly client: ControlClient; readonly changed: (uids: Iterable<readonly [string, boolean]>) => void; readonly signal: AbortSignal; readonly swaps: Swap[] }
 
 /** Joins by a code; the membership stays in the directory. @returns the serial */
 export async function joinFleet({ ems, tlsCaPem, directory, joinCode }: Where & { joinCode: string }): Promise<string> {
@@ -54,7 +55,7 @@ export async function openEar(where: Where & { kind: 'follower' | 'bare'; watche
   const membership = await membershipIn(where.directory)
   const client = clientOf(where, membership)
   const frames: Frame[] = []
-  const swaps: number[] = []
+  const swaps: Swap[] = []
   const bearers = new Set<string>()
   let next = Promise.withResolvers<number>()
   let waiting: { count: number; done: (at: number) => void } | null = null
@@ -95,9 +96,10 @@ export async function openEar(where: Where & { kind: 'follower' | 'bare'; watche
 function follow({ membership, client, changed, swaps }: Listening, watched: string) {
   const replica = createReplica()
   const timed: Replica = { ...replica, commit(write, cause) {
-    const began = performance.now()
+    const [began, own] = [performance.now(), process.threadCpuUsage()]
     replica.commit(write, cause)
-    swaps.push(performance.now() - began)
+    const { user, system } = process.threadCpuUsage(own)
+    swaps.push({ ms: performance.now() - began, ownMs: (user + system) / 1_000 })
   } }
   const current = Promise.withResolvers<void>()
   replica.onChange((uids) => {

@@ -181,7 +181,8 @@ export async function benchFleet(sizes: FleetSizes, progress: Progress): Promise
       figures.push(...await firstLoads(fleet, progress))
       progress(`${BENCH}: gateways open`)
       ears.push(...await openEars(fleet, FOLLOWERS, fleet.recent))
-      figures.push(alone(BENCH, 'largest-snapshot-swap', 'ms', Math.max(...ears.flatMap(({ swaps }) => swaps)), 300))
+      const swaps = ears.flatMap((ear) => ear.swaps)
+      figures.push(alone(BENCH, 'largest-snapshot-swap', 'ms', Math.max(...swaps.map(({ ms }) => ms)), 300), alone(BENCH, 'largest-snapshot-swap-own-time', 'ms', Math.max(...swaps.map(({ ownMs }) => ownMs))))
       figures.push(...await flips(fleet, ears, sizes.flips, progress))
       figures.push(...await editRule(fleet, ears, sizes, progress))
     } finally {
