@@ -8,8 +8,8 @@ export class StoreFailure extends Error {}
 export interface BrowserStore {
   /** Its directory: what it is known by. */
   readonly directory: string
-  /** The file whose change means that somebody wrote to it. */
-  readonly watched: string
+  /** The files whose change means that somebody wrote to it. */
+  readonly watched: readonly string[]
   /** Changes with what is in it; null when it is not there. */
   signature(): Promise<string | null>
   /** Whether certificate and key are both there, unaltered. Throws a `StoreFailure`. */

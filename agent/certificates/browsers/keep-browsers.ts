@@ -11,7 +11,7 @@ import type { Timers } from '../../timers.ts'
 import type { Troubles } from '../../troubles.ts'
 import { checkIssued, renewalDue } from '../renew.ts'
 import { certificateOf, isIssued, newKey, readRecord, writeRecord, type BrowserRecord, type HeldCertificate, type HeldKey, type KeptStore } from './browser-record.ts'
-import { nameFor, type BrowserStore, type BrowserStores } from './browser-store.ts'
+import { nameFor, StoreFailure, type BrowserStore, type BrowserStores } from './browser-store.ts'
 import { isExpected, removeFromBrowsers, removeFromStore } from './remove.ts'
 
 export interface KeepBrowsersOptions {
@@ -44,6 +44,7 @@ export interface KeptBrowsers {
 const LOOK_EVERY_MS = 60_000
 /** Databases are written several times in a row. */
 const SETTLE_MS = 300
+const ATTEMPTS = 3
 
 export function keepBrowsers(options: KeepBrowsersOptions): KeptBrowsers {
   const { stateDirectory, uid, ownerUid, services, timers, troubles, onDefect, random = Math.random } = options
@@ -61,7 +62,12 @@ export function keepBrowsers(options: KeepBrowsersOptions): KeptBrowsers {
   let cancelLook = () => {}
   let cancelSoon = () => {}
 
+  /** What is put there after the end would be taken away by nobody. */
+  const going = (): void => {
+    if (closed) throw new StoreFailure('The agent is ending.')
+  }
   const keep = async (kept: KeptStore): Promise<void> => {
+    going()
     const others = record.stores.filter(({ directory }) => directory !== kept.directory)
     const next = { uid, ownerUid, stores: [...others, kept] }
     await writeRecord(stateDirectory, next)
@@ -85,16 +91,23 @@ export function keepBrowsers(options: KeepBrowsersOptions): KeptBrowsers {
   }
 
   async function place(store: BrowserStore, held: HeldCertificate): Promise<void> {
-    const signature = await store.signature()
-    if (signature !== null && seen.get(store.directory) === signature) return
-    if (!await store.holds(held)) {
-      await store.put(held, name)
-      options.onPlaced(store.directory, certificateOf(held).serial)
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      // Taken before it is looked at: what is changed while we look is looked at again.
+      const signature = await store.signature()
+      if (signature !== null && seen.get(store.directory) === signature) return
+      if (!await store.holds(held)) {
+        going()
+        await store.put(held, name)
+        options.onPlaced(store.directory, certificateOf(held).serial)
+        continue
+      }
+      const strays = (await store.named(name)).filter((keyId) => keyId !== held.keyId)
+      for (const keyId of strays) await store.remove(keyId)
+      if (strays.length > 0) continue
+      if (signature !== null) seen.set(store.directory, signature)
+      return
     }
-    const strays = (await store.named(name)).filter((keyId) => keyId !== held.keyId)
-    for (const keyId of strays) await store.remove(keyId)
-    const now = await store.signature()
-    if (now !== null) seen.set(store.directory, now)
+    throw new StoreFailure(`${store.directory}: what is put there does not stay.`)
   }
 
   async function serve(store: BrowserStore, user: string): Promise<void> {
@@ -158,6 +171,7 @@ export function keepBrowsers(options: KeepBrowsersOptions): KeptBrowsers {
     await attempt(async () => {
       const stores = await options.stores(ownerUid)
       const found = await stores.find()
+      if (!closed) watch([...found.flatMap(({ watched }) => watched), ...stores.policyFiles])
       for (const store of found) await attempt(() => serve(store, stores.user))
       for (const gone of record.stores.filter(({ directory }) => !found.some((store) => store.directory === directory))) await attempt(async () => {
         await removeFromStore(stores, gone, name)
@@ -165,7 +179,6 @@ export function keepBrowsers(options: KeepBrowsersOptions): KeptBrowsers {
         await writeRecord(stateDirectory, record)
       })
       await attempt(async () => { failures.push(...await stores.select(uid, services())) })
-      if (!closed) watch([...found.map(({ watched }) => watched), ...stores.policyFiles])
     })
     return failures
   }

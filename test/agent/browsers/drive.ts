@@ -6,7 +6,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { chromium } from 'playwright-core'
-import WebSocket from 'ws'
+import { WebSocket } from 'ws'
 import { HOST } from './browser-scene.ts'
 
 export interface Driven {

@@ -1,8 +1,7 @@
 // Where on Linux the browsers of a user keep certificates: one NSS database for Chromium, Chrome and Edge, one in each profile of Firefox, and those in snaps and flatpaks.
-import { constants } from 'node:fs'
-import { open, stat } from 'node:fs/promises'
-import { isAbsolute, join, resolve } from 'node:path'
-import { tellsOfFile } from '../../../posture/read.ts'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
+import { StoreFailure } from '../browser-store.ts'
+import type { RunAsOwner } from './owner.ts'
 
 const MAX_PROFILES_BYTES = 64 * 1024
 /** Twice as many certificates, while they are renewed, and some for whoever had the machine before: an endpoint may hold 32. */
@@ -10,31 +9,13 @@ export const MOST_DATABASES = 12
 const flatpaks = ['org.chromium.Chromium', 'com.google.Chrome', 'com.microsoft.Edge']
 const firefoxes = ['.mozilla/firefox', '.config/mozilla/firefox', 'snap/firefox/common/.mozilla/firefox', '.var/app/org.mozilla.firefox/.mozilla/firefox', '.var/app/org.mozilla.firefox/config/mozilla/firefox']
 
-async function isDirectory(path: string): Promise<boolean> {
-  try {
-    return (await stat(path)).isDirectory()
-  } catch (cause) {
-    if (tellsOfFile(cause)) return false
-    throw cause
-  }
-}
-
-/** The user's own file: a pipe in its place must not hold up the agent, a large one not fill its memory. */
-async function readProfiles(path: string): Promise<string> {
-  let file
-  try {
-    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
-  } catch (cause) {
-    if (tellsOfFile(cause)) return ''
-    throw cause
-  }
-  try {
-    if (!(await file.stat()).isFile()) return ''
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_PROFILES_BYTES), 0, MAX_PROFILES_BYTES, 0)
-    return buffer.toString('utf8', 0, bytesRead)
-  } finally {
-    await file.close()
-  }
+/** Which of these are there, seen with the user's eyes: root may see less (homes over the network), and must not open what a user put there. */
+async function existing(run: RunAsOwner, paths: readonly string[]): Promise<string[]> {
+  if (paths.length === 0) return []
+  const ran = await run('ls', ['-d', '--', ...paths])
+  if (!ran.ok && ran.code === null) throw new StoreFailure(`The user's home can not be looked at: ${ran.reason}.`)
+  const lines = new Set(ran.stdout.split('\n'))
+  return paths.filter((path) => lines.has(path))
 }
 
 /** Directories of profiles by `profiles.ini`. */
@@ -47,15 +28,19 @@ export function parseProfiles(text: string, directory: string): string[] {
 }
 
 /** Directories of databases, that of Chromium first; it may not be there yet. */
-export async function findDatabases(home: string): Promise<string[]> {
+export async function findDatabases(home: string, run: RunAsOwner): Promise<string[]> {
   const modern = join(home, '.local/share/pki/nssdb')
-  const found = [await isDirectory(modern) ? modern : join(home, '.pki/nssdb')]
   const boxed = ['.pki/nssdb', '.local/share/pki/nssdb'].map((path) => join(home, 'snap/chromium/current', path))
     .concat(flatpaks.map((name) => join(home, '.var/app', name, 'data/pki/nssdb')))
-  for (const path of boxed) if (await isDirectory(path)) found.push(path)
-  for (const each of firefoxes) {
-    const directory = join(home, each)
-    for (const profile of parseProfiles(await readProfiles(join(directory, 'profiles.ini')), directory)) if (await isDirectory(profile)) found.push(profile)
+  const lists = firefoxes.map((directory) => join(home, directory, 'profiles.ini'))
+  const there = await existing(run, [modern, ...boxed, ...lists])
+  const profiles: string[] = []
+  for (const list of lists.filter((path) => there.includes(path))) {
+    const read = await run('head', ['-c', String(MAX_PROFILES_BYTES), '--', list])
+    profiles.push(...parseProfiles(read.stdout, dirname(list)))
   }
+  // The last slash: directories only.
+  const directories = (await existing(run, profiles.slice(0, MOST_DATABASES).map((path) => `${path}/`))).map((path) => path.slice(0, -1))
+  const found = [there.includes(modern) ? modern : join(home, '.pki/nssdb'), ...boxed.filter((path) => there.includes(path)), ...directories]
   return [...new Set(found)].slice(0, MOST_DATABASES)
 }

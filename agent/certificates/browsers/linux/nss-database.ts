@@ -21,7 +21,8 @@ const pems = (text: string): string[] => text.match(/-----BEGIN CERTIFICATE-----
 
 export function openNssDatabase(directory: string, owner: Owner, run: RunAsOwner): BrowserStore {
   const database = ['-d', `sql:${directory}`]
-  const watched = join(directory, 'cert9.db')
+  const certificates = join(directory, 'cert9.db')
+  const watched = [certificates, join(directory, 'key4.db')]
 
   async function tool(name: 'certutil' | 'pk12util' | 'mkdir', args: readonly string[], absent?: RegExp): Promise<string> {
     const ran = await run(name, args)
@@ -32,18 +33,15 @@ export function openNssDatabase(directory: string, owner: Owner, run: RunAsOwner
     throw new StoreFailure(`${directory}: ${why}.`)
   }
   async function there(): Promise<boolean> {
-    try {
-      return (await stat(watched)).isFile()
-    } catch (cause) {
-      if (tellsOfFile(cause)) return false
-      throw cause
-    }
+    const ran = await run('test', ['-f', certificates])
+    if (!ran.ok && ran.code !== 1) throw new StoreFailure(`${directory} can not be looked at: ${ran.reason}.`)
+    return ran.ok
   }
   const keyIds = async (): Promise<string[]> => (await tool('certutil', ['-K', ...database, '-f', NO_PASSWORD], /no keys found/)).match(/\b[0-9a-f]{40}\b/g) ?? []
 
   /** Runs with the files that hold a key and its password. The directory stays the agent's own, so that nobody swaps what is written or removed. */
   async function withFiles(files: Record<string, string | Uint8Array>, action: (directory: string) => Promise<unknown>): Promise<void> {
-    const place = await mkdtemp(join(tmpdir(), 'sallyport-'))
+    const place = await mkdtemp(join(tmpdir(), 'sallyport-browser-'))
     try {
       for (const [name, content] of Object.entries(files)) {
         const path = join(place, name)
@@ -61,7 +59,7 @@ export function openNssDatabase(directory: string, owner: Owner, run: RunAsOwner
     directory, watched,
     async signature() {
       try {
-        const facts = await Promise.all([watched, join(directory, 'key4.db')].map((path) => stat(path, { bigint: true })))
+        const facts = await Promise.all(watched.map((path) => stat(path, { bigint: true })))
         return facts.map(({ ino, size, mtimeNs, ctimeNs }) => `${ino}:${size}:${mtimeNs}:${ctimeNs}`).join()
       } catch (cause) {
         if (tellsOfFile(cause)) return null
