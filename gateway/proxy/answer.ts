@@ -17,12 +17,8 @@ export function answer(response: AnyResponse, status: number, headers: Readonly<
   // Both kinds take the same arguments; the union of their overloads can't be called.
   if ('stream' in response) {
     const { stream } = response
-    // RFC 9113 §8.1: the answer is whole, what the client still sends is not wanted. Where it has said all there is nothing to refuse, and Firefox takes a page for broken that a reset overtakes.
-    if (!stream.endAfterHeaders) {
-      stream.once('finish', () => {
-        if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
-      })
-    }
+    // RFC 9113 §8.1: the answer is whole, what the client still sends is not wanted. A turn later: a reset overtakes what is not yet written, and browsers take such a page for broken.
+    if (!stream.endAfterHeaders) stream.once('finish', () => setImmediate(() => stream.close(constants.NGHTTP2_NO_ERROR)))
     response.writeHead(status, headers).end(body)
   } else response.writeHead(status, { ...headers, connection: 'close' }).end(body)
 }
