@@ -65,6 +65,8 @@ describe.skipIf(missing.length > 0)(`browsers with the agent's certificate${miss
     open.set(browser, await launch(browser, 'profile'))
     expect(await sees(browser, SECRET)).toBe(`${SECRET} ${uid}`)
     await rm(scene.marker)
+    // Also where the browser still sends what the gateway does not want any more: the refusal is whole.
+    for (const length of [10, 1_000_000]) await until(`a refusal of ${length} characters`, async () => (await opened(browser).post(length)).includes('"reason":"tag-missing"') || null, 20_000)
     expect(await sees(browser, 'tag-missing')).toContain(uid)
     await writeFile(scene.marker, 'on')
     await sees(browser, SECRET)

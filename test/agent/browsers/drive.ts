@@ -12,6 +12,8 @@ import { HOST } from './browser-scene.ts'
 export interface Driven {
   /** The text of the page, or why there is none. */
   visit(url: string): Promise<string>
+  /** The text that the page gets for a form of this many characters, or why there is none. */
+  post(length: number): Promise<string>
   close(): Promise<void>
 }
 export interface Browser {
@@ -38,10 +40,14 @@ export const chromiumBrowser: Browser = {
         const answer = await page.goto(url).catch((cause: unknown) => cause)
         return answer instanceof Error ? answer.message : await page.textContent('body') ?? ''
       },
+      post: (length) => page.evaluate<string>(posting(length)),
       close: () => browser.close(),
     }
   },
 }
+
+/** In the page that is open: to its own address. */
+const posting = (length: number): string => `fetch(location.href, { method: 'POST', body: 'x'.repeat(${length}) }).then((answer) => answer.text()).catch(String)`
 
 /** The other end of one BiDi connection. */
 async function speak(address: string) {
@@ -88,6 +94,7 @@ export const firefoxBrowser: Browser = {
     await say('session.new', { capabilities: {} })
     const { contexts: [tab] } = await say<{ contexts: { context: string }[] }>('browsingContext.getTree', {})
     const context = tab?.context
+    const evaluate = async (expression: string): Promise<string> => (await say<{ result: { value?: string } }>('script.evaluate', { expression, target: { context }, awaitPromise: true })).result.value ?? ''
     return {
       async visit(url) {
         try {
@@ -95,8 +102,9 @@ export const firefoxBrowser: Browser = {
         } catch (cause) {
           return (cause as Error).message
         }
-        return (await say<{ result: { value?: string } }>('script.evaluate', { expression: 'document.body.textContent', target: { context }, awaitPromise: false })).result.value ?? ''
+        return await evaluate('document.body.textContent')
       },
+      post: (length) => evaluate(posting(length)),
       async close() {
         close()
         child.kill('SIGKILL')
