@@ -1,12 +1,12 @@
 // Writes a fleet straight into D1: small facts, as reports would have left them, worked out with the rules as they are. No agent ever spoke for these endpoints.
 import { createHash } from 'node:crypto'
+import { deflateRawSync } from 'node:zlib'
 import canonicalize from 'canonicalize'
 import type { Miniflare } from 'miniflare'
 import { compileRules } from '../domain/tagging/compile.ts'
 import { evaluateEndpoint } from '../domain/tagging/evaluate.ts'
 import type { Facts, Sections } from '../protocol/facts.ts'
 import type { RuleSet } from '../protocol/rules.ts'
-import { packSection } from '../workers/flows/facts.ts'
 
 /** Systems of the fleet: the first `edit` endpoints by UID have the old one. */
 export const OLD = '10.0.19045'
@@ -61,7 +61,7 @@ export async function seedFleet(database: Database, { uids, edit, ruleSets, now 
     })
     const sections = page.flatMap(({ uid, n, version }) => Object.entries(sectionsOf(n, version)).map(([name, value]) => {
       const text = canonicalize(value) ?? ''
-      return [uid, name, createHash('sha256').update(text).digest('hex'), Buffer.from(packSection(text)).toString('hex')]
+      return [uid, name, createHash('sha256').update(text).digest('hex'), deflateRawSync(text).toString('hex')]
     }))
     const tags = page.flatMap(({ uid, version }) => kinds[version].tags.map(({ tagUid, state }) => [tagUid, uid, state]))
     await database.batch([

@@ -27,7 +27,10 @@ const originals = new WeakMap<object, D1PreparedStatement>()
 function faultyStatement(statement: D1PreparedStatement): D1PreparedStatement {
   const wrapped = Object.create(statement) as D1PreparedStatement
   wrapped.bind = (...values: unknown[]) => faultyStatement(statement.bind(...values))
-  for (const name of ['run', 'all', 'raw', 'first'] as const) wrapped[name] = ((...given: never[]) => faulty(() => Reflect.apply(statement[name] as (...all: never[]) => Promise<unknown>, statement, given))) as never
+  for (const name of ['run', 'all', 'raw', 'first'] as const) {
+    const real: (...given: never[]) => Promise<unknown> = statement[name]
+    wrapped[name] = ((...given: never[]) => faulty(() => real.apply(statement, given))) as never
+  }
   originals.set(wrapped, statement)
   return wrapped
 }

@@ -109,7 +109,7 @@ export async function startFront(tls: { certificatePem: string; privateKeyPem: s
       if (next === 'away') for (const socket of sockets) socket.destroy()
     },
     async close() {
-      for (const socket of [...open]) socket.terminate()
+      for (const socket of open) socket.terminate()
       const closed = new Promise((resolve) => server.close(resolve))
       for (const socket of sockets) socket.destroy()
       await closed
