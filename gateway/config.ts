@@ -7,9 +7,10 @@ import { firewallOptions, firewallRunUsage, firewallUsage, readFirewallCommand, 
 
 export const usage = `The gateway: lets devices through to protected services by what the EMS knows of them.
 
-  gateway run --state DIR --policies FILE [--listen HOST:PORT] [--metrics-port PORT] [--join-code CODE | --join-code-file FILE | --ems ORIGIN --ems-pin SHA256] [--name NAME] [--tls-ca FILE] [--drain SECONDS]
+  gateway run --state DIR --policies FILE [--listen HOST:PORT] [--metrics-port PORT] [--join-code CODE | --join-code-file FILE | --ems ORIGIN --ems-pin SHA256] [--name NAME] [--tls-ca FILE] [--drain SECONDS] [--workers N]
               ${firewallRunUsage}
       Joins the fabric (the first time) and serves. SIGTERM and SIGINT end it: no more connections, open sessions may go on for --drain seconds (10), then they are cut.
+      --workers N serves with N processes (1), beside the one that follows the EMS.
   gateway check FILE [--state DIR] [--json]
       Says of each mistake in a policy file where it stands; with the state directory, also which tags the EMS does not know.
   gateway schema
@@ -40,6 +41,7 @@ export type Command =
     readonly listen: { readonly host: string; readonly port: number }
     readonly metricsPort: number
     readonly drainMs: number
+    readonly workers: number
     readonly joinCode: string | null
     readonly joinCodeFile: string | null
     readonly pinned: { readonly ems: string; readonly pin: string } | null
@@ -53,7 +55,7 @@ export type Command =
 
 const text = { type: 'string' } as const
 const options = {
-  'state': text, 'policies': text, 'listen': text, 'metrics-port': text, 'join-code': text, 'join-code-file': text, 'ems': text, 'ems-pin': text, 'name': text, 'tls-ca': text, 'drain': text, ...firewallOptions,
+  'state': text, 'policies': text, 'listen': text, 'metrics-port': text, 'join-code': text, 'join-code-file': text, 'ems': text, 'ems-pin': text, 'name': text, 'tls-ca': text, 'drain': text, 'workers': text, ...firewallOptions,
   'json': { type: 'boolean' }, 'help': { type: 'boolean', short: 'h' },
 } as const
 
@@ -66,6 +68,12 @@ function readPort(value: string): number {
 function readSeconds(value: string, option: string): number {
   if (!/^\d{1,5}$/.test(value)) throw new UsageError(`${option} takes whole seconds, not "${value}".`)
   return Number(value)
+}
+
+function readWorkers(value: string): number {
+  const count = Number(value)
+  if (!/^\d{1,3}$/.test(value) || count < 1 || count > 128) throw new UsageError(`--workers takes a number from 1 to 128, not "${value}".`)
+  return count
 }
 
 function readListen(value: string, option = '--listen'): { host: string; port: number } {
@@ -106,7 +114,7 @@ export function readCommand(argv: string[]): Command {
       if ([values['join-code'], values['join-code-file'], pinned ?? undefined].filter((each) => each !== undefined).length > 1) throw new UsageError('Give one of --join-code, --join-code-file, or --ems with --ems-pin.')
       return {
         verb, stateDirectory, policiesFile: values.policies, pinned, firewall: readFirewallSettings(values, readListen),
-        listen: readListen(values.listen ?? '0.0.0.0:8443'), metricsPort: readPort(values['metrics-port'] ?? '9464'), drainMs: readSeconds(values.drain ?? '10', '--drain') * 1_000,
+        listen: readListen(values.listen ?? '0.0.0.0:8443'), metricsPort: readPort(values['metrics-port'] ?? '9464'), drainMs: readSeconds(values.drain ?? '10', '--drain') * 1_000, workers: readWorkers(values.workers ?? '1'),
         joinCode: values['join-code'] ?? null, joinCodeFile: values['join-code-file'] ?? null,
         displayName: values.name ?? hostname(), tlsCaFile: values['tls-ca'] ?? environment.tlsCa ?? null, logLevel: environment.logLevel ?? 'info',
       }

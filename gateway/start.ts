@@ -4,7 +4,8 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createControlClient } from '../node/control-client.ts'
 import type { Log } from '../node/logging.ts'
-import { openAudit } from './audit/audit.ts'
+import { auditReader, openAudit } from './audit/audit.ts'
+import { startProxyCluster, type ProxyCluster } from './cluster/start.ts'
 import { readJoinCode, type JoinTarget } from './config.ts'
 import { followFabric, type FabricEvent } from './fabric/follow.ts'
 import { joinFabric } from './fabric/join.ts'
@@ -38,6 +39,10 @@ export interface GatewayOptions {
   readonly displayName?: string
   /** Packet filter and address lists by what this gateway sees; null or absent: neither. */
   readonly firewall?: FirewallSettings | null
+  /** Processes that serve; 1 unless said, and then it is this one. */
+  readonly workers?: number
+  /** Of the log of workers. */
+  readonly logLevel?: string
   /** How long open sessions may go on when it is closed; 0 unless said. */
   readonly drainMs?: number
   /** TLS roots beside the system's, PEM. */
@@ -109,7 +114,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       identity: () => ({ privateKey: membership.member().privateKey, certificateDer: membership.member().certificate.der }),
     })
     const metrics = createMetrics()
-    const served = await serveMetrics({ metrics, port: options.metricsPort, log })
+    const { workers = 1 } = options
+    let several: ProxyCluster | null = null
+    const served = await serveMetrics({ metrics: { ...metrics, text: () => several?.text() ?? metrics.text() }, port: options.metricsPort, log })
     closing.push(() => served.close())
     const audit = await openAudit({ directory: join(directory, 'audit'), log, now })
     closing.push(() => audit.close())
@@ -123,9 +130,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     let emsAddresses: string[] = []
     const locateEms = () => lookup(new URL(ems).hostname.replace(/^\[|\]$/g, ''), { all: true }).then((found) => {
       emsAddresses = found.map(({ address }) => address)
+      several?.share()
     }).catch((cause: Error) => log.warn({ event: 'ems-not-resolved', reason: cause.message }, 'The name of the EMS could not be resolved.'))
     const world = followFabric({
-      membership, client, replica, timers, now, log, findDecision: audit.find, onClockOffset: metrics.clockOffset,
+      // Each worker keeps a record of its own, under this one's.
+      ...(workers === 1 ? { findDecision: audit.find } : { findDecision: auditReader(join(directory, 'audit')).find, settled: () => several?.applied() ?? Promise.resolve() }),
+      membership, client, replica, timers, now, log, onClockOffset: metrics.clockOffset,
       onEvent(event) {
         if (event.event === 'connected') void locateEms()
         onEvent(event)
@@ -143,10 +153,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     closing.push(() => firewall?.close())
     const assertionKeys = await openAssertionKeys({ directory, now, timers, log })
     closing.push(() => assertionKeys.close())
-    const proxy = await startProxy({
-      world, policies, assertionKeys, stateDirectory: directory, identity: identityOf(membership), authorities: () => membership.member().stored.authorities, listen: options.listen,
-      serial, log, audit, metrics, now, timers, alsoRefused: () => emsAddresses, onProved: firewall?.proved,
-    })
+    const common = {
+      world, policies, stateDirectory: directory, identity: identityOf(membership), authorities: () => membership.member().stored.authorities, listen: options.listen,
+      serial, log, metrics, now, timers, alsoRefused: () => emsAddresses, onProved: firewall?.proved,
+    }
+    if (workers > 1) several = await startProxyCluster({ ...common, count: workers, policiesFile: options.policiesFile, logLevel: options.logLevel ?? log.level })
+    const proxy = several ?? await startProxy({ ...common, audit, assertionKeys })
     closing.push(() => proxy.close(), () => proxy.drain(options.drainMs ?? 0), membership.onChange(() => {
       proxy.updateIdentity(identityOf(membership))
       proxy.updateAuthorities()

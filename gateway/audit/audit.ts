@@ -1,5 +1,6 @@
 // The gateway's record of its decisions and of how sessions ended, found again by id. Strangers have a journal of their own: they can't write anybody else's away.
-import { mkdir, open } from 'node:fs/promises'
+import { mkdir, open, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { decision as decisionShape, type Decision, type SessionEnd } from '../../protocol/decisions.ts'
 import type { Log } from '../../node/logging.ts'
 import { openJournal } from './journal.ts'
@@ -50,6 +51,18 @@ async function findInFile(path: string, id: string): Promise<Decision | null> {
     await file.close()
   }
 }
+
+/** Finds decisions in the records of several processes, which they keep in directories of their own under `directory`. */
+export const auditReader = (directory: string): Pick<Audit, 'find'> => ({
+  async find(id) {
+    const entries = await readdir(directory, { recursive: true, withFileTypes: true })
+    for (const entry of entries) {
+      const found = entry.isFile() && entry.name.endsWith('.jsonl') ? await findInFile(join(entry.parentPath, entry.name), id) : null
+      if (found !== null) return found
+    }
+    return null
+  },
+})
 
 /** Opens the record in `directory`, which is made when missing. */
 export async function openAudit({ directory, log, now, fileBytes = 64 << 20, keep = 4 }: AuditOptions): Promise<Audit> {

@@ -35,6 +35,8 @@ interface Options {
   /** EMS clock minus ours, ms. */
   readonly onClockOffset: (ms: number) => void
   readonly onEvent: (event: FabricEvent) => void
+  /** Resolves when all who decide by the snapshot have that of this moment; absent: they do at once. */
+  readonly settled?: () => Promise<void>
 }
 
 export interface Following extends World {
@@ -67,7 +69,11 @@ export function followFabric(options: Options): Following {
   }
 
   const say = (message: FromGateway) => send?.(message)
-  const applied = (table: FollowedTable) => say({ type: 'applied', table, updated_after: replica.state().held[table] })
+  const applied = (table: FollowedTable) => {
+    const message: FromGateway = { type: 'applied', table, updated_after: replica.state().held[table] }
+    if (options.settled === undefined) say(message)
+    else void options.settled().then(() => say(message))
+  }
   const lookups = createLookups({
     timers, now,
     send(uid) {

@@ -1,5 +1,5 @@
 // What the gateway counts and times, for Prometheus. The names here are the only ones; serving them is done beside it.
-import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
+import { AggregatorRegistry, Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
 import type { Reason } from '../../protocol/decisions.ts'
 
 export interface Metrics {
@@ -25,11 +25,16 @@ export interface Metrics {
   filterMended(): void
   /** EMS clock minus ours, ms. */
   clockOffset(ms: number): void
+  /** Everything, in the form that {@link summedText} takes. */
+  json(): Promise<readonly object[]>
   readonly contentType: string
   text(): Promise<string>
 }
 
 const buckets = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60]
+
+/** The text of several processes' metrics, summed; of ages the greatest. */
+export const summedText = (all: readonly (readonly object[])[]): Promise<string> => AggregatorRegistry.aggregate(all.map((each) => [...each])).metrics()
 
 /** Makes the gateway's metrics, in a registry of their own. */
 export function createMetrics(): Metrics {
@@ -48,7 +53,7 @@ export function createMetrics(): Metrics {
   const offset = new Gauge({ name: 'sallyport_clock_offset_seconds', help: 'Clock of the EMS minus the clock of this gateway.', registers })
   let age: () => number | null = () => null
   const snapshotAge = new Gauge({
-    name: 'sallyport_snapshot_age_seconds', help: 'Since the EMS last said that all is told; +Inf: never.', registers: [],
+    name: 'sallyport_snapshot_age_seconds', help: 'Since the EMS last said that all is told; +Inf: never.', registers: [], aggregator: 'max',
     collect(this: Gauge) {
       this.set((age() ?? Infinity) / 1000)
     },
@@ -82,6 +87,7 @@ export function createMetrics(): Metrics {
     filterElements: (count) => elements.set(count),
     filterMended: () => mended.inc(),
     clockOffset: (ms) => offset.set(ms / 1000),
+    json: () => registry.getMetricsAsJSON(),
     contentType: registry.contentType,
     text: () => registry.metrics(),
   }

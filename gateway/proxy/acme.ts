@@ -66,11 +66,17 @@ export interface Acme {
   current(): KeyPair | null
   /** Takes over what the policies say. Resolves when a certificate that is on disk has been read; one that must be ordered comes later. */
   follow(settings: Settings | undefined): Promise<void>
+  /** Calls when another certificate is held. @returns takes the listener away */
+  onChange(listener: () => void): () => void
   close(): void
 }
 
-/** @param directory the gateway's state directory. @param onChange another certificate is held */
-export function createAcme({ directory, timers, now, log, onChange }: { readonly directory: string; readonly timers: Timers; readonly now: () => number; readonly log: Log; readonly onChange: () => void }): Acme {
+/** @param directory the gateway's state directory */
+export function createAcme({ directory, timers, now, log }: { readonly directory: string; readonly timers: Timers; readonly now: () => number; readonly log: Log }): Acme {
+  const listeners = new Set<() => void>()
+  const onChange = () => {
+    for (const listener of listeners) listener()
+  }
   let held: KeyPair | null = null
   let wanted: Settings | undefined
   /** Counts what was wanted: an order for what is no longer wanted comes to nothing. */
@@ -131,6 +137,10 @@ export function createAcme({ directory, timers, now, log, onChange }: { readonly
       held = settings === undefined ? null : await readKeyPair(filesOf(settings)).catch(() => null)
       if (settings !== undefined) keep(settings, mine)
       onChange()
+    },
+    onChange(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
     },
     close() {
       generation++

@@ -37,20 +37,22 @@ async function dueKeys(kept: readonly Stored[], now: number): Promise<Stored[]> 
   return keys.filter((_, at) => (keys[at + 1]?.from ?? Infinity) + AFTERWARDS > now)
 }
 
-interface Options { readonly directory: string; readonly now: () => number; readonly timers: Timers; readonly log: Log }
+/** `makes`: false leaves making keys to another process, and reads what that has made. */
+interface Options { readonly directory: string; readonly now: () => number; readonly timers: Timers; readonly log: Log; readonly makes?: boolean }
 
 /** Opens the keys in `directory`; makes the first one, and each next one when it is due. */
-export async function openAssertionKeys({ directory, now, timers, log }: Options): Promise<AssertionKeys> {
+export async function openAssertionKeys({ directory, now, timers, log, makes = true }: Options): Promise<AssertionKeys> {
   const file = join(directory, 'assertion-keys.json')
-  let kept = (await readJson(file, stored))?.keys ?? []
+  const keysInFile = async (): Promise<readonly Stored[]> => (await readJson(file, stored))?.keys ?? []
+  let kept = await keysInFile()
   let keys: { readonly from: number; readonly privateKey: CryptoKey; readonly kid: string }[] = []
   let published = ''
   let stop = () => {}
 
   async function renew(): Promise<void> {
-    const due = await dueKeys(kept, now())
-    if (keys.length > 0 && due.length === kept.length && due.every((each, at) => each === kept[at])) return
-    if (due.some((each) => !kept.includes(each))) await writeJson(file, { keys: due } satisfies z.input<typeof stored>)
+    const due = makes ? await dueKeys(kept, now()) : await keysInFile()
+    if (keys.length > 0 && due.length === kept.length && due.every((each, at) => each.privateKey === kept[at]?.privateKey)) return
+    if (makes && due.some((each) => !kept.includes(each))) await writeJson(file, { keys: [...due] } satisfies z.input<typeof stored>)
     const read = await Promise.all(due.map(async ({ privateKey, from }) => {
       const pair = await importPrivateKey(privateKey, false)
       return { from, privateKey: pair.privateKey, jwk: await publishedKey(pair.publicKey) }

@@ -1,5 +1,4 @@
 // The gateway's listener: TLS, HTTP/2 and HTTP/1.1 on one port, with what bounds a stranger's connection. What is asked over it is decided elsewhere.
-import { randomBytes } from 'node:crypto'
 import type { EventEmitter } from 'node:events'
 import { createSecureServer, type Http2SecureServer, type Http2Session, type ServerHttp2Session } from 'node:http2'
 import type { AddressInfo, Socket } from 'node:net'
@@ -13,13 +12,12 @@ import type { KeyPair } from './key-pairs.ts'
 import { createPeerReader, type ProvedPeer } from './peer.ts'
 import { createRarely } from './rarely.ts'
 import { contextFor, contextsByName } from './server-certificates.ts'
+import { TICKETS_MS, type Tickets } from './tickets.ts'
 import type { Timers } from './timers.ts'
 
 const HEADER_BYTES = 16_384
 /** Node reads these for HTTP/1.1 on a secure HTTP/2 server; its types do not say so. Bodies have limits of their own, by service. */
 const http1Options = ({ headersMs }: Bounds) => ({ maxHeaderSize: HEADER_BYTES, headersTimeout: headersMs, connectionsCheckingInterval: Math.ceil(headersMs / 3), keepAliveTimeout: 60_000, requestTimeout: 0 })
-/** A ticket stands for a session whose chain was verified; who took the key of tickets has them for this long. */
-const TICKETS_MS = 3_600_000
 
 /** What the listener shows and believes. */
 export interface Secrets {
@@ -50,6 +48,7 @@ export const bounds: Bounds = { connections: 20_000, strangers: 2_048, perDevice
 export interface ListenOptions {
   readonly listen: { readonly host: string; readonly port: number }
   readonly secrets: () => Secrets
+  readonly tickets: Tickets
   readonly metrics: Metrics
   readonly timers: Timers
   readonly bounds: Bounds
@@ -65,8 +64,8 @@ export interface Listener {
   readonly port: number
   /** Who holds the connection under an HTTP/1.1 socket or an HTTP/2 session. */
   peerOf(session: Http2Session | Socket | undefined, socket: Socket | undefined): Presented
-  /** Takes over other secrets for connections to come. @param forget TLS sessions made before are not resumed */
-  refresh(forget: boolean): void
+  /** Takes over other secrets for connections to come. */
+  refresh(): void
   /** Takes no more connections; HTTP/2 connections are told to end when their streams have. Idle ones end now. */
   stopAccepting(): void
   /** Breaks what is still open. */
@@ -74,11 +73,10 @@ export interface Listener {
 }
 
 /** Starts to listen. @throws Error when the port can't be had */
-export async function startListener({ listen, secrets, bounds: limits, log, now, metrics, timers, onProved }: ListenOptions): Promise<Listener> {
-  let ticketKeys = randomBytes(48)
+export async function startListener({ listen, secrets, tickets, bounds: limits, log, now, metrics, timers, onProved }: ListenOptions): Promise<Listener> {
   const common = (): SecureContextOptions => {
     const { authorities, minimumTls } = secrets()
-    return { ca: [...authorities], minVersion: `TLSv${minimumTls}`, ticketKeys, sessionTimeout: TICKETS_MS / 1000 }
+    return { ca: [...authorities], minVersion: `TLSv${minimumTls}`, ticketKeys: tickets.keys(), sessionTimeout: TICKETS_MS / 1000 }
   }
   const named = () => contextsByName(secrets().others, common(), (reason) => log.error({ event: 'certificate-unusable', reason }, 'A server certificate can not be used.'))
   let contexts = named()
@@ -153,15 +151,7 @@ export async function startListener({ listen, secrets, bounds: limits, log, now,
     server.listen(listen.port, listen.host, resolve)
   })
   server.on('error', warn('listener_failed', 'The listener failed'))
-  let stopRotation = () => {}
-  const rotate = () => {
-    stopRotation = timers.after(TICKETS_MS, () => {
-      ticketKeys = randomBytes(48)
-      server.setTicketKeys(ticketKeys)
-      rotate()
-    })
-  }
-  rotate()
+  const leaveTickets = tickets.onChange(() => server.setTicketKeys(tickets.keys()))
   let closed: Promise<void> | null = null
   const stopAccepting = () => {
     closed ??= new Promise<void>((resolve) => server.close(() => resolve()))
@@ -174,14 +164,13 @@ export async function startListener({ listen, secrets, bounds: limits, log, now,
       if (session === undefined || socket === undefined) return { status: 'none' }
       return read(session, socket as TLSSocket)
     },
-    refresh(forget) {
-      if (forget) ticketKeys = randomBytes(48)
+    refresh() {
       contexts = named()
       server.setSecureContext({ ...common(), ...secrets().own })
     },
     stopAccepting: () => void stopAccepting(),
     async close() {
-      stopRotation()
+      leaveTickets()
       const ended = stopAccepting()
       connections.close()
       await ended

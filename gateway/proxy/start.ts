@@ -8,7 +8,7 @@ import type { Log } from '../../node/logging.ts'
 import type { Audit } from '../audit/audit.ts'
 import type { Metrics } from '../metrics/metrics.ts'
 import type { World } from '../world.ts'
-import { createAcme } from './acme.ts'
+import { createAcme, type Acme } from './acme.ts'
 import { answer, type AnyResponse } from './answer.ts'
 import type { AssertionKeys } from './assertion-keys.ts'
 import { createAssertions } from './assertions.ts'
@@ -17,13 +17,14 @@ import { socketCarrier, streamCarrier } from './connect.ts'
 import { forward, type TakeUpgrade } from './forward.ts'
 import { createJudge, type Question } from './judge.ts'
 import { createKeyPairs } from './key-pairs.ts'
-import { bounds, startListener, type Bounds, type Listener, type ListenOptions, type Secrets } from './listen.ts'
+import { bounds, startListener, type Bounds, type ListenOptions, type Secrets } from './listen.ts'
 import type { PolicyStore } from './policy-store.ts'
 import { isPortal, servePortal } from './portal.ts'
 import { readRequest } from './read-request.ts'
 import type { AnyRequest } from './request-body.ts'
 import { createResolver, rememberResolved, systemResolve, type Resolve } from './resolve.ts'
 import { createSessions } from './sessions.ts'
+import { createTickets, type Tickets } from './tickets.ts'
 import { systemTimers, type Timers } from './timers.ts'
 import { runTunnel, type Carrier } from './tunnel.ts'
 import { forwardedAuthority, isTcpForwarding, responseOn, takeUpgrade, TCP_FORWARDING, upgradeOf } from './upgrade.ts'
@@ -43,6 +44,9 @@ export interface ProxyOptions extends Pick<ListenOptions, 'listen' | 'onProved'>
   readonly serial: string
   /** Where certificates from a public CA are kept. */
   readonly stateDirectory: string
+  /** Where somebody else keeps keys of tickets, or the certificate of a public CA; else the gate does. */
+  readonly tickets?: Tickets
+  readonly publicCertificate?: Acme
   readonly log: Log
   readonly audit: Audit
   readonly metrics: Metrics
@@ -80,8 +84,8 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   const keyPairs = createKeyPairs({ timers, log })
   const upstreams = createUpstreams({ resolver: rememberResolved(resolver, timers), keyPairs, timers, log, connectLimitMs })
   const forwarding = { judge, sessions, upstreams, assertions: createAssertions({ keys, issuer: serial, now }), timers, log }
-  let listener: Listener | null = null
-  const acme = createAcme({ directory: options.stateDirectory, timers, now, log, onChange: () => listener?.refresh(false) })
+  const acme = options.publicCertificate ?? createAcme({ directory: options.stateDirectory, timers, now, log })
+  const tickets = options.tickets ?? createTickets(timers)
   const secrets = (): Secrets => {
     const { minimumTls, certificates } = policies.current().listener
     return { own: { cert: identity.certPem, key: identity.keyPem }, others: [...certificates.flatMap((files) => keyPairs.get(files) ?? []), ...[acme.current() ?? []].flat()], authorities: authorities(), minimumTls, strangersReach: policies.current().noCertificate.mode !== 'block' }
@@ -93,10 +97,10 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   }
   await followFiles()
   upstreams.follow(policies.current())
-  listener = await startListener({ ...options, timers, secrets, bounds: { ...bounds, ...limits } })
+  const listener = await startListener({ ...options, timers, tickets, secrets, bounds: { ...bounds, ...limits } })
   const { server, port, peerOf } = listener
   let believed = authorities().join()
-  const leaveKeyPairs = keyPairs.onChange(() => listener.refresh(false))
+  const leaves = [keyPairs.onChange(listener.refresh), acme.onChange(listener.refresh)]
 
   const questionOf = (request: AnyRequest, protocol: 'tcp' | 'https', { host, port }: Authority, path: string): Question => {
     const [session, socket] = request instanceof Http2ServerRequest ? [request.stream.session, request.stream.session?.socket] : [request.socket, request.socket]
@@ -148,7 +152,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   const leavePolicies = policies.onChange(() => {
     upstreams.follow(policies.current())
     sessions.recheck('all', {})
-    listener.refresh(false)
+    listener.refresh()
     followFiles().catch((error: Error) => log.error({ event: 'files_not_followed', cause: error.message }, 'Certificates in files do not follow the policies.'))
   })
   metrics.readSnapshotAge(() => {
@@ -159,12 +163,13 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     port,
     updateAuthorities() {
       const next = authorities().join()
-      listener.refresh(next !== believed)
+      if (next !== believed) tickets.renew()
       believed = next
+      listener.refresh()
     },
     updateIdentity(next) {
       identity = next
-      listener.refresh(false)
+      listener.refresh()
     },
     async drain(graceMs) {
       sessions.stop()
@@ -178,7 +183,8 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
       leavePolicies()
       sessions.close()
       upstreams.close()
-      leaveKeyPairs()
+      for (const leave of leaves) leave()
+      tickets.close()
       keyPairs.close()
       acme.close()
       await listener.close()
