@@ -7,11 +7,12 @@ import { letGoOfBrowsers } from '../../../agent/certificates/browsers/remove.ts'
 import { startAgent, type AgentEvent, type RunningAgent } from '../../../agent/start.ts'
 import * as administration from '../../../protocol/operations/admin.ts'
 import { until } from '../../../start/steps.ts'
-import { addRoot, hasNssTools, HOST, isRoot, listed, log, SECRET, startScene, type Scene } from './browser-scene.ts'
-import { chromiumBrowser, firefoxBrowser, type Browser, type Driven } from './drive.ts'
+import { addRoot, hasNssTools, HOST, isRoot, listed, log, run, SECRET, startScene, type Scene } from './browser-scene.ts'
+import { chromiumBrowser, dumpAs, firefoxBrowser, type Browser, type Driven } from './drive.ts'
 
 const CHROMIUM_POLICY = '/etc/chromium/policies/managed/zz-sallyport.json'
 const FIREFOX_POLICY = '/etc/firefox/policies/policies.json'
+const NOBODY = 65_534
 const browsers = [chromiumBrowser, firefoxBrowser].filter(({ installed }) => installed)
 const missing = [...(isRoot ? [] : ['root']), ...(hasNssTools ? [] : ['Debian\'s libnss3-tools']), ...(browsers.length > 0 ? [] : ['Debian\'s chromium or firefox-esr'])]
 
@@ -78,6 +79,31 @@ describe.skipIf(missing.length > 0)(`browsers with the agent's certificate${miss
     const { stores } = JSON.parse(await readFile(join(scene.directory, 'state/browsers.json'), 'utf8')) as { stores: { current: { keyId: string } }[] }
     expect(new Set(stores.map(({ current }) => current.keyId)).size).toBe(new Set([...databases.values(), join(home, '.pki/nssdb')]).size)
   })
+
+  it.skipIf(!chromiumBrowser.installed)('of another user get in by an agent that runs as root; its end takes nothing from the first', async () => {
+    const other = await scene.newHome()
+    await addRoot(scene, join(other, '.pki/nssdb'))
+    await run('chown', ['-R', `${NOBODY}:${NOBODY}`, other])
+    const stateDirectory = join(scene.directory, 'other')
+    const otherUid = await scene.enrol(stateDirectory, NOBODY)
+    const placed = Promise.withResolvers<void>()
+    const second = await startAgent({ stateDirectory, home: other, now: Date.now, log, onEvent: ({ event }) => { if (event === 'browser-certificate') placed.resolve() }, command: () => Promise.resolve(null) })
+    await placed.promise
+    const policy = () => readFile(CHROMIUM_POLICY, 'utf8')
+    await until('the policy', async () => (await policy()).includes(otherUid) || null)
+    const seen = await until('the page', async () => {
+      const page = await dumpAs(NOBODY, other, scene.url)
+      return page.includes(SECRET) ? page : null
+    }, 30_000)
+    expect(seen).toContain(otherUid)
+    const foreign = (await run('find', [other, '!', '-user', String(NOBODY)])).stdout
+    expect(foreign).toBe('')
+    await scene.administrator.call(administration.deregisterEndpoint, { params: { uid: otherUid }, body: { reason: 'left' } })
+    expect(await second.ended).toBe('deregistered')
+    expect(await listed(join(other, '.pki/nssdb'))).toEqual(['Administrator root C,,'])
+    expect(await policy()).not.toContain(otherUid)
+    expect(await policy()).toContain(uid)
+  }, 60_000)
 
   it('get in no longer after deregistration: certificates and policies are gone, and what is not ours is left', async () => {
     await scene.administrator.call(administration.deregisterEndpoint, { params: { uid }, body: { reason: 'left' } })

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { chromium } from 'playwright-core'
 import { WebSocket } from 'ws'
-import { HOST } from './browser-scene.ts'
+import { HOST, run } from './browser-scene.ts'
 
 export interface Driven {
   /** The text of the page, or why there is none. */
@@ -44,6 +44,12 @@ export const chromiumBrowser: Browser = {
       close: () => browser.close(),
     }
   },
+}
+
+/** What a user of this id sees in Chromium. */
+export async function dumpAs(uid: number, home: string, url: string): Promise<string> {
+  const { stdout } = await run('setpriv', [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', chromiumPath ?? '', ...flags, `--user-data-dir=${join(home, 'profile')}`, '--dump-dom', url], { env: { HOME: home, PATH: '/usr/bin:/bin' }, cwd: '/', timeout: 20_000 })
+  return stdout
 }
 
 /** In the page that is open: to its own address. */

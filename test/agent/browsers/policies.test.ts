@@ -39,7 +39,7 @@ describe('policies of browsers', () => {
   it('of an administrator hold on beside ours: of two Chromium files only the last counts, so it repeats them', async () => {
     await mkdir(chromium(), { recursive: true })
     await writeFile(join(chromium(), 'company.json'), JSON.stringify({ HomepageLocation: 'https://corp.test', AutoSelectCertificateForUrls: [theirs] }))
-    await writeFile(join(chromium(), 'broken.json'), '{')
+    await writeFile(join(chromium(), 'broken'), '{')
     await select(['wiki.corp.test'])
     await select(['other.corp.test'], OTHER)
     expect((await readOwn()).sort()).toEqual([theirs, own(UID, 'https://wiki.corp.test'), own(OTHER, 'https://other.corp.test')].sort())
@@ -49,9 +49,21 @@ describe('policies of browsers', () => {
     expect((await readOwn()).sort()).toEqual([own(UID, 'https://wiki.corp.test'), own(OTHER, 'https://other.corp.test')].sort())
     await writeFile(join(chromium(), 'zz-sallyport.json'), '{')
     await select(['wiki.corp.test'])
+    expect((await readOwn()).sort()).toEqual([own(UID, 'https://wiki.corp.test'), own(OTHER, 'https://other.corp.test')].sort())
+    await select([], OTHER)
     expect(await readOwn()).toEqual([own(UID, 'https://wiki.corp.test')])
     await select([])
-    expect(await readdir(chromium())).toEqual(['broken.json', 'company.json'])
+    expect(await readdir(chromium())).toEqual(['broken', 'company.json'])
+  })
+
+  it('of several agents that write at once end with what each wants', async () => {
+    const uids = Array.from({ length: 6 }, (_, n) => String(n).repeat(32))
+    for (let round = 0; round < 5; round++) {
+      await Promise.all(uids.map((uid, n) => select(n % 2 === round % 2 ? ['wiki.corp.test'] : [], uid)))
+      expect((await readOwn()).sort()).toEqual(uids.filter((_, n) => n % 2 === round % 2).map((uid) => own(uid, 'https://wiki.corp.test')))
+    }
+    await Promise.all(uids.map((uid) => select([], uid)))
+    expect(await readdir(chromium())).toEqual([])
   })
 
   it('of an administrator stand in Firefox\'s file as before, when ours comes and when it goes', async () => {

@@ -1,7 +1,7 @@
 // Policy files of browsers: JSON that belongs to the machine's administrator as well. They are readable by all, replaced whole, and never overwritten when they can't be read.
 import { randomBytes } from 'node:crypto'
 import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { systemFailure } from '../../../failure.ts'
 import { StoreFailure } from '../browser-store.ts'
@@ -29,7 +29,8 @@ export async function readPolicyFile(path: string): Promise<JsonObject | null> {
 
 /** Replaces a policy file, or removes it (null). Throws a `StoreFailure` where this account may not. */
 export async function writePolicyFile(path: string, content: JsonObject | null): Promise<void> {
-  const beside = `${path}.${randomBytes(6).toString('hex')}.tmp`
+  // One directory up: Chromium reads whatever lies beside the file, half-written or left by a crash.
+  const beside = join(dirname(dirname(path)), `.${randomBytes(6).toString('hex')}.sallyport.tmp`)
   try {
     if (content === null) return await rm(path, { force: true })
     await mkdir(dirname(path), { recursive: true, mode: 0o755 })
