@@ -173,6 +173,8 @@ describe('a poke', () => {
     expect(messageOf(frame, 'current')?.revision).toBe(await head())
   })
   it('costs the object no read of D1 and one row', async () => {
+    // What the new rule asks of other tests' endpoints is worked off first: its trips are nobody's here.
+    for (let turn = 0; turn < 10 && await runDurableObjectAlarm(real.RE_EVALUATION.getByName('one')); turn++);
     const gateway = await joined()
     await greeted(gateway)
     const rows = () => runInDurableObject(object(gateway), (_, { storage }) => storage.sql.exec<{ n: number }>('SELECT count(*) AS n FROM journal').one().n)
