@@ -168,6 +168,16 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
     expect(await listed(profile)).toEqual([])
   }, 60_000)
 
+  it('are given to fifteen databases at most, and that there are more is said', async () => {
+    const laptop = await newLaptop()
+    const names = Array.from({ length: 16 }, (_, n) => `p${n}.default`)
+    for (const name of names) await mkdir(join(laptop.home, '.mozilla/firefox', name), { recursive: true })
+    await writeFile(join(laptop.home, '.mozilla/firefox/profiles.ini'), names.map((name, n) => `[Profile${n}]\nIsRelative=1\nPath=${name}\n`).join(''))
+    laptop.start()
+    await troubled(laptop, /Of 17 databases of browsers only 15 get a certificate/)
+    expect(new Set(laptop.placed).size).toBe(15)
+  }, 60_000)
+
   it('are a trouble that goes when the tools are missing and then installed', async () => {
     const laptop = await newLaptop()
     const kept = laptop.start({ installed: false })

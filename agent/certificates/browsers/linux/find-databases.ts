@@ -4,8 +4,6 @@ import { StoreFailure } from '../browser-store.ts'
 import type { RunAsOwner } from './owner.ts'
 
 const MAX_PROFILES_BYTES = 64 * 1024
-/** Twice as many certificates, while they are renewed, and some for whoever had the machine before: an endpoint may hold 32. */
-export const MOST_DATABASES = 12
 const flatpaks = ['org.chromium.Chromium', 'com.google.Chrome', 'com.microsoft.Edge']
 const firefoxes = ['.mozilla/firefox', '.config/mozilla/firefox', 'snap/firefox/common/.mozilla/firefox', '.var/app/org.mozilla.firefox/.mozilla/firefox', '.var/app/org.mozilla.firefox/config/mozilla/firefox']
 
@@ -40,7 +38,7 @@ export async function findDatabases(home: string, run: RunAsOwner): Promise<stri
     profiles.push(...parseProfiles(read.stdout, dirname(list)))
   }
   // The last slash: directories only.
-  const directories = (await existing(run, profiles.slice(0, MOST_DATABASES).map((path) => `${path}/`))).map((path) => path.slice(0, -1))
+  const directories = (await existing(run, profiles.map((path) => `${path}/`))).map((path) => path.slice(0, -1))
   const found = [there.includes(modern) ? modern : join(home, '.pki/nssdb'), ...boxed.filter((path) => there.includes(path)), ...directories]
-  return [...new Set(found)].slice(0, MOST_DATABASES)
+  return [...new Set(found)]
 }
