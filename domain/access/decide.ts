@@ -52,11 +52,11 @@ interface World { readonly snapshot: Snapshot; readonly policies: Policies; read
  * Takes one decision. What is known to forbid wins over staleness; staleness wins over what would allow.
  * @param now ms
  */
-export function decide({ request, ...world }: World & { readonly request: AccessRequest }): Verdict {
-  const { snapshot, policies, now } = world
+export function decide(asked: World & { readonly request: AccessRequest }): Verdict {
+  const { snapshot, policies, request, now } = asked
   const found = lookUpService(policies.index, request.protocol, request.host, request.port, request.path)
   const service = found.kind === 'service' ? found.service : null
-  const identified = recognise(request, service, world)
+  const identified = recognise(request, service, asked)
   const uid = identified.ok ? identified.record?.uid ?? null : identified.uid
   const refuse = (reason: Reason, more: Partial<Verdict> = {}): Verdict => ({ allowed: false, reason, uid, service, policy: null, tags: [], validUntil: null, shadow: null, ...more })
   if (!identified.ok) return refuse(identified.reason)

@@ -92,22 +92,25 @@ export function readPolicy(policy: Policy, subject: Subject): Reading {
     if (each.tag.state === 'absent') return falsehood('tag-missing', each.until, [each.tag])
     read.push(each)
   }
-  const alternatives = any.map((name) => readTag(subject, name))
-  const chosen = alternatives.find(({ tag }) => tag.state === 'present')
-  if (chosen !== undefined) read.push(chosen)
-  else if (any.length > 0) {
-    const doubtful = alternatives.filter(({ tag }) => tag.state === 'unknown')
-    if (doubtful.length === 0) return falsehood('tag-missing', Infinity, alternatives.map(({ tag }) => tag))
-    read.push(...doubtful)
+  if (any.length > 0) {
+    const alternatives = any.map((name) => readTag(subject, name))
+    const chosen = alternatives.find(({ tag }) => tag.state === 'present')
+    const deciding = chosen === undefined ? alternatives.filter(({ tag }) => tag.state === 'unknown') : [chosen]
+    if (deciding.length === 0) return falsehood('tag-missing', Infinity, alternatives.map(({ tag }) => tag))
+    read.push(...deciding)
   }
   const eligible = record === null ? null : readDevice(policy, record)
   if (eligible?.value === 'false') return eligible
   const standing = policy.schedule?.(now)
   if (standing?.stands === false) return falsehood('outside-schedule', standing.until)
   let until = Math.min(standing?.until ?? Infinity, policy.until ?? Infinity)
-  for (const each of read) until = Math.min(until, each.until)
-  const unknown = read.filter(({ tag }) => tag.state === 'unknown')
-  if (unknown.length > 0) return { value: 'unknown', reason: 'tag-unknown', tags: unknown.map(({ tag }) => tag), until }
+  const [known, unknown]: [DecidingTag[], DecidingTag[]] = [[], []]
+  for (const { tag, until: instant } of read) {
+    until = Math.min(until, instant)
+    if (tag.state === 'unknown') unknown.push(tag)
+    else known.push(tag)
+  }
+  if (unknown.length > 0) return { value: 'unknown', reason: 'tag-unknown', tags: unknown, until }
   if (eligible !== null) return { value: 'unknown', reason: eligible.reason, tags: [], until }
-  return { value: 'true', reason: 'allowed', tags: read.map(({ tag }) => tag), until }
+  return { value: 'true', reason: 'allowed', tags: known, until }
 }

@@ -85,7 +85,6 @@ function routeAt(ports: Ports | undefined, port: number): Route | null {
 
 /** The service with the longest prefix of `path`. */
 function longest({ byPrefix, deepest }: Route, path: string): Service | null {
-  if (deepest === 0) return byPrefix.get('') ?? null
   const ends: number[] = []
   for (let at = path.indexOf('/', 1); at !== -1 && ends.length < deepest; at = path.indexOf('/', at + 1)) ends.push(at)
   if (ends.length < deepest) ends.push(path.length)
@@ -99,9 +98,8 @@ function longest({ byPrefix, deepest }: Route, path: string): Service | null {
 export type Found = { readonly kind: 'service'; readonly service: Service } | { readonly kind: 'none' | 'ambiguous-path' }
 const none: Found = { kind: 'none' }
 
-/** An exact host before a suffix before a range, the longer before the shorter; then the longest path. */
-function* portsFor({ hosts, suffixes, ipv4, ipv6 }: ProtocolIndex, host: string, address: Address | null): Generator<Ports | undefined> {
-  yield hosts.get(host)
+/** Behind exact hosts: suffixes before ranges, the longer before the shorter. */
+function* wider({ suffixes, ipv4, ipv6 }: ProtocolIndex, host: string, address: Address | null): Generator<Ports | undefined> {
   if (address === null) {
     if (suffixes.size > 0) for (let dot = host.indexOf('.', 1); dot !== -1; dot = host.indexOf('.', dot + 1)) yield suffixes.get(host.slice(dot))
     return
@@ -110,18 +108,26 @@ function* portsFor({ hosts, suffixes, ipv4, ipv6 }: ProtocolIndex, host: string,
   for (const { bits, networks } of address.kind() === 'ipv4' ? ipv4 : ipv6) yield networks.get(networkOf(number, bits))
 }
 
+/** The service at a port and path of one host; null: there is none there. */
+function found(ports: Ports | undefined, port: number, path: string): Found | null {
+  const route = routeAt(ports, port)
+  if (route === null) return null
+  const service = route.deepest === 0 ? route.byPrefix.get('') : findByPath(path, (each) => longest(route, each))
+  if (service === undefined) return { kind: 'ambiguous-path' }
+  return service === null ? null : { kind: 'service', service }
+}
+
 /**
  * The declared service for a destination; nothing undeclared is reached, and names never match ranges.
  * @param path of the request, without query; `/` for TCP
  */
 export function lookUpService(index: ServiceIndex, protocol: Service['protocol'], asked: string, port: number, path: string): Found {
   const { host, address } = readHost(asked)
-  for (const ports of portsFor(index[protocol], host, address)) {
-    const route = routeAt(ports, port)
-    if (route === null) continue
-    const service = route.deepest === 0 ? longest(route, path) : findByPath(path, (each) => longest(route, each))
-    if (service === undefined) return { kind: 'ambiguous-path' }
-    if (service !== null) return { kind: 'service', service }
+  const exact = found(index[protocol].hosts.get(host), port, path)
+  if (exact !== null) return exact
+  for (const ports of wider(index[protocol], host, address)) {
+    const by = found(ports, port, path)
+    if (by !== null) return by
   }
   return none
 }
