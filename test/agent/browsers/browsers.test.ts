@@ -62,7 +62,7 @@ describe.skipIf(missing.length > 0)(`browsers with the agent's certificate${miss
     await scene?.close()
   })
 
-  it.each(browsers)('$name reaches the service as this endpoint, and not without the tag; it gets back in when that is mended', async (browser) => {
+  for (const browser of [chromiumBrowser, firefoxBrowser]) it.skipIf(!browser.installed)(`${browser.name} reaches the service as this endpoint, and not without the tag; it gets back in when that is mended${browser.installed ? '' : ' (not installed)'}`, async () => {
     open.set(browser, await launch(browser, 'profile'))
     expect(await sees(browser, SECRET)).toBe(`${SECRET} ${uid}`)
     await rm(scene.marker)
