@@ -68,9 +68,9 @@ export class ReEvaluation extends DurableObject<Env> {
       if (await renewInventories(context) !== null) return Date.now()
     }
     const before = await this.#standing()
-    const owed = before.owed || await this.ctx.storage.get('tell') === true
+    const owed = before.owed ?? (await this.ctx.storage.get('tell') === true ? Date.now() : null)
     // Kept before the mark is taken away: a crash in the middle forgets nobody.
-    if (owed) await this.ctx.storage.put('standing', { ...before, owed })
+    if (owed !== null) await this.ctx.storage.put('standing', { ...before, owed })
     await this.ctx.storage.delete('tell')
     const { standing, busy, next } = await reEvaluate(context, { ...before, owed }, Date.now())
     await this.ctx.storage.put('standing', standing)

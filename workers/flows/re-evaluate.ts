@@ -22,6 +22,9 @@ const MAX_EMPTY_PAGES = 6
 const MAX_TOUCHED = 16
 /** An endpoint that could not be settled is tried again this much later. */
 const ASIDE_MS = 300_000
+/** Should everything fail, only so many are remembered; the round knows that it is not done. */
+const MAX_ASIDE = 5_000
+const TELL_AGAIN_MS = 5_000
 const MIN_PAUSE_MS = 20
 
 /** What is remembered from step to step. */
@@ -31,12 +34,12 @@ export interface Standing {
   readonly aside: Readonly<Record<string, number>>
   /** Endpoints in the next page: fewer after one that failed, so that whichever is to blame is found. */
   readonly page: number
-  /** Gateways did not acknowledge: they must be told again. */
-  readonly owed: boolean
+  /** Gateways did not acknowledge: when they are told again (ms); null: they have. */
+  readonly owed: number | null
   /** Takes turns, so that neither edits nor time keep the other waiting. */
   readonly dueFirst: boolean
 }
-export const atRest: Standing = { round: null, aside: {}, page: PAGE, owed: false, dueFirst: true }
+export const atRest: Standing = { round: null, aside: {}, page: PAGE, owed: null, dueFirst: true }
 export interface Step {
   readonly standing: Standing
   /** When to go on (ms); null: nothing is due. */
@@ -57,7 +60,7 @@ export async function reEvaluate(context: Context, before: Standing, now: number
   const [rows, marks] = await db.batch([selectStates(context), markOf(db, head?.revision ?? 0)])
   let standing: Standing = { ...before, aside: Object.fromEntries(Object.entries(before.aside).filter(([, until]) => until > now)) }
   if (head !== null && marks[0]?.mark !== head.mark) standing = { ...standing, round: null }
-  if (standing.owed) standing = { ...standing, owed: !await tellAgain(context) }
+  if (standing.owed !== null && standing.owed <= now) standing = { ...standing, owed: await tellAgain(context) ? null : now + TELL_AGAIN_MS }
   const held = await rulesOf(context, rows)
   const through = evaluatedThrough(rows)
   // Read after `rows`, the rules may be newer: then the next step begins a round for them.
@@ -76,9 +79,9 @@ export async function reEvaluate(context: Context, before: Standing, now: number
     standing = after(standing, found.page, settled, found.passed, now)
     return { standing, busy: true, next: pauseAfter(now, context.now()), written: settled?.written ?? 0, evaluated: settled?.evaluated ?? 0 }
   }
-  if (standing.owed || rulesRevisionOf(rows) !== held.rules.revision || (behind && standing.round?.finished !== true)) return { standing, busy: behind, next: pauseAfter(now, context.now()), written: 0, evaluated: 0 }
+  if (rulesRevisionOf(rows) !== held.rules.revision || (behind && standing.round?.finished !== true)) return { standing, busy: behind, next: pauseAfter(now, context.now()), written: 0, evaluated: 0 }
   const [soonest] = await nextDue(db, Object.keys(standing.aside))
-  const waits = [...soonest?.at == null ? [] : [soonest.at], ...Object.values(standing.aside)]
+  const waits = [...soonest?.at == null ? [] : [soonest.at], ...standing.owed === null ? [] : [standing.owed], ...Object.values(standing.aside)]
   return { standing, busy: false, next: waits.length === 0 ? null : Math.min(...waits), written: 0, evaluated: 0 }
 }
 
@@ -99,13 +102,13 @@ async function tellAgain(context: Context): Promise<boolean> {
 function after(standing: Standing, { candidates, behind }: Page, settled: Settled | null, passed: Round | null, now: number): Standing {
   const uids = candidates.map(({ uid }) => uid)
   const failed = settled?.failed ?? (uids.length === 1 ? uids : [])
-  const aside = { ...standing.aside, ...Object.fromEntries(failed.map((uid) => [uid, now + ASIDE_MS])) }
+  const aside = Object.fromEntries([...Object.entries(standing.aside), ...failed.map((uid) => [uid, now + ASIDE_MS] as const)].slice(-MAX_ASIDE))
   if (settled === null && uids.length > 1) return { ...standing, page: Math.max(1, Math.floor(uids.length / 4)) }
   // As many as one commit took, where they were more; then gently more again.
   const taken = settled?.settledTo == null ? standing.page * 2 : uids.filter((uid) => uid <= (settled.settledTo ?? '')).length
   const page = settled === null ? 1 : Math.min(PAGE, Math.max(1, taken))
   const round = passed === null ? standing.round : { ...roundAfter(standing.round ?? passed, passed, settled, behind), unsettled: passed.unsettled || failed.length > 0, head: settled?.head ?? passed.head }
-  return { ...standing, aside, page, round, owed: standing.owed || settled?.told === false }
+  return { ...standing, aside, page, round, owed: settled?.told === false ? standing.owed ?? now : standing.owed }
 }
 
 /** Overtaken, it looks at the same page again: what was written is no longer behind. */

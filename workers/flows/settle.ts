@@ -79,7 +79,7 @@ export async function settle(context: Context, candidates: readonly Candidate[],
     settledTo = row.uid
   }
   const committed = await commitMany(context, computed, held.rules.revision)
-  return { ...committed, overtaken: committed.written < computed.length, settledTo: settledTo === rows.at(-1)?.uid ? null : settledTo, failed, evaluated }
+  return { ...committed, overtaken: committed.written < computed.length, settledTo: settledTo === (rows.at(-1)?.uid ?? '') ? null : settledTo, failed, evaluated }
 }
 
 const nothingKnown: ReturnType<typeof readSections> = { facts: {}, damaged: [] }

@@ -92,9 +92,10 @@ describe('certificates of one endpoint', () => {
         if (answer.code !== 'busy') return answer
       }
     }
-    expect(codes(await Promise.all(Array.from({ length: 36 }, (_, n) => ask(n))))).toEqual({ '': 32, 'too_many': 4 })
+    await DB.prepare('INSERT INTO certificates (serial, uid, purpose, os_user, key_hash, pem, not_after, state, issued_at) SELECT \'S\' || value, ?, \'browser\', value, value, \'\', 9e12, \'current\', 1 FROM json_each(?)').bind(endpoint.uid, JSON.stringify(Array.from({ length: 29 }, (_, n) => n))).run()
+    expect(codes(await Promise.all(Array.from({ length: 7 }, (_, n) => ask(n))))).toEqual({ '': 3, 'too_many': 4 })
     const { certificates } = (await admin('GET', `/endpoints/${endpoint.uid}`)).json as { certificates: { purpose: string }[] }
-    expect(certificates.filter(({ purpose }) => purpose === 'browser')).toHaveLength(32)
+    expect(certificates.filter(({ purpose }) => purpose === 'browser')).toHaveLength(3)
   })
   it('renewed by two keys at once leave one that is unused, and the records name it', async () => {
     const endpoint = await enrolled()

@@ -179,6 +179,13 @@ describe('a gateway that does not acknowledge', () => {
     await reEvaluated()
     expect(await cursor()).toBe(await head())
   })
+  it('for long is told again every five seconds, and not in every step', async () => {
+    const { namespace, told } = deaf(1_000)
+    const context = contextOf(envWith({ FCM_NOTIFY: namespace }))
+    const now = Date.now()
+    const [first, second] = [await reEvaluate(context, { ...atRest, owed: now }, now), await reEvaluate(context, { ...atRest, owed: now + 4_000 }, now)]
+    expect([first.next, first.standing.owed, second.next, second.standing.owed, told]).toEqual([now + 5_000, now + 5_000, now + 4_000, now + 4_000, []])
+  })
   it('nor does an object of the re-evaluation that is gone: the edit stands, and the cron begins it', async () => {
     const endpoint = await enrolled()
     await report(endpoint, 1, { os: linux('13.1') })
@@ -196,9 +203,9 @@ describe('a gateway that does not acknowledge', () => {
     const { namespace, told } = deaf(1)
     const context = contextOf(envWith({ FCM_NOTIFY: namespace }))
     const first = await reEvaluate(context, atRest, Date.now())
-    expect([first.written, first.standing.owed, told, first.next]).toEqual([300, true, [], expect.any(Number)])
+    expect([first.written, first.standing.owed, told, first.next]).toEqual([300, expect.any(Number), [], expect.any(Number)])
     const second = await reEvaluate(context, first.standing, Date.now())
-    expect([second.standing.owed, told, await cursor()]).toEqual([false, ['SPGW00000000000D'], await head()])
+    expect([second.standing.owed, told, await cursor()]).toEqual([null, ['SPGW00000000000D'], await head()])
   })
 })
 
@@ -219,6 +226,21 @@ describe('a page of the re-evaluation', () => {
     expect([first.written, await tagged('newer')]).toEqual([17, { present: 17 }])
     const second = await reEvaluate(contextOf(bindings), first.standing, Date.now())
     expect([second.written, await tagged('newer'), await contradictions()]).toEqual([2, { present: 19 }, []])
+  })
+  it('whose endpoints are all gone when it reads them goes on behind them', async () => {
+    await seed(0, 1_500, { os: linux('13.1') })
+    const untold = { getByName: () => ({ start: () => Promise.resolve() }) } as unknown as Env['RE_EVALUATION']
+    await sendTo(envWith({ RE_EVALUATION: untold }), 'POST', '/api/v1/admin/rule-sets', { body: ruleSetOf('modern', [osAtLeast('13')]), headers: { authorization: `Bearer ${real.ADMIN_TOKEN}` } })
+    let done = false
+    const bindings = envWith({ DB: interposed(DB, { before: async (sql) => {
+      if (done || !sql.some((each) => each.includes('from "endpoint_sections"'))) return
+      done = true
+      await DB.prepare('UPDATE endpoints SET registered = 0 WHERE uid < ?').bind(uidOf(1_000)).run()
+    } }) })
+    const first = await reEvaluate(contextOf(bindings), atRest, Date.now())
+    expect([first.written, first.standing.round?.at]).toEqual([0, uidOf(999)])
+    const second = await reEvaluate(contextOf(bindings), first.standing, Date.now())
+    expect([second.written, await tagged('modern')]).toEqual([500, { present: 500 }])
   })
   it('computed with rules that were edited meanwhile writes nothing', async () => {
     await seed(0, 5, { os: linux('13.1') })

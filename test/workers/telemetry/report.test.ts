@@ -153,6 +153,8 @@ describe('a follower of the log', () => {
   const name = 4
   beforeEach(async () => {
     await DB.batch([DB.prepare('DELETE FROM gateways'), DB.prepare('DELETE FROM rule_sets')])
+    // Nothing more is written by the edits before.
+    await reEvaluated()
     await addGateway(name)
   })
   const head = async () => (await DB.prepare('SELECT revision, mark FROM change_log ORDER BY revision DESC LIMIT 1').first<{ revision: number; mark: string }>())
