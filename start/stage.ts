@@ -41,7 +41,8 @@ function logTo(directory: string, name: string, closing: (() => Promise<void>)[]
   const stream = createWriteStream(join(directory, `${name}.log`), { flags: 'w', mode: 0o600 })
   stream.on('error', (error) => process.stderr.write(`the log of ${name} can not be written: ${error.message}\n`))
   closing.push(() => new Promise((resolve) => { stream.end(resolve) }))
-  return createLog({ name, destination: stream })
+  // A connection may end, and say so, after the program that held it has closed.
+  return createLog({ name, destination: { write(line) { if (!stream.writableEnded) stream.write(line) } } })
 }
 
 const settled = async (event: Promise<unknown>, sentence: string, limitMs: number): Promise<void> => {
