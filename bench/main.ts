@@ -1,10 +1,13 @@
 // `npm run bench`: figures of this machine beside floors measured in the same run. A goal that is missed is said, not hidden, and is no failure of the run.
 import { readArguments, UsageError } from '../node/config.ts'
 import { benchCounts } from './counts.ts'
+import { benchCut } from './cut.ts'
+import { benchDecision } from './decision.ts'
 import { benchFleet, type FleetSizes } from './fleet.ts'
 import { table, type Figure, type Progress } from './figures.ts'
 import { benchPropagation } from './propagation.ts'
 import { benchThroughput } from './throughput.ts'
+import { benchVulnerabilities } from './vulnerabilities.ts'
 
 /** A fleet that an ordinary run has time for. */
 const SMALL_FLEET = 2_000
@@ -12,7 +15,7 @@ const help = `Usage: npm run bench -- [--json] [--only NAME] [--flips N] [--requ
 
 Measures the real EMS on local emulation (workerd, D1, objects, HTTPS) with a real gateway, beside floors in the same Worker.
 
-  --only NAME    one benchmark: propagation, throughput, counts or fleet
+  --only NAME    one benchmark: propagation, throughput, counts, fleet, decision, cut or vulnerabilities (the last three run only by name)
   --flips N      propagation: tags taken (and given back); 2000 unless said. fleet: 200 unless said
   --requests N   throughput: requests of each kind in a round; 480 unless said
   --rounds N     throughput: rounds; 8 unless said
@@ -30,7 +33,7 @@ Exit code: 0 it ran, also when a goal was missed; 1 it broke; 2 wrong usage.
 `
 
 interface Sizes { readonly flips: number; readonly requests: number; readonly rounds: number; readonly fleet: FleetSizes }
-interface Bench { readonly what: string; run(sizes: Sizes, progress: Progress): Promise<Figure[]> }
+interface Bench { readonly what: string; /** Too long for a run of everything. */ readonly onlyByName?: true; run(sizes: Sizes, progress: Progress): Promise<Figure[]> }
 
 const benches: Readonly<Record<string, Bench>> = {
   propagation: {
@@ -58,6 +61,18 @@ edit: an edit of a rule; floor: the endpoints that it flips, plainly read · fir
 memory: a whole gateway in a process of its own, after garbage collection · counts: the same fleet under the meter`,
     run: ({ fleet }, progress) => benchFleet(fleet, progress),
   },
+  decision: {
+    what: 'One access decision, from the snapshot: 1,000 policies (the matching one spread evenly, a tenth matching none), 100,000 endpoints.',
+    onlyByName: true, run: (_, progress) => benchDecision({ progress }),
+  },
+  cut: {
+    what: 'From a snapshot that forbids to the end of sessions, with 10,000 tunnels open.',
+    onlyByName: true, run: (_, progress) => benchCut({ progress }),
+  },
+  vulnerabilities: {
+    what: 'The match of a laptop\'s packages against 50,000 advisories; then the real EMS with them: import, reports, storage, renewal.',
+    onlyByName: true, run: (_, progress) => benchVulnerabilities({ records: 50_000, laptops: 40, progress }),
+  },
 }
 
 function size(name: string, given: string | undefined, otherwise: number): number {
@@ -77,7 +92,7 @@ async function main(argv: string[]): Promise<void> {
   const endpoints = size('endpoints', values.endpoints, 50_000)
   const fleet = { endpoints, gateways: size('gateways', values.gateways, 20), flips: size('flips', values.flips, 200), edit: Math.min(endpoints, size('edit', values.edit, 10_000)) }
   const sizes: Sizes = { flips: size('flips', values.flips, 2_000), requests: size('requests', values.requests, 480), rounds: size('rounds', values.rounds, 8), fleet }
-  const chosen = Object.entries(benches).filter(([name]) => (values.only === undefined ? name !== 'fleet' || endpoints <= SMALL_FLEET : values.only === name))
+  const chosen = Object.entries(benches).filter(([name, { onlyByName }]) => (values.only === undefined ? onlyByName !== true && (name !== 'fleet' || endpoints <= SMALL_FLEET) : values.only === name))
   if (chosen.length === 0) throw new UsageError(`--only takes ${Object.keys(benches).join(', ')}, not "${values.only ?? ''}"`)
   let stopped = false
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
