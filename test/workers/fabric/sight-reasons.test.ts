@@ -50,7 +50,7 @@ describe('what a gateway sees', () => {
     expect((await admin('GET', '/gateways/SPGW00000000000F/sight')).status).toBe(404)
   })
   it('of one endpoint is told with why: subscription, tags by type, addresses by sight and claim', async () => {
-    const gateway = await joined()
+    const [gateway, other] = [await joined(), await joined()]
     await by(other, 'POST', fabric.gatewayMac.path, { gateway_mac_list: [{ mac: MAC, ip_list: [IP, '10.0.0.99'], interface: 'lan' }] })
     expect(await sightOf(gateway)).toMatchObject({
       seen: true, tags: [{ name: 'modern', told: true }], claims: { ips: [IP], macs: [MAC] },
