@@ -4,6 +4,8 @@ import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
+    // More than cores: much of it waits for what a fault, a browser or a kernel delays.
+    maxWorkers: 3,
     projects: [
       {
         test: {
