@@ -48,7 +48,7 @@ function describeTag({ tag, state, ruleSets }: TagExplanation, now: number): str
       ...ruleSet.conditions.flatMap((condition) => {
         const holds = condition.value === (condition.negate ? 'false' : 'true')
         return [
-          `    ${holds ? '✓' : '✗'} wanted: ${condition.negate ? 'not ' : ''}${condition.wanted}`,
+          `    ${holds ? '✓' : '✗'} wanted: ${condition.wanted}`,
           `      seen:   ${condition.seen} (${condition.provenance ?? 'not reported'}, ${ago(condition.factAt, now)})`,
           ...(holds ? [] : [`      mend:   ${condition.mend}`]),
         ]

@@ -4,7 +4,7 @@ import { Agent, buildConnector, request } from 'undici'
 import { WebSocket } from 'ws'
 import { signRequest } from '../identity/request-signature.ts'
 import { utf8, type Bytes } from '../identity/encoding.ts'
-import { Fault, problem } from '../protocol/faults.ts'
+import { Fault, problem, type Problem } from '../protocol/faults.ts'
 import { retval } from '../protocol/fabric/envelope.ts'
 import type { Call, Operation, Reply } from '../protocol/operation.ts'
 import type { Log } from './logging.ts'
@@ -143,18 +143,17 @@ function parseJson(text: string): unknown {
   }
 }
 
+const faultOf = ({ code, detail, errors, emsTime, document, sequence, retryAfterSeconds }: Problem): Fault => new Fault(code, detail, { errors, emsTime, document, sequence, retryAfterSeconds })
+
 /** A fault from a problem document, from the fabric envelope, or from a bare status (a proxy in between). */
 function readFault({ status, text }: { status: number; text: string }): Fault {
   const json = parseJson(text)
   const told = problem.safeParse(json)
-  if (told.success) {
-    const { code, detail, errors, emsTime, document, sequence, retryAfterSeconds } = told.data
-    return new Fault(code, detail, { errors, emsTime, document, sequence, retryAfterSeconds })
-  }
+  if (told.success) return faultOf(told.data)
   const result = (json as { result?: { retval?: unknown; message?: unknown; code?: unknown } } | undefined)?.result
   if (retval.safeParse(result?.retval).success) {
     const asProblem = problem.safeParse((json as { problem?: unknown }).problem)
-    if (asProblem.success) return new Fault(asProblem.data.code, asProblem.data.detail, { emsTime: asProblem.data.emsTime })
+    if (asProblem.success) return faultOf(asProblem.data)
   }
   return new Fault(status === 429 || status >= 502 ? 'busy' : 'internal', `The EMS answered ${status}.`)
 }
