@@ -5,8 +5,8 @@ import type { World } from './world.ts'
 
 export interface Played { readonly fault: string; readonly flips: number; readonly rounds: number; readonly violations: readonly string[]; /** ms from the fault's end to all being true, the longest of all rounds. */ readonly slowestMs: number }
 
-/** Flips between the beginning of a fault and its end. */
-const FLIPS_A_ROUND = 10
+/** Flips between the beginning of a fault and its end: ten, and more where that would be more than twenty rounds. */
+const flipsARound = (flips: number): number => Math.max(10, Math.ceil(flips / 20))
 
 /** A generator that the same seed repeats (mulberry32). */
 export function seeded(seed: number): () => number {
@@ -38,7 +38,7 @@ async function converge(world: World, limitMs: number): Promise<{ left: string[]
 interface Game {
   readonly world: World
   readonly fault: Fault
-  /** How many changes, in rounds of ten. */
+  /** How many changes. */
   readonly flips: number
   readonly random: () => number
   /** Times the limit in time: 1 is the promise; more where a busy machine must not fail what is right. */
@@ -55,13 +55,13 @@ export async function play({ world, fault, flips, random, patience = 1, onRound 
     rounds++
     await world.holdSessions()
     await fault.begin(world, random)
-    for (let n = 0; n < Math.min(FLIPS_A_ROUND, flips - done); n++) {
+    for (let n = 0; n < Math.min(flipsARound(flips), flips - done); n++) {
       world.laptops[Math.floor(random() * world.laptops.length)]?.flip()
       // Some pile up, some are told one by one.
       if (fault.deaf !== true && random() < 0.5) await settle(world, 300)
       else await pause(random() * 20)
     }
-    done += FLIPS_A_ROUND
+    done += flipsARound(flips)
     if (fault.outlastsStaleness === true) {
       await pause(STALE_AFTER_MS + 1_000)
       for (const { gate, laptop, ended } of world.held) if (!ended) violations.push(`${gate.name} held a session of ${laptop.device.uid.slice(0, 8)} for longer than its staleness contract`)
