@@ -5,10 +5,10 @@ import type { Fault, FaultCode } from '../../protocol/faults.ts'
 /** What to do about a fault: send again at once, after a wait, or never more. */
 export type FaultAnswer = 'again' | 'later' | 'stop'
 
-/** An EMS that is away is asked again soon; one that answers and refuses is not told the same every few seconds. */
+/** An EMS that is away, or that something failed in, is asked again soon; one that answers and refuses is not told the same every few seconds. */
 const AWAY = { firstMs: 250, limitMs: 60_000 }
 const REFUSED = { firstMs: 1_000, limitMs: 900_000 }
-const isAway = (code: FaultCode): boolean => code === 'busy' || code === 'too_many'
+const isAway = (code: FaultCode): boolean => code === 'busy' || code === 'too_many' || code === 'internal'
 
 export interface Retry {
   /** ms to wait before the next try; 0 where there is nothing to wait for. */

@@ -69,7 +69,13 @@ export async function play({ world, fault, flips, random, patience = 1, onRound 
     await fault.end(world)
     const ended = performance.now()
     // A report follows: what a laptop has not had answered it repeats.
-    if (fault.quiet !== true) for (const laptop of world.laptops) laptop.flush(fault.forgets)
+    const reports = async () => {
+      for (let first = true; ; first = false) {
+        for (const laptop of world.laptops) laptop.flush(first && fault.forgets)
+        if (await settle(world, 1_000) || performance.now() - ended > 10_000 * patience) return
+      }
+    }
+    if (fault.quiet !== true) await reports()
     if (!await settle(world, 10_000 * patience)) violations.push(`a report was not taken in time after the end of ${fault.name}`)
     const { left } = await converge(world, limitOf(fault) * patience - (fault.deaf === true ? 0 : performance.now() - ended))
     slowestMs = Math.max(slowestMs, performance.now() - ended)
