@@ -3,7 +3,7 @@ import type { Log } from '../node/logging.ts'
 import type { ProfileSettings } from '../protocol/profile.ts'
 import { systemFailure } from './failure.ts'
 import type { Denial } from './tunnel/denial.ts'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../node/timers.ts'
 import { startTunnel, type Tunnel } from './tunnel/start.ts'
 
 export type TunnelState = { readonly running: true; readonly httpPort: number; readonly socksPort: number } | { readonly running: false; readonly reason: string }

@@ -1,7 +1,7 @@
 // A state file whose disk may be full or read-only: what it should hold stays in memory, it is said, and it is written as soon as that works.
 import { writeJson } from '../node/key-store.ts'
 import { systemFailure } from './failure.ts'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../node/timers.ts'
 import type { Troubles } from './troubles.ts'
 
 export interface KeptFile<T> {

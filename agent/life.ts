@@ -1,6 +1,6 @@
 // How a running agent ends: whatever has been begun is undone, the last first, once, whoever asks for it and however far it had come.
 import type { Log } from '../node/logging.ts'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../node/timers.ts'
 
 export type Ended = 'closed' | 'deregistered'
 export interface Life {

@@ -29,7 +29,7 @@ import { createReporter } from './telemetry/reporter.ts'
 import type { FaultAnswer } from './telemetry/retry.ts'
 import { openTelemetryState } from './telemetry/telemetry-state.ts'
 import { tellStatus } from './tell-status.ts'
-import { holdingTimers, systemTimers, type Timers } from './timers.ts'
+import { holdingTimers, systemTimers, type Timers } from '../node/timers.ts'
 import { createTroubles } from './troubles.ts'
 import { AGENT_VERSION } from './version.ts'
 

@@ -10,7 +10,7 @@ import type { DocumentStore } from './profile/document-store.ts'
 import type { ChannelState } from './telemetry/channel.ts'
 import type { Reporter } from './telemetry/reporter.ts'
 import type { TelemetryState } from './telemetry/telemetry-state.ts'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../node/timers.ts'
 import type { Troubles } from './troubles.ts'
 import { AGENT_VERSION } from './version.ts'
 

@@ -1,7 +1,7 @@
 // What each operation costs that production bills or waits for: D1 round trips and rows, object calls, frames. Counted in a metered Worker; nothing is timed.
 import { openMembership } from '../gateway/fabric/membership.ts'
 import { holdNotifySocket } from '../gateway/fabric/notify-socket.ts'
-import { systemTimers } from '../gateway/proxy/timers.ts'
+import { systemTimers } from '../node/timers.ts'
 import { generateKey } from '../identity/keys.ts'
 import { createCsr } from '../identity/request.ts'
 import { createControlClient } from '../node/control-client.ts'

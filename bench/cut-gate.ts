@@ -7,7 +7,7 @@ import { openAudit } from '../gateway/audit/audit.ts'
 import { createMetrics } from '../gateway/metrics/metrics.ts'
 import { openAssertionKeys } from '../gateway/proxy/assertion-keys.ts'
 import { startProxy, type ProxyIdentity } from '../gateway/proxy/start.ts'
-import { systemTimers } from '../gateway/proxy/timers.ts'
+import { systemTimers } from '../node/timers.ts'
 import type { ChangeCause, Changed } from '../gateway/world.ts'
 import { createLog } from '../node/logging.ts'
 

@@ -1,6 +1,5 @@
 // Where the benchmarks play: the real EMS over HTTPS, a rule, real gateways that joined by a code, and a service behind them.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -13,6 +12,7 @@ import { downloadAuthorities } from '../protocol/operations/fabric.ts'
 import { startEms, type LocalEms } from '../start/ems.ts'
 import { until } from '../start/steps.ts'
 import { enrolDevice, type Device } from './device.ts'
+import { startEcho } from './echo.ts'
 import { FLOOR_TABLE } from './floor/operations.ts'
 
 const condition = { type: 'running-process', negate: false, name: 'guard' }
@@ -52,24 +52,6 @@ export interface Stage {
   newDevice(): Promise<Device>
   newGate(): Promise<Gate>
   close(): Promise<void>
-}
-
-async function startEcho(): Promise<{ port: number; close(): Promise<void> }> {
-  const sockets = new Set<Socket>()
-  const server = createServer((socket) => {
-    sockets.add(socket)
-    socket.on('error', () => socket.destroy())
-    socket.on('close', () => sockets.delete(socket))
-    socket.pipe(socket)
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return {
-    port: (server.address() as AddressInfo).port,
-    close: () => new Promise((resolve) => {
-      server.close(() => resolve())
-      for (const socket of sockets) socket.destroy()
-    }),
-  }
 }
 
 /** Starts a stage. @param metered counts instead of being timed */

@@ -21,7 +21,7 @@ import { serveMetrics } from './metrics/serve.ts'
 import { openAssertionKeys } from './proxy/assertion-keys.ts'
 import { openPolicyFile } from './proxy/policy-store.ts'
 import { startProxy } from './proxy/start.ts'
-import { systemTimers, type Timers } from './proxy/timers.ts'
+import { systemTimers, type Timers } from '../node/timers.ts'
 
 export type GatewayEvent = FabricEvent | { readonly event: 'pending'; readonly fingerprint: string; readonly reason: string } | { readonly event: 'joined'; readonly serial: string }
 

@@ -1,10 +1,11 @@
 // Signed address lists, both halves: JWS compact with ES256 by a gateway's key, its certificate in `x5c`. A gateway vouches for its own sight and for nothing else.
-import { CompactSign, compactVerify, decodeProtectedHeader } from 'jose'
+import { CompactSign, compactVerify } from 'jose'
 import { addressList, type AddressList } from '../protocol/address-list.ts'
-import { readCertificate, verifyCertificate, type TrustedAuthority } from './certificate.ts'
+import { verifyCertificate, type TrustedAuthority } from './certificate.ts'
 import type { Signer } from './document.ts'
-import { fromBase64, toBase64, utf8 } from './encoding.ts'
+import { toBase64, utf8 } from './encoding.ts'
 import { importPublicKey } from './keys.ts'
+import { parseJson, readSigner } from './jws.ts'
 
 /** Not a document of the EMS: the type alone keeps one from being taken for the other (RFC 8725 §3.11). */
 const TYPE = 'sallyport-address-list+jws'
@@ -27,22 +28,4 @@ export async function openAddressList(jws: string, { authorities, now }: { autho
   if (!read.success || verified.protectedHeader.typ !== TYPE) return { ok: false, reason: 'malformed' }
   if (read.data.gateway !== certificate.commonName) return { ok: false, reason: 'foreign' }
   return now < read.data.until ? { ok: true, list: read.data } : { ok: false, reason: 'expired' }
-}
-
-function readSigner(jws: string) {
-  try {
-    const { x5c } = decodeProtectedHeader(jws)
-    const der = x5c?.length === 1 ? fromBase64(x5c[0] ?? '') : null
-    return der === null ? null : readCertificate(der)
-  } catch {
-    return null // not a JWS
-  }
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null // signed, but not JSON: malformed
-  }
 }

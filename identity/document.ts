@@ -1,10 +1,11 @@
 // Signed documents, both halves: JWS compact (RFC 7515) with ES256 and the signing certificate in `x5c`.
-import { CompactSign, compactVerify, decodeProtectedHeader } from 'jose'
+import { CompactSign, compactVerify } from 'jose'
 import { z } from 'zod'
 import { documentBodies, type DocumentKind, type DocumentPayload } from '../protocol/documents.ts'
-import { readCertificate, verifyCertificate, type TrustedAuthority } from './certificate.ts'
-import { fromBase64, toBase64, utf8, type Bytes } from './encoding.ts'
+import { verifyCertificate, type TrustedAuthority } from './certificate.ts'
+import { toBase64, utf8, type Bytes } from './encoding.ts'
 import { importPublicKey } from './keys.ts'
+import { parseJson, readSigner } from './jws.ts'
 
 /** The key that signs documents and the certificate by which a CA introduces it. */
 export interface Signer { readonly privateKey: CryptoKey; readonly certificateDer: Bytes }
@@ -46,22 +47,4 @@ export async function openDocument<K extends DocumentKind>(
   const body = documentBodies[wanted.kind].safeParse(said.data.body)
   if (!body.success) return { ok: false, reason: 'malformed' }
   return { ok: true, payload: { kind: wanted.kind, to: said.data.to, version: said.data.version, body: body.data as DocumentPayload<K>['body'] } }
-}
-
-function readSigner(jws: string) {
-  try {
-    const { x5c } = decodeProtectedHeader(jws)
-    const der = x5c?.length === 1 ? fromBase64(x5c[0] ?? '') : null
-    return der === null ? null : readCertificate(der)
-  } catch {
-    return null // not a JWS
-  }
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null // signed, but not JSON: malformed
-  }
 }

@@ -3,7 +3,7 @@ import { answerConditions, watchTargets } from '../../domain/tagging/agent-rules
 import type { Device } from '../../domain/tagging/device.ts'
 import type { AgentRules } from '../../protocol/rules.ts'
 import type { Answers } from '../telemetry/telemetry-state.ts'
-import type { Timers } from '../timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 export interface AnswersOptions {
   readonly device: Device

@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises'
 import type { BigIntStats } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import type { Device, FileFacts } from '../../domain/tagging/device.ts'
-import type { Timers } from '../timers.ts'
+import type { Timers } from '../../node/timers.ts'
 import { listProcesses } from './linux/processes.ts'
 import { openForeign, tellsOfFile } from './read.ts'
 

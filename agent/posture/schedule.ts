@@ -1,7 +1,7 @@
 // Runs each probe by its cadence, one run of a probe at a time. Fast changes come by events; this is for what has none.
 import type { SectionName, Sections } from '../../protocol/facts.ts'
 import type { Log } from '../../node/logging.ts'
-import type { Timers } from '../timers.ts'
+import type { Timers } from '../../node/timers.ts'
 import type { Cadence, Probe } from './probe.ts'
 
 export interface ScheduleOptions {

@@ -1,7 +1,7 @@
 // Watches one file by its directory (a file that is replaced keeps its name, not its inode); where that is missing, by the nearest directory above.
 import { existsSync, lstatSync, readlinkSync, watch, type FSWatcher } from 'node:fs'
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
-import type { Timers } from '../timers.ts'
+import type { Timers } from '../../node/timers.ts'
 import { tellsOfFile } from './read.ts'
 
 export interface FileWatch { close(): void }

@@ -1,6 +1,6 @@
 // Notices that a watched file or process changed, well within a second. It says that something changed, not what it means.
 import type { WatchTargets } from '../../domain/tagging/device.ts'
-import type { Timers } from '../timers.ts'
+import type { Timers } from '../../node/timers.ts'
 import { createProcessWatch } from './linux/watch-processes.ts'
 import { watchFile, type FileWatch } from './watch-file.ts'
 

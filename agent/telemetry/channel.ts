@@ -5,7 +5,7 @@ import type { Log } from '../../node/logging.ts'
 import { CHANNEL_PING, CHANNEL_PING_SECONDS, CHANNEL_PONG, toAgent, type FromAgent, type ToAgent } from '../../protocol/channel.ts'
 import type { DocumentVersions } from '../../protocol/documents.ts'
 import { PROTOCOL } from '../../protocol/ids.ts'
-import type { Timers } from '../timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 export type ChannelState = 'connecting' | 'open' | 'waiting' | 'closed'
 /** A deployment of the EMS cuts every socket at once: the whole fleet comes back spread over the first delay, and over twice as long at each further attempt. */

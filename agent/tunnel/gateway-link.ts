@@ -2,7 +2,7 @@
 import type { ClientHttp2Session } from 'node:http2'
 import type { GatewayAddress } from '../../protocol/profile.ts'
 import { openSession, type TunnelIdentity } from './gateway-session.ts'
-import type { Timers } from '../timers.ts'
+import type { Timers } from '../../node/timers.ts'
 import type { TunnelLog } from './tunnel-log.ts'
 
 export interface LinkOptions {

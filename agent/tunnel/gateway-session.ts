@@ -3,7 +3,7 @@ import { connect, type ClientHttp2Session } from 'node:http2'
 import { checkServerIdentity, type PeerCertificate } from 'node:tls'
 import { gatewayTlsName, purposeOids } from '../../protocol/certificates.ts'
 import type { GatewayAddress } from '../../protocol/profile.ts'
-import type { Timers } from '../timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 /** The agent's own certificate and key, PEM. */
 export interface TunnelIdentity { certificatePem: string; privateKeyPem: string }

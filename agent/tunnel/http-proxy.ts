@@ -8,7 +8,7 @@ import { denialText } from './denial.ts'
 import type { Opener, Outcome } from './opener.ts'
 import { abandon, cut, splice } from './splice.ts'
 import { canonicalHost, parseAuthority, type Target } from './target.ts'
-import type { Timers } from '../timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 const maxHeaderBytes = 32_768
 const headersLimitMs = 15_000

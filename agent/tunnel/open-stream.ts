@@ -1,7 +1,7 @@
 // Opens one CONNECT stream at a gateway (RFC 9113 §8.5) and reads the gateway's answer. It carries no traffic.
 import { constants, type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2'
 import { readCut, readDenial, refusalLimit, type Denial } from './denial.ts'
-import type { Timers } from '../timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 export type StreamOutcome =
   | { kind: 'open'; far: ClientHttp2Stream }

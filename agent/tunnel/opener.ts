@@ -6,7 +6,7 @@ import { openDirect, type Unreachable } from './open-direct.ts'
 import { openStream, type StreamOutcome } from './open-stream.ts'
 import type { Far } from './splice.ts'
 import { authorityOf, type Target } from './target.ts'
-import type { Timers } from '../timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 export type Outcome =
   | { kind: 'open'; far: Far }

@@ -4,7 +4,7 @@ import ipaddr from 'ipaddr.js'
 import type { Opener, Outcome } from './opener.ts'
 import { splice } from './splice.ts'
 import { canonicalHost, type Target } from './target.ts'
-import type { Timers } from '../timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 const handshakeLimitMs = 15_000
 /** Version, up to 255 methods; then at most 4 + 1 + 255 + 2. What a program pipelines behind it waits in the socket. */

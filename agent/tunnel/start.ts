@@ -8,7 +8,7 @@ import { createHttpProxy } from './http-proxy.ts'
 import { listen, type Listener } from './listener.ts'
 import { createOpener } from './opener.ts'
 import { createSocksProxy } from './socks-proxy.ts'
-import { systemTimers, type Timers } from '../timers.ts'
+import { systemTimers, type Timers } from '../../node/timers.ts'
 import type { TunnelLog } from './tunnel-log.ts'
 
 export interface TunnelOptions {

@@ -7,7 +7,7 @@ import { bounds } from '../proxy/listen.ts'
 import type { PolicyStore } from '../proxy/policy-store.ts'
 import type { Proxy, ProxyIdentity, ProxyOptions } from '../proxy/start.ts'
 import { createTickets } from '../proxy/tickets.ts'
-import type { Timers } from '../proxy/timers.ts'
+import type { Timers } from '../../node/timers.ts'
 import type { World } from '../world.ts'
 import { startWorkers } from './workers.ts'
 

@@ -6,7 +6,7 @@ import { createMetrics } from '../metrics/metrics.ts'
 import { openAssertionKeys } from '../proxy/assertion-keys.ts'
 import { openPolicyFile } from '../proxy/policy-store.ts'
 import { startProxy } from '../proxy/start.ts'
-import { systemTimers } from '../proxy/timers.ts'
+import { systemTimers } from '../../node/timers.ts'
 import type { FromWorker, Shared, ToWorker, WorkerSetting } from './messages.ts'
 import { createWorkerWorld } from './worker-world.ts'
 

@@ -11,7 +11,7 @@ import { keyInFile, removePrivateFile } from '../../node/key-store.ts'
 import type { Log } from '../../node/logging.ts'
 import { Fault, type FaultCode } from '../../protocol/faults.ts'
 import { joinInit } from '../../protocol/operations/fabric.ts'
-import type { Timers } from '../proxy/timers.ts'
+import type { Timers } from '../../node/timers.ts'
 import { beginMembership, requireOwnCertificate, type Membership } from './membership.ts'
 import { pause } from './pause.ts'
 

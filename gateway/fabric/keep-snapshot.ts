@@ -1,6 +1,6 @@
 // Keeps the snapshot on disk as it changes: soon, not at once, and one write at a time. A full disk is said once and stops nothing.
 import type { Log } from '../../node/logging.ts'
-import type { Timers } from '../proxy/timers.ts'
+import type { Timers } from '../../node/timers.ts'
 import type { Replica } from './replica.ts'
 import { saveSnapshot, type Saved } from './snapshot-file.ts'
 

@@ -1,5 +1,5 @@
 // Questions about single endpoints over the socket: one in flight for each UID, bounded in time and number. What the answer says is applied elsewhere.
-import type { Timers } from '../proxy/timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 export interface Lookups {
   /** Resolves when the answer was applied, or when it can't be had in time. Never rejects. @returns whether the EMS has answered, now or a little earlier */

@@ -6,7 +6,7 @@ import type { ControlClient } from '../../node/control-client.ts'
 import { faultCode, type FaultCode } from '../../protocol/faults.ts'
 import { NOTIFY_PING, NOTIFY_PONG, NOTIFY_SUBPROTOCOL, serverFrame, type FromGateway, type ToGateway } from '../../protocol/fabric/notify.ts'
 import { notify } from '../../protocol/operations/fabric.ts'
-import type { Timers } from '../proxy/timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 export type SocketEnd =
   | { readonly kind: 'closed' | 'silent' | 'unreadable' | 'unreachable' | 'stopped'; readonly detail: string }

@@ -1,5 +1,5 @@
 // Waiting that can be cut short, on timers that are handed in.
-import type { Timers } from '../proxy/timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 /** Resolves after `ms`, or at once when `signal` is aborted. It never rejects. */
 export function pause(timers: Timers, ms: number, signal?: AbortSignal): Promise<void> {

@@ -7,7 +7,7 @@ import { keyInFile, removePrivateFile } from '../../node/key-store.ts'
 import type { Log } from '../../node/logging.ts'
 import { Fault } from '../../protocol/faults.ts'
 import { renewGateway } from '../../protocol/operations/fabric.ts'
-import type { Timers } from '../proxy/timers.ts'
+import type { Timers } from '../../node/timers.ts'
 import { requireOwnCertificate, type Membership } from './membership.ts'
 import { pause } from './pause.ts'
 

@@ -2,7 +2,7 @@
 import { deviceAddress } from '../../domain/access/device-address.ts'
 import type { ConnectionSight } from '../../domain/access/tagged-address.ts'
 import type { ProvedPeer } from '../proxy/peer.ts'
-import type { Timers } from '../proxy/timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 interface Source { readonly address: string; readonly uid: string; readonly serial: string; open: number; until: number; cancelEnd: () => void }
 

@@ -1,7 +1,7 @@
 // Follows the kernel's neighbour table: its events as they come, and the whole table now and then, because events can be lost.
 import { jitteredBackoff } from '../../node/backoff.ts'
 import type { Log } from '../../node/logging.ts'
-import type { Timers } from '../proxy/timers.ts'
+import type { Timers } from '../../node/timers.ts'
 import type { Commands } from './commands.ts'
 import { NeighbourTable, readNeighbourEvent, type NeighbourListener } from './neighbour-table.ts'
 

@@ -2,7 +2,7 @@
 import { jitteredBackoff } from '../../node/backoff.ts'
 import type { Log } from '../../node/logging.ts'
 import type { Metrics } from '../metrics/metrics.ts'
-import type { Timers } from '../proxy/timers.ts'
+import type { Timers } from '../../node/timers.ts'
 import type { Commands } from './commands.ts'
 import { familyNames, setName } from './element.ts'
 import { readListing, TABLE, writeTransaction, type KernelListing, type KernelSets } from './kernel-sets.ts'

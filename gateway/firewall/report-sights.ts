@@ -4,7 +4,7 @@ import type { Log } from '../../node/logging.ts'
 import { Fault } from '../../protocol/faults.ts'
 import { MAX_SIGHTS, SIGHT_REPORT_SECONDS } from '../../protocol/fabric/sightings.ts'
 import * as fabric from '../../protocol/operations/fabric.ts'
-import type { Timers } from '../proxy/timers.ts'
+import type { Timers } from '../../node/timers.ts'
 import type { Connections } from './connections.ts'
 import type { NeighbourTable } from './neighbour-table.ts'
 

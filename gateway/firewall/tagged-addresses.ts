@@ -2,7 +2,7 @@
 import { devicesBehind, neighboursBehind, sharedTagsOf, type AddressSight, type DeviceSight } from '../../domain/access/tagged-address.ts'
 import { staleness } from '../../domain/access/staleness.ts'
 import type { Log } from '../../node/logging.ts'
-import type { Timers } from '../proxy/timers.ts'
+import type { Timers } from '../../node/timers.ts'
 import type { ChangeCause, Changed, World } from '../world.ts'
 import { createClaims, type Claims } from './claims.ts'
 import { createConnections, type Connections } from './connections.ts'

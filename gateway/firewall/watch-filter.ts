@@ -1,6 +1,6 @@
 // Notices when somebody else changes the packet filter. What they changed is found by comparing, not here.
 import type { Log } from '../../node/logging.ts'
-import type { Timers } from '../proxy/timers.ts'
+import type { Timers } from '../../node/timers.ts'
 import type { Commands } from './commands.ts'
 
 interface Options {

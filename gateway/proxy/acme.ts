@@ -9,7 +9,7 @@ import { jitteredBackoff } from '../../node/backoff.ts'
 import { readJson, writeJson, writePrivateFile } from '../../node/key-store.ts'
 import type { Log } from '../../node/logging.ts'
 import { readKeyPair, type KeyPair } from './key-pairs.ts'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 /** `url` names it at its CA; null: it is not yet known there. */
 const account = z.strictObject({ privateKey: z.string(), url: z.url().nullable() })

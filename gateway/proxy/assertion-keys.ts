@@ -6,7 +6,7 @@ import { exportPrivateKey, generateKey, importPrivateKey } from '../../identity/
 import { readJson, writeJson } from '../../node/key-store.ts'
 import type { Log } from '../../node/logging.ts'
 import { instant } from '../../protocol/text.ts'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 export interface AssertionKeys {
   sign(claims: AssertionClaims): Promise<string>

@@ -2,7 +2,7 @@
 import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2'
 import { STATUS_CODES } from 'node:http'
 import type { TLSSocket } from 'node:tls'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../../node/timers.ts'
 import type { Carrier } from './tunnel.ts'
 
 /** How long a cut stream may take to hand over its reason. */

@@ -1,6 +1,6 @@
 // Opens a TCP connection to one of the addresses that were checked, and to no other.
 import { connect, type Socket } from 'node:net'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 export type Dialled = { readonly ok: true; readonly socket: Socket } | { readonly ok: false; readonly detail: string }
 

@@ -10,7 +10,7 @@ import type { Judge, Question } from './judge.ts'
 import { renderRefusal } from './refusal.ts'
 import { announcesTooMuch, takeBody, type AnyRequest, type RequestBody } from './request-body.ts'
 import type { Sessions } from './sessions.ts'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../../node/timers.ts'
 import type { Target, Upstreams } from './upstreams.ts'
 
 export interface ForwardOptions {

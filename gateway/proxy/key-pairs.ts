@@ -2,7 +2,7 @@
 import { X509Certificate, createPrivateKey } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
 import type { Log } from '../../node/logging.ts'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 /** PEM; `cert` may hold its chain. */
 export interface KeyPair { readonly cert: string; readonly key: string }

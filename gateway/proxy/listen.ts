@@ -13,7 +13,7 @@ import { createPeerReader, type ProvedPeer } from './peer.ts'
 import { createRarely } from './rarely.ts'
 import { contextFor, contextsByName } from './server-certificates.ts'
 import { TICKETS_MS, type Tickets } from './tickets.ts'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 const HEADER_BYTES = 16_384
 /** Node reads these for HTTP/1.1 on a secure HTTP/2 server; its types do not say so. Bodies have limits of their own, by service. */

@@ -2,7 +2,7 @@
 import { IncomingMessage } from 'node:http'
 import type { Http2ServerRequest } from 'node:http2'
 import { Readable } from 'node:stream'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 export type AnyRequest = IncomingMessage | Http2ServerRequest
 

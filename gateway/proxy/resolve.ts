@@ -4,7 +4,7 @@ import { networkInterfaces } from 'node:os'
 import ipaddr from 'ipaddr.js'
 import { normalAddress } from '../../domain/access/host.ts'
 import type { Service } from '../../domain/access/service.ts'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 export type Resolve = (host: string) => Promise<readonly string[]>
 export type Resolution =

@@ -6,7 +6,7 @@ import type { Metrics } from '../metrics/metrics.ts'
 import type { ChangeCause, Changed } from '../world.ts'
 import { Deadlines } from './deadlines.ts'
 import type { Judge, Question } from './judge.ts'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 /** What a session gives to be ended and accounted for. */
 export interface Carriage {

@@ -1,6 +1,6 @@
 // Keys of TLS session tickets: random, of one hour, and made anew at once when what sessions were verified by is no longer believed.
 import { randomBytes } from 'node:crypto'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 export interface Tickets {
   /** 48 bytes, as OpenSSL takes them. */

@@ -7,7 +7,7 @@ import type { Judge, Question } from './judge.ts'
 import type { Resolver } from './resolve.ts'
 import type { Sessions } from './sessions.ts'
 import { breakUpstream, splice, type Client } from './splice.ts'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 /** What answers one CONNECT. */
 export interface Carrier {

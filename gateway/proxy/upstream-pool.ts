@@ -5,7 +5,7 @@ import { Pool, type buildConnector } from 'undici'
 import { normalAddress } from '../../domain/access/host.ts'
 import type { Upstream, UpstreamTls } from '../../domain/access/service.ts'
 import type { KeyPair } from './key-pairs.ts'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 /** An upstream's own keep-alive wins over this; Node and nginx drop idle connections after five seconds and more. */
 const IDLE_FOR = 4_000

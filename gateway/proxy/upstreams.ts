@@ -5,7 +5,7 @@ import type { Service, Upstream } from '../../domain/access/service.ts'
 import type { Log } from '../../node/logging.ts'
 import type { KeyPair, KeyPairs } from './key-pairs.ts'
 import type { Resolution, Resolver } from './resolve.ts'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../../node/timers.ts'
 import { openPool } from './upstream-pool.ts'
 
 /** One upstream of one service. */

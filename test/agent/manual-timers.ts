@@ -1,5 +1,5 @@
 // Timers that a test winds on by hand. What they start is given the turns of the event loop that it needs before the next one is due.
-import type { Timers } from '../../agent/timers.ts'
+import type { Timers } from '../../node/timers.ts'
 
 export interface ManualTimers extends Timers {
   /** Delays that are waiting, in ms from now, the next first. */

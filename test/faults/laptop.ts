@@ -1,5 +1,5 @@
 // A laptop of the fault tests: really enrolled, with the agent's own reporter, and sessions that it holds open at every gateway. What it is in truth is known here.
-import { systemTimers } from '../../agent/timers.ts'
+import { systemTimers } from '../../node/timers.ts'
 import { createTroubles } from '../../agent/troubles.ts'
 import { createReporter, type Reporter } from '../../agent/telemetry/reporter.ts'
 import { enrolDevice, type Device } from '../../bench/device.ts'

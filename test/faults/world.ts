@@ -1,6 +1,5 @@
 // The world of the fault tests: EMS, what stands in front of it, gateways and laptops, and the comparison of what gateways do with what is true.
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -10,6 +9,7 @@ import { createControlClient } from '../../node/control-client.ts'
 import { silentLog } from '../../node/logging.ts'
 import * as administration from '../../protocol/operations/admin.ts'
 import { downloadAuthorities } from '../../protocol/operations/fabric.ts'
+import { startEcho } from '../../bench/echo.ts'
 import { openSession, type Session } from '../../bench/session.ts'
 import { startEms } from '../../start/ems.ts'
 import { until } from '../../start/steps.ts'
@@ -51,24 +51,6 @@ export interface World {
   /** Opens sessions where there is none and one is allowed. */
   holdSessions(): Promise<void>
   close(): Promise<void>
-}
-
-async function startEcho() {
-  const sockets = new Set<Socket>()
-  const server = createServer((socket) => {
-    sockets.add(socket)
-    socket.on('error', () => socket.destroy())
-    socket.on('close', () => sockets.delete(socket))
-    socket.pipe(socket)
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return {
-    port: (server.address() as AddressInfo).port,
-    close: () => new Promise<void>((resolve) => {
-      server.close(() => resolve())
-      for (const socket of sockets) socket.destroy()
-    }),
-  }
 }
 
 export async function startWorld({ laptops: count, random, onDefect }: { laptops: number; random: () => number; onDefect: (cause: unknown) => void }): Promise<World> {

@@ -11,7 +11,7 @@ import type { Decision } from '../../../protocol/decisions.ts'
 import { followFabric, type FabricEvent, type Following } from '../../../gateway/fabric/follow.ts'
 import { beginMembership, type Membership } from '../../../gateway/fabric/membership.ts'
 import { createReplica, type Replica, type ReplicaState } from '../../../gateway/fabric/replica.ts'
-import { systemTimers, type Timers } from '../../../gateway/proxy/timers.ts'
+import { systemTimers, type Timers } from '../../../node/timers.ts'
 import type { Changed, ChangeCause } from '../../../gateway/world.ts'
 import { SERIAL, type EmsDouble, type GatewaySocket } from './ems-double.ts'
 

@@ -8,7 +8,7 @@ import { silentLog } from '../../../node/logging.ts'
 import { joinFabric, type JoinRequest } from '../../../gateway/fabric/join.ts'
 import { openMembership } from '../../../gateway/fabric/membership.ts'
 import { renewalDue, renewNow } from '../../../gateway/fabric/renewal.ts'
-import { systemTimers, type Timers } from '../../../gateway/proxy/timers.ts'
+import { systemTimers, type Timers } from '../../../node/timers.ts'
 import { SERIAL, startEmsDouble, type EmsDouble } from './ems-double.ts'
 import { newMembership, until } from './follower-under-test.ts'
 

@@ -8,7 +8,7 @@ import { keepSnapshot } from '../../../gateway/fabric/keep-snapshot.ts'
 import { systemFacts, tagFacts } from '../../../gateway/fabric/records.ts'
 import { createReplica, type Replica } from '../../../gateway/fabric/replica.ts'
 import { loadSnapshot, readCurrency, saveSnapshot } from '../../../gateway/fabric/snapshot-file.ts'
-import { systemTimers, type Timers } from '../../../gateway/proxy/timers.ts'
+import { systemTimers, type Timers } from '../../../node/timers.ts'
 import { certificateSerialOf, HEALTHY, mark, SERIAL, systemRow, tagsRow, uidOf } from './ems-double.ts'
 import { readableLog, until } from './follower-under-test.ts'
 

@@ -1,5 +1,5 @@
 // A clock that moves only when the test says so, and the timers that go by it.
-import type { Timers } from '../../../gateway/proxy/timers.ts'
+import type { Timers } from '../../../node/timers.ts'
 
 export interface HeldClock { readonly now: () => number; readonly timers: Timers; advance(ms: number): void }
 
