@@ -11,7 +11,7 @@ const status: AgentStatus = {
   tunnel: { running: false, reason: 'port 8630 can not be had' }, tags: null, denials: [], troubles: [],
 }
 const denial = { at: NOW - 180_000, destination: 'wiki.corp.test:443', decision: 'D0123456789AB-0123456789ABCDEF', code: '065', reason: 'tag-missing', message: 'It needs the tag "managed".', tags: ['managed'] }
-const condition = { type: 'file', negate: true, value: 'true' as const, seen: 'exists', wanted: 'file "/x" exists', section: 'verdicts', factAt: NOW - 60_000, provenance: 'claimed' as const, mend: 'Remove "/x".' }
+const condition = { type: 'file', negate: true, value: 'true' as const, seen: 'exists', wanted: 'not: file "/x" exists', section: 'verdicts', factAt: NOW - 60_000, provenance: 'claimed' as const, mend: 'Remove "/x".' }
 const tag = { tagUid: 'b', tag: 'managed', state: 'absent' as const, validUntil: null, ruleSets: [{ id: 'c', name: 'rules', value: 'false' as const, logic: '1', message: 'Ask the help desk.', conditions: [condition] }] }
 
 describe('the status', () => {
@@ -27,7 +27,7 @@ describe('the status', () => {
 describe('an explanation', () => {
   it('names the rule, what was seen, what was wanted and how to mend it', () => {
     const text = describeExplanation({ denial: null, decision: null, tags: [tag] }, NOW)
-    for (const part of ['Tag "managed": absent', 'rule set "rules": false. Ask the help desk.', '✗ wanted: not file "/x" exists', 'seen:   exists (claimed, 1 min ago)', 'mend:   Remove "/x".']) expect(text).toContain(part)
+    for (const part of ['Tag "managed": absent', 'rule set "rules": false. Ask the help desk.', '✗ wanted: not: file "/x" exists\n', 'seen:   exists (claimed, 1 min ago)', 'mend:   Remove "/x".']) expect(text).toContain(part)
     expect(describeExplanation({ denial, decision: null, tags: [] }, NOW)).toContain('Refused: wiki.corp.test:443 (065 tag-missing), 3 min ago\n  It needs the tag')
   })
 
