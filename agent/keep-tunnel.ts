@@ -4,6 +4,7 @@ import type { ProfileSettings } from '../protocol/profile.ts'
 import { systemFailure } from './failure.ts'
 import type { Denial } from './tunnel/denial.ts'
 import type { Timers } from '../node/timers.ts'
+import type { Revocations } from './tunnel/revocations.ts'
 import { startTunnel, type Tunnel } from './tunnel/start.ts'
 
 export type TunnelState = { readonly running: true; readonly httpPort: number; readonly socksPort: number } | { readonly running: false; readonly reason: string }
@@ -21,6 +22,7 @@ export interface KeepTunnelOptions {
   readonly onSettings: (listener: () => void) => () => void
   readonly identity: () => { certificatePem: string; privateKeyPem: string }
   readonly authorities: () => string[]
+  readonly revocations: Revocations
   readonly ownerUid: number
   readonly log: Log
   readonly now: () => number
@@ -48,7 +50,7 @@ export async function keepTunnel(options: KeepTunnelOptions): Promise<KeptTunnel
     cancelRetry()
     try {
       tunnel = await startTunnel({
-        settings: () => options.settings() ?? first, onSettings: options.onSettings, identity: options.identity, authorities: options.authorities,
+        settings: () => options.settings() ?? first, onSettings: options.onSettings, identity: options.identity, authorities: options.authorities, revocations: options.revocations,
         ownerUid: options.ownerUid, log: options.log, now: options.now, timers: options.timers,
         onDenial(denial) {
           denials.unshift(denial)

@@ -24,7 +24,7 @@ export const agentStatus = z.object({
   tags: z.array(z.object({ tag: z.string(), state: z.enum(['present', 'absent', 'unknown']) })).nullable(),
   denials: z.array(denial),
   /** What is wrong with the agent itself, and what to do about it. */
-  troubles: z.array(z.object({ kind: z.enum(['ems', 'storage', 'renewal', 'section', 'documents', 'user', 'browsers']), since: z.number(), sentence: z.string() })),
+  troubles: z.array(z.object({ kind: z.enum(['ems', 'storage', 'renewal', 'section', 'documents', 'user', 'browsers', 'gateways']), since: z.number(), sentence: z.string() })),
 })
 export type AgentStatus = z.infer<typeof agentStatus>
 

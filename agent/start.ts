@@ -31,6 +31,7 @@ import { openTelemetryState } from './telemetry/telemetry-state.ts'
 import { tellStatus } from './tell-status.ts'
 import { holdingTimers, systemTimers, type Timers } from '../node/timers.ts'
 import { createTroubles } from './troubles.ts'
+import { createRevocations } from './tunnel/revocations.ts'
 import { AGENT_VERSION } from './version.ts'
 
 export type { AgentEvent } from './agent-event.ts'
@@ -161,10 +162,14 @@ async function begin({ stateDirectory, log, now, onEvent = () => undefined, root
   }
 
   // ── what the user gets ──
+  const revocations = createRevocations({
+    list: () => store.current('authorities')?.crl ?? [], onList: (listener) => store.onChange((kind) => { if (kind === 'authorities') listener() }),
+    onMet: (gateways) => (gateways.length === 0 ? troubles.clear('gateways') : troubles.raise('gateways', `The EMS has revoked the certificate of ${gateways.length === 1 ? 'gateway' : 'the gateways'} ${gateways.join(', ')}: connections through it were cut, and no new one is made while it shows that certificate. If it should serve, ask an administrator to authorise it anew.`)),
+  })
   const tunnel = await keepTunnel({
     settings: () => (store.current('profile') === null ? null : store.settings()),
     onSettings: (listener) => store.onChange((kind) => { if (kind === 'profile') listener() }),
-    identity: () => certificate.identity(), authorities: store.authorities, ownerUid, log, now: control.emsNow, timers, onDefect: defect,
+    identity: () => certificate.identity(), authorities: store.authorities, revocations, ownerUid, log, now: control.emsNow, timers, onDefect: defect,
     onState: (state) => tell({ event: 'tunnel', state }), onDenial: (denial) => tell({ event: 'denied', denial }),
   })
   // The proxy before the rest: what was allowed by an enrolment must not outlive it.

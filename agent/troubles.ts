@@ -1,8 +1,8 @@
 // What is wrong with this agent now, one sentence for each kind, for the log and for `status`. It mends nothing.
 import type { Log } from '../node/logging.ts'
 
-/** `ems`: it does not take what it is sent; `storage`: the state can not be written; `renewal`, `section`, `documents`, `user`, `browsers`: what could not be done there. */
-export type TroubleKind = 'ems' | 'storage' | 'renewal' | 'section' | 'documents' | 'user' | 'browsers'
+/** `ems`: it does not take what it is sent; `storage`: the state can not be written; `renewal`, `section`, `documents`, `user`, `browsers`: what could not be done there; `gateways`: whose certificates are revoked. */
+export type TroubleKind = 'ems' | 'storage' | 'renewal' | 'section' | 'documents' | 'user' | 'browsers' | 'gateways'
 export interface Trouble { readonly kind: TroubleKind; /** ms */ readonly since: number; readonly sentence: string }
 
 export interface Troubles {

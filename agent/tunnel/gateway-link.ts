@@ -2,12 +2,14 @@
 import type { ClientHttp2Session } from 'node:http2'
 import type { GatewayAddress } from '../../protocol/profile.ts'
 import { openSession, type TunnelIdentity } from './gateway-session.ts'
+import type { Revocations } from './revocations.ts'
 import type { Timers } from '../../node/timers.ts'
 import type { TunnelLog } from './tunnel-log.ts'
 
 export interface LinkOptions {
   identity: () => TunnelIdentity
   authorities: () => string[]
+  revocations?: Revocations | undefined
   timers: Timers
   now: () => number
   /** 0 ≤ x < 1, for jitter. */
@@ -30,7 +32,7 @@ const firstDelayMs = 500
 const longestDelayMs = 60_000
 
 /** Makes the link to one gateway; it connects nowhere before it is asked to. */
-export function createLink(first: GatewayAddress, { identity, authorities, timers, now, random, log }: LinkOptions): GatewayLink {
+export function createLink(first: GatewayAddress, { identity, authorities, revocations, timers, now, random, log }: LinkOptions): GatewayLink {
   let address = first
   let current: { session: ClientHttp2Session; basis: string } | null = null
   let opening: { promise: Promise<ClientHttp2Session>; basis: string } | null = null
@@ -74,7 +76,7 @@ export function createLink(first: GatewayAddress, { identity, authorities, timer
     if (current && current.basis === basis && !current.session.closed && !current.session.destroyed) return current.session
     if (opening?.basis === basis) return opening.promise
     cancelReconnect()
-    const promise = openSession({ address, identity: identity(), authorities: authorities(), timers }).then(
+    const promise = openSession({ address, identity: identity(), authorities: authorities(), revocations, timers }).then(
       (session) => {
         if (closed) {
           session.destroy()

@@ -4,6 +4,7 @@ import { checkServerIdentity, type PeerCertificate } from 'node:tls'
 import { gatewayTlsName, purposeOids } from '../../protocol/certificates.ts'
 import type { GatewayAddress } from '../../protocol/profile.ts'
 import type { Timers } from '../../node/timers.ts'
+import { noRevocations, type Revocations } from './revocations.ts'
 
 /** The agent's own certificate and key, PEM. */
 export interface TunnelIdentity { certificatePem: string; privateKeyPem: string }
@@ -15,12 +16,14 @@ const connectLimitMs = 10_000
 const pingEveryMs = 15_000
 const pingLimitMs = 5_000
 
-/** The gateway's name in its certificate (its serial, never a DNS name) and that the certificate was issued to serve as one. */
-function checkGateway(serial: string, certificate: PeerCertificate): Error | undefined {
+const REVOKED = 'the EMS has revoked its certificate'
+
+/** The gateway's name in its certificate (its serial, never a DNS name), that the certificate was issued to serve as one, and that it still holds. */
+function checkGateway(serial: string, certificate: PeerCertificate, revocations: Revocations): Error | undefined {
   const wrongName = checkServerIdentity(gatewayTlsName(serial), certificate)
   if (wrongName) return wrongName
-  if (certificate.ext_key_usage?.includes(purposeOids.gateway)) return undefined
-  return new Error('the certificate was not issued to a gateway')
+  if (!certificate.ext_key_usage?.includes(purposeOids.gateway)) return new Error('the certificate was not issued to a gateway')
+  return revocations.refuses(serial, certificate.serialNumber) ? new Error(REVOKED) : undefined
 }
 
 /** Pings for as long as the session lives: a gateway whose host vanished raises no event on an idle connection. */
@@ -46,18 +49,22 @@ function watch(session: ClientHttp2Session, timers: Timers): void {
  * @returns the session once the gateway has accepted our certificate (under TLS 1.3 that shows only when its settings arrive)
  * @throws Error with a sentence for the user when it can't be reached or is not that gateway
  */
-export function openSession({ address, identity, authorities, timers }: {
-  address: GatewayAddress; identity: TunnelIdentity; authorities: string[]; timers: Timers
+export function openSession({ address, identity, authorities, timers, revocations = noRevocations }: {
+  address: GatewayAddress; identity: TunnelIdentity; authorities: string[]; timers: Timers; revocations?: Revocations | undefined
 }): Promise<ClientHttp2Session> {
   const { promise, resolve, reject } = Promise.withResolvers<ClientHttp2Session>()
   if (authorities.length === 0) return Promise.reject(new Error('the EMS has introduced no certificate authority yet'))
   const host = address.host.includes(':') ? `[${address.host}]` : address.host
   let session: ClientHttp2Session
+  let certificateSerial: string | null = null
   try {
     session = connect(`https://${host}:${address.port}`, {
       cert: identity.certificatePem, key: identity.privateKeyPem, ca: authorities, minVersion: 'TLSv1.3',
       servername: gatewayTlsName(address.serial),
-      checkServerIdentity: (_name, certificate) => checkGateway(address.serial, certificate),
+      checkServerIdentity(_name, certificate) {
+        certificateSerial = certificate.serialNumber
+        return checkGateway(address.serial, certificate, revocations)
+      },
       settings: { initialWindowSize: streamWindow, enablePush: false },
       // Node refuses new streams above this many MB of buffers; the default of 10 is three slow downloads.
       maxSessionMemory: 256,
@@ -77,7 +84,12 @@ export function openSession({ address, identity, authorities, timers }: {
   session.on('error', (error: Error) => {
     failure = error
   })
+  // From before the handshake on: a list that comes between it and here is not missed.
+  const stopListening = revocations.onChange(() => {
+    if (certificateSerial !== null && !session.destroyed && revocations.refuses(address.serial, certificateSerial)) session.destroy(new Error(REVOKED))
+  })
   session.once('close', () => {
+    stopListening()
     stopWaiting()
     reject(failure)
   })

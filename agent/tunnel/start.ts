@@ -9,6 +9,7 @@ import { listen, type Listener } from './listener.ts'
 import { createOpener } from './opener.ts'
 import { createSocksProxy } from './socks-proxy.ts'
 import { systemTimers, type Timers } from '../../node/timers.ts'
+import type { Revocations } from './revocations.ts'
 import type { TunnelLog } from './tunnel-log.ts'
 
 export interface TunnelOptions {
@@ -19,6 +20,8 @@ export interface TunnelOptions {
   identity: () => TunnelIdentity
   /** Certificates of the EMS's authorities, PEM. */
   authorities: () => string[]
+  /** Certificates of gateways that are void before their end. */
+  revocations?: Revocations
   /** The only user of this machine who is served. */
   ownerUid: number
   log: TunnelLog
@@ -41,7 +44,7 @@ export interface Tunnel {
  * Starts the proxy on 127.0.0.1.
  * @throws the system's error when a port can't be had; on a later change of ports the old ones are kept instead
  */
-export async function startTunnel({ settings, onSettings, identity, authorities, ownerUid, log, now, onDenial, timers = systemTimers, random = Math.random }: TunnelOptions): Promise<Tunnel> {
+export async function startTunnel({ settings, onSettings, identity, authorities, revocations, ownerUid, log, now, onDenial, timers = systemTimers, random = Math.random }: TunnelOptions): Promise<Tunnel> {
   const links = new Map<string, { link: GatewayLink; address: string }>()
   const listeners = new Set<Listener>()
   let applied = settings()
@@ -58,7 +61,7 @@ export async function startTunnel({ settings, onSettings, identity, authorities,
     for (const [serial, address] of wanted) {
       const known = links.get(serial)
       const text = JSON.stringify(address)
-      if (!known) links.set(serial, { address: text, link: createLink(address, { identity, authorities, timers, now, random, log }) })
+      if (!known) links.set(serial, { address: text, link: createLink(address, { identity, authorities, revocations, timers, now, random, log }) })
       else if (known.address !== text) {
         known.link.readdress(address)
         known.address = text

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
 import { keepTunnel, type TunnelState } from '../../agent/keep-tunnel.ts'
+import { noRevocations } from '../../agent/tunnel/revocations.ts'
 import { silentLog } from '../../node/logging.ts'
 import { profileSettings, type ProfileSettings } from '../../protocol/profile.ts'
 import { until } from '../../start/steps.ts'
@@ -32,7 +33,7 @@ async function kept(first: ProfileSettings | null) {
   const states: TunnelState[] = []
   const timers = manualTimers()
   const tunnel = await keepTunnel({
-    settings: () => settings, onSettings: (listener) => { listeners.add(listener); return () => { listeners.delete(listener) } }, identity: () => ({ certificatePem: '', privateKeyPem: '' }), authorities: () => [],
+    settings: () => settings, onSettings: (listener) => { listeners.add(listener); return () => { listeners.delete(listener) } }, identity: () => ({ certificatePem: '', privateKeyPem: '' }), authorities: () => [], revocations: noRevocations,
     ownerUid: process.getuid?.() ?? 0, log: silentLog(), now: () => 0, timers, onState: (state) => states.push(state), onDenial: () => undefined, onDefect: (cause) => { throw cause },
   })
   onEnd(tunnel.close)
