@@ -52,6 +52,22 @@ export const tagTypes = { 1: 'zero-trust', 2: 'outbreak', 3: 'classification', 4
 export const tagType = z.union([z.literal(1), z.literal(2), z.literal(3), z.literal(4)])
 export const tag = z.object({ uid: uuid, name: tagName, type: tagType, description: lineOrEmpty(512), createdAt: instant })
 export type Tag = z.infer<typeof tag>
+/** The types that are set; the others are given by rules alone. */
+export const assignableType = z.union([z.literal(3), z.literal(4)])
+
+/** How much an endpoint matters: a classification of which each endpoint bears one at most. */
+export const importance = z.enum(['low', 'medium', 'high', 'critical'])
+export type Importance = z.infer<typeof importance>
+// Fixed UIDs: two first settings at once make one tag of each.
+export const importanceTags = {
+  low: '00000000-0000-4000-8000-000000000101', medium: '00000000-0000-4000-8000-000000000102', high: '00000000-0000-4000-8000-000000000103', critical: '00000000-0000-4000-8000-000000000104',
+} as const satisfies Record<Importance, string>
+/** Their names in policies: `importance:critical`. */
+export const importanceName = (level: Importance): string => `importance:${level}`
+
+/** Who set a tag, why, when, and until when it holds; null: until it is cleared. */
+export const assignment = z.object({ tagUid: uuid, source: line(64), reason: lineOrEmpty(256), at: instant, until: instant.nullable() })
+export type Assignment = z.infer<typeof assignment>
 
 /** Present or unknown for one endpoint; absent tags are not listed. */
 export const tagState = z.object({
@@ -77,5 +93,7 @@ export const tagExplanation = z.object({
     id: uuid, name: z.string(), value: z.enum(['true', 'false', 'unknown']), logic: z.string(), message: z.string(),
     conditions: z.array(conditionExplanation),
   })),
+  /** Of a tag that is set: who set it, the last first, with what has ended since; empty: nobody has. Absent: only rules give that tag. */
+  assigned: z.array(assignment.omit({ tagUid: true })).optional(),
 })
 export type TagExplanation = z.infer<typeof tagExplanation>

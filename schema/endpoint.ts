@@ -35,6 +35,8 @@ export const endpoints = sqliteTable('endpoints', {
   nextDue: integer('next_due'),
   /** Source of the last report that changed something; empty where the platform does not tell it. */
   publicIp: text('public_ip').notNull().default(''),
+  /** Assignment[] as JSON: tags that are set and not given by rules. `tags` has them too while they hold. */
+  assigned: text('assigned').notNull().default('[]'),
 }, (t) => [
   index('endpoints_due').on(t.nextDue).where(sql`next_due IS NOT NULL`),
   index('endpoints_registered').on(t.registered),

@@ -14,6 +14,18 @@ export const ruleSets = sqliteTable('rule_sets', {
   tagUid: text('tag_uid').notNull(),
   body: text('body').notNull(),
   updatedAt: integer('updated_at').notNull(),
+  /** The pack that it came with; it is changed by importing that anew. */
+  packId: text('pack_id'),
+})
+/** Rule packs as imported; their rule sets are rows of `rule_sets`. `mark` is another for each import: whatever belongs to an import is guarded by it. */
+export const packs = sqliteTable('packs', {
+  id: text('id').primaryKey(),
+  name: text('name').notNull().unique(),
+  version: text('version').notNull(),
+  issuedAt: integer('issued_at').notNull(),
+  description: text('description').notNull(),
+  importedAt: integer('imported_at').notNull(),
+  mark: text('mark').notNull(),
 })
 /**
  * Which rule set each revision of the rules changed: what an endpoint that was worked out with an older one still owes.

@@ -24,7 +24,7 @@ export function computedOf(row: Row, worked: WorkedOut, damaged: readonly string
     log: told ? { mark: newMark(), tables: 'uid_tags,tags', entry: JSON.stringify(entryOf({ ...row, tags: set.tags })) } : null,
   }
 }
-export const bytesOf = ({ set, log }: ComputedEndpoint): number => 200 + set.verdicts.length + set.tags.length + (log?.entry.length ?? 0)
+export const bytesOf = ({ set, log }: ComputedEndpoint): number => 200 + (set.verdicts?.length ?? 0) + set.tags.length + (set.assigned?.length ?? 0) + (log?.entry.length ?? 0)
 
 /** Cuts a list into what one batch takes. */
 function batchesOf(computed: readonly ComputedEndpoint[]): ComputedEndpoint[][] {

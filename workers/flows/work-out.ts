@@ -1,4 +1,5 @@
 // An endpoint's tags worked out from its facts: what of it is not yet stored. It writes nothing.
+import { endsNext, readAssigned, tagChanges, withAssigned } from '../../domain/tagging/assigned.ts'
 import { evaluateEndpoint, type Evaluation, type RuleVerdicts } from '../../domain/tagging/evaluate.ts'
 import type { Facts, SectionName } from '../../protocol/facts.ts'
 import type { TagState } from '../../protocol/rules.ts'
@@ -6,7 +7,7 @@ import type { EndpointRow } from '../../schema/endpoint.ts'
 import { logEvent } from '../context.ts'
 import { touchedSince, type HeldRules } from './rules.ts'
 
-type Stored = Pick<EndpointRow, 'uid' | 'verdicts' | 'tags' | 'nextDue'>
+type Stored = Pick<EndpointRow, 'uid' | 'verdicts' | 'tags' | 'assigned' | 'nextDue'>
 export type Computed = Pick<EndpointRow, 'rulesRevision' | 'verdicts' | 'tags' | 'nextDue'>
 export interface WorkedOut {
   readonly evaluation: Evaluation
@@ -29,16 +30,17 @@ export function workOut(given: { endpoint: Stored; held: HeldRules; through: num
   const previous = JSON.parse(endpoint.verdicts) as RuleVerdicts
   const evaluation = evaluateEndpoint({ rules: held.rules, facts, now, previous, ...(touched === 'all' ? { changed: touched } : { changed: given.changed, touched }) })
   for (const { ruleSet, detail } of evaluation.failures) logEvent('rule-not-worked-out', { uid: endpoint.uid, ruleSet, detail })
-  const before = new Map((JSON.parse(endpoint.tags) as TagState[]).map((tag) => [tag.tagUid, tag]))
-  const put = evaluation.tags.filter((tag) => !sameTag(before.get(tag.tagUid), tag))
-  for (const { tagUid } of evaluation.tags) before.delete(tagUid)
-  const gone = [...before.keys()]
+  // No rule drops what is set, and what is set falls due with what rules gave.
+  const assigned = readAssigned(endpoint.assigned)
+  const tags = withAssigned(evaluation.tags, assigned, now)
+  const ends = endsNext(assigned, now)
+  const nextDue = ends === null || evaluation.nextDue === null ? ends ?? evaluation.nextDue : Math.min(ends, evaluation.nextDue)
+  const { put, gone } = tagChanges(JSON.parse(endpoint.tags) as TagState[], tags)
   return {
-    evaluation, put, gone, differs: put.length + gone.length > 0 || evaluation.nextDue !== endpoint.nextDue || !sameVerdicts(previous, evaluation.verdicts),
-    get set() { return { rulesRevision: held.rules.revision, verdicts: JSON.stringify(evaluation.verdicts), tags: JSON.stringify(evaluation.tags), nextDue: evaluation.nextDue } },
+    evaluation, put, gone, differs: put.length + gone.length > 0 || nextDue !== endpoint.nextDue || !sameVerdicts(previous, evaluation.verdicts),
+    get set() { return { rulesRevision: held.rules.revision, verdicts: JSON.stringify(evaluation.verdicts), tags: JSON.stringify(tags), nextDue } },
   }
 }
 
-const sameTag = (a: TagState | undefined, b: TagState) => a?.state === b.state && a.validUntil === b.validUntil
 const sameVerdicts = (a: RuleVerdicts, b: RuleVerdicts) =>
   Object.keys(a).length === Object.keys(b).length && Object.entries(a).every(([id, { value, validUntil }]) => b[id]?.value === value && b[id].validUntil === validUntil)
