@@ -50,14 +50,80 @@ const software = z.strictObject({
 })
 
 /** `unknown` is a fact too: it never passes a rule. */
-const state = z.enum(['on', 'off', 'unknown'])
+export const state = z.enum(['on', 'off', 'unknown'])
+export type State = z.infer<typeof state>
+/** What only Linux tells. An absent member was not looked at, which is unknown. */
+const linuxSecurity = z.strictObject({
+  rootEncryption: state.optional(),
+  homeEncryption: state.optional(),
+  /** Whether each lets a rule decide what comes in; a product that is not installed is `off`. */
+  nftables: state.optional(),
+  ufw: state.optional(),
+  firewalld: state.optional(),
+  unattendedUpgrades: state.optional(),
+  selinux: z.enum(['enforcing', 'permissive', 'disabled', 'unknown']).optional(),
+  apparmor: z.enum(['enforcing', 'complaining', 'disabled', 'unknown']).optional(),
+})
+const windowsSecurity = z.strictObject({
+  defenderRealTime: state.optional(),
+  tamperProtection: state.optional(),
+  /** Fixed drives by letter; `on`: protected, not merely encrypted with the key lying beside it. */
+  bitlocker: z.array(z.strictObject({ drive: z.string().regex(/^[A-Z]:$/), state, system: z.boolean() })).max(26).optional(),
+  firewallDomain: state.optional(),
+  firewallPrivate: state.optional(),
+  firewallPublic: state.optional(),
+  automaticUpdates: state.optional(),
+  uac: state.optional(),
+})
+const macosSecurity = z.strictObject({
+  fileVault: state.optional(),
+  firewall: state.optional(),
+  gatekeeper: state.optional(),
+  systemIntegrity: state.optional(),
+  automaticUpdates: state.optional(),
+})
 const security = z.strictObject({
   firewall: z.strictObject({ state, product: lineOrEmpty(128) }),
   diskEncryption: z.strictObject({ state, method: lineOrEmpty(128) }),
-  antivirus: z.array(z.strictObject({ product: line(128), state, signaturesAt: instant.optional() })).max(16),
   mandatoryAccessControl: z.strictObject({ state, product: lineOrEmpty(64) }),
   automaticUpdates: z.strictObject({ state, product: lineOrEmpty(64) }),
   secureBoot: state,
+  linux: linuxSecurity.optional(),
+  windows: windowsSecurity.optional(),
+  macos: macosSecurity.optional(),
+})
+
+/** Apart from `security`: signatures change several times a day. Every product that is installed; an empty list says that there is none. */
+const antivirus = z.strictObject({
+  products: z.array(z.strictObject({
+    name: line(128),
+    version: lineOrEmpty(64).optional(),
+    /** Its engine runs and guards (real time), not merely that it is installed. */
+    running: state,
+    /** When its signatures were made, or last brought up to date where it does not tell. */
+    signaturesAt: instant.optional(),
+    signaturesVersion: lineOrEmpty(64).optional(),
+    /** Who says so: `security-center`, `defender`, `clamav`. */
+    source: line(32),
+  })).max(16),
+})
+
+/** How far the system's updates have come. */
+const updates = z.strictObject({
+  /** When an update of the system was last installed. */
+  installedAt: instant.optional(),
+  restartPending: z.boolean().optional(),
+})
+
+/** Directories that the device and its user belong to, as the device tells. An empty list says none; an absent one is unknown. */
+const directory = z.strictObject({
+  joined: z.array(z.strictObject({ kind: z.enum(['active-directory', 'sssd', 'samba', 'entra', 'ldap', 'other']), domain: line(253) })).max(8).optional(),
+  /** The domain that the user at the console logged in to; empty: a local account. */
+  loggedInDomain: lineOrEmpty(253).optional(),
+  /** Groups of that user. */
+  groups: z.array(z.strictObject({ name: line(256), sid: line(190).optional() })).max(1024).optional(),
+  /** How they are known: the log-on token, the name service, or a question to the directory. */
+  groupsFrom: z.enum(['token', 'name-service', 'directory']).optional(),
 })
 
 const hardware = z.strictObject({
@@ -70,12 +136,15 @@ const hardware = z.strictObject({
   memoryBytes: z.number().int().min(0),
 })
 
+export const featureName = z.string().regex(/^[a-z][a-z0-9-]{0,40}$/, 'lower-case letters, digits and hyphens')
 const agent = z.strictObject({
   version: line(32),
   protocol: z.string().regex(/^\d{1,4}\.\d{1,4}\.\d{1,4}$/),
   /** The version (ms) of the profile and rules the agent runs; 0 when it has none. */
   profileVersion: instant,
   rulesVersion: instant,
+  /** Features that are switched on; absent in agents that do not tell, which is unknown. */
+  features: z.array(featureName).max(64).optional(),
 })
 
 export const severity = z.enum(['unrated', 'info', 'low', 'medium', 'high', 'critical'])
@@ -99,9 +168,50 @@ const verdicts = z.strictObject({
   })),
 })
 
+/** Whoever tells the EMS of an endpoint by its API: `sandbox`, `edr-x`, `gateway-1`. */
+export const signalSource = z.string().regex(/^[a-z][a-z0-9-]{0,40}$/, 'lower-case letters, digits and hyphens, 41 at most')
+const told = {
+  /** ms, EMS clock. */
+  at: instant,
+  /** From then on it says nothing any more, good or bad; null: until it is replaced. */
+  expiresAt: instant.nullable(),
+}
+const detectionFields = { name: line(256), severity, at: instant.optional() }
+/** What each kind of signal says. An empty list says: looked, and found none. */
+export const signalValues = {
+  sandbox: z.strictObject({ detections: z.array(z.strictObject({ ...detectionFields, sha256: sha256Hex.optional() })).max(64) }),
+  threats: z.strictObject({ detections: z.array(z.strictObject({ ...detectionFields, category: lineOrEmpty(64).optional() })).max(64) }),
+  scores: z.strictObject({ score: z.number().min(-1_000_000).max(1_000_000) }),
+} as const
+export const signalKind = z.enum(['sandbox', 'threats', 'scores'])
+export type SignalKind = z.infer<typeof signalKind>
+/** As many sources of one kind as an endpoint has. */
+export const MAX_SIGNAL_SOURCES = 16
+const bySource = <T extends z.ZodRawShape>(value: z.ZodObject<T>) => z.strictObject({ sources: z.record(signalSource, value.extend(told)) })
+const sandbox = bySource(signalValues.sandbox)
+const threats = bySource(signalValues.threats)
+const scores = bySource(signalValues.scores)
+
+/** The user whom an identity provider vouched for; never what the device says. */
+const identity = z.strictObject({
+  issuer: line(256), subject: line(256),
+  email: z.email().max(254).optional(), name: lineOrEmpty(256).optional(), groups: z.array(line(256)).max(256).optional(),
+  /** When the person proved it. */
+  authenticatedAt: instant, expiresAt: instant.nullable(),
+})
+/** Whether the device is on the fabric, by a check that a café can't answer. */
+const fabric = z.strictObject({ on: z.boolean(), checkedBy: line(128), checkedAt: instant, expiresAt: instant.nullable() })
+
+/** What agents report. */
+export const reportedSections = { os, user, network, hardware, security, antivirus, updates, directory, agent, software, vulnerabilities, verdicts } as const
+/** What the EMS learns by itself or is told by its API. No agent reports these or voids them; they are `proved`. */
+export const emsSections = { identity, fabric, sandbox, threats, scores } as const
 /** Section name → shape. The order is the order of display. */
-export const sections = { os, user, network, hardware, security, agent, software, vulnerabilities, verdicts } as const
+export const sections = { ...reportedSections, ...emsSections } as const
 export type SectionName = keyof typeof sections
+export type ReportedName = keyof typeof reportedSections
+export const reportedName = z.enum(Object.keys(reportedSections) as [ReportedName, ...ReportedName[]])
+export const provenanceOf = (section: SectionName): 'claimed' | 'proved' => (section in emsSections ? 'proved' : 'claimed')
 export const sectionNames = Object.keys(sections) as [SectionName, ...SectionName[]]
 export const sectionName = z.enum(sectionNames)
 export type Sections = { [S in SectionName]: z.infer<(typeof sections)[S]> }
@@ -117,7 +227,7 @@ export interface Fact<S extends SectionName = SectionName> {
 export type Facts = { readonly [S in SectionName]?: Fact<S> }
 
 /** Sections that the fabric's sysinfo record shows: a change in one of them is a change of `sysinfo`. */
-export const sysinfoSections = ['os', 'user', 'network', 'hardware', 'security', 'agent'] as const satisfies readonly SectionName[]
+export const sysinfoSections = ['os', 'user', 'network', 'hardware', 'security', 'antivirus', 'agent'] as const satisfies readonly SectionName[]
 
 /** A user's avatar: PNG or JPEG of at most 48 KiB. */
 export const avatar = z.strictObject({ mediaType: z.enum(['image/png', 'image/jpeg']), image: base64(48 * 1024) })

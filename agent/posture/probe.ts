@@ -1,10 +1,10 @@
 // What a probe is: one section of the posture, read when asked. A probe never guesses: what it can't see is absent or `unknown`.
-import type { SectionName, Sections } from '../../protocol/facts.ts'
+import type { ReportedName, Sections } from '../../protocol/facts.ts'
 
 /** How often a probe looks again: `network` every few seconds, the others as the profile says. */
 export type Cadence = 'network' | 'security' | 'inventory'
 
-export interface Probe<S extends SectionName = SectionName> {
+export interface Probe<S extends ReportedName = ReportedName> {
   readonly section: S
   readonly cadence: Cadence
   /** Slow probes run beside the others and never hold up a first report. */
@@ -14,4 +14,4 @@ export interface Probe<S extends SectionName = SectionName> {
 }
 
 /** Declares a probe; the list of probes holds sections of different shapes. */
-export const probe = <S extends SectionName>(declared: Probe<S>): Probe => declared
+export const probe = <S extends ReportedName>(declared: Probe<S>): Probe => declared

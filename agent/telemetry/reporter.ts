@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import canonicalize from 'canonicalize'
 import type { Log } from '../../node/logging.ts'
 import type { DocumentVersions } from '../../protocol/documents.ts'
-import { sections, type SectionName, type Sections } from '../../protocol/facts.ts'
+import { sections, type ReportedName, type Sections } from '../../protocol/facts.ts'
 import { Fault, type FaultCode } from '../../protocol/faults.ts'
 import type { Call, Reply } from '../../protocol/operation.ts'
 import type { report } from '../../protocol/operations/endpoint.ts'
@@ -14,7 +14,7 @@ import { createRetry, type FaultAnswer } from './retry.ts'
 import type { TelemetryState } from './telemetry-state.ts'
 
 /** A report on its way; times are ms, `changedAt` null when nothing changed. */
-export interface ReportSent { readonly event: 'report-sent'; readonly sequence: number; readonly sections: SectionName[]; readonly changedAt: number | null; readonly sentAt: number }
+export interface ReportSent { readonly event: 'report-sent'; readonly sequence: number; readonly sections: ReportedName[]; readonly changedAt: number | null; readonly sentAt: number }
 
 export interface ReporterOptions {
   readonly send: (body: Call<typeof report>['body']) => Promise<Reply<typeof report>>
@@ -37,7 +37,7 @@ export interface ReporterOptions {
 
 export interface Reporter {
   /** Holds a section's value and reports it when it changed, which is the answer; null: not known any more. */
-  hold(section: SectionName, value: Sections[SectionName] | null, changedAt?: number): boolean
+  hold(section: ReportedName, value: Sections[ReportedName] | null, changedAt?: number): boolean
   /** Reports now, even if nothing changed: to be told what is wanted and which documents are newer. */
   flush(): void
   /** ms of the last report that the EMS took; null before the first. */
@@ -58,14 +58,14 @@ export const sectionHash = (value: unknown): string => createHash('sha256').upda
 export function createReporter(options: ReporterOptions): Reporter {
   const { state, now, timers, troubles, log } = options
   const retry = createRetry(options.random ?? Math.random)
-  const held = new Map<SectionName, Held>()
+  const held = new Map<ReportedName, Held>()
   /** Hashes that the EMS holds, as far as it told. */
-  const theirs = new Map<SectionName, string>()
+  const theirs = new Map<ReportedName, string>()
   /** Hashes that the EMS would not take: not sent again until they change. */
-  const refused = new Map<SectionName, string>()
+  const refused = new Map<ReportedName, string>()
   /** Sections that this machine does not tell, and those of them of which the EMS has been told that. */
-  const gone = new Set<SectionName>()
-  const toldGone = new Set<SectionName>()
+  const gone = new Set<ReportedName>()
+  const toldGone = new Set<ReportedName>()
   let asked = false
   /** Nothing is sent before the first flush: what is found at start goes together. */
   let opened = false
@@ -123,7 +123,7 @@ export function createReporter(options: ReporterOptions): Reporter {
   }
 
   /** One section that is not taken must not keep the others back. */
-  function refuse(sent: readonly [SectionName, Held][], fault: Fault): void {
+  function refuse(sent: readonly [ReportedName, Held][], fault: Fault): void {
     due = true
     if (sent.length > 1) {
       oneByOne = true
@@ -194,7 +194,7 @@ export function createReporter(options: ReporterOptions): Reporter {
   }
 
   /** What the EMS holds of it must not stand for a machine that no longer tells. */
-  function forget(section: SectionName): boolean {
+  function forget(section: ReportedName): boolean {
     theirs.delete(section)
     if (!gone.has(section)) {
       gone.add(section)

@@ -4,7 +4,7 @@ import { operation } from '../operation.ts'
 import { certificatePem, csrPem } from '../certificates.ts'
 import { decisionExplanation } from '../decisions.ts'
 import { documentVersions, signedDocument } from '../documents.ts'
-import { avatar, sectionName, sections } from '../facts.ts'
+import { avatar, reportedName, reportedSections } from '../facts.ts'
 import { decisionId, uuid } from '../ids.ts'
 import { tagExplanation } from '../rules.ts'
 import { line, sha256Hex } from '../text.ts'
@@ -21,10 +21,8 @@ export const browserCertificate = operation({
   body: z.strictObject({ csr: csrPem, user: line(256) }),
   reply: z.object({ certificate: certificatePem }),
 })
-const sectionBody = z.strictObject({
-  os: sections.os, user: sections.user, network: sections.network, hardware: sections.hardware, security: sections.security,
-  agent: sections.agent, software: sections.software, vulnerabilities: sections.vulnerabilities, verdicts: sections.verdicts,
-}).partial()
+/** What the EMS knows by itself or from others (scores, threats) is in none of these: a device must not report it, nor void it. */
+const sectionBody = z.strictObject(reportedSections).partial()
 export const report = operation({
   id: 'report', method: 'POST', path: '/api/v1/endpoint/report', caller: 'endpoint', maxBodyBytes: 2 * 1024 * 1024,
   summary: 'Posture: the sections that changed, and the hashes of all.',
@@ -35,14 +33,14 @@ export const report = operation({
     changedAt: z.number().int().min(0).optional(),
     sections: sectionBody,
     /** SHA-256 of the canonical JSON (RFC 8785) of every section the agent holds, sent or not. */
-    hashes: z.partialRecord(sectionName, sha256Hex),
+    hashes: z.partialRecord(reportedName, sha256Hex),
     /** Sections that the machine no longer tells: what the EMS held of them is void, and unknown passes no rule. Counts as carrying sections. */
-    unknown: z.array(sectionName).max(sectionName.options.length).optional(),
+    unknown: z.array(reportedName).max(reportedName.options.length).optional(),
   }),
   reply: z.object({
     sequence: z.number().int(),
     /** Sections whose hash the EMS does not hold: send them in the next report. */
-    wanted: z.array(sectionName),
+    wanted: z.array(reportedName),
     /** Versions of the standing documents; newer than yours: fetch them. */
     documents: documentVersions,
     emsTime: z.number().int(),

@@ -3,7 +3,7 @@ import canonicalize from 'canonicalize'
 import { eq } from 'drizzle-orm'
 import { sha256Hex } from '../../identity/keys.ts'
 import { utf8 } from '../../identity/encoding.ts'
-import { sectionNames, sysinfoSections, type Fact, type Facts, type SectionName, type Sections } from '../../protocol/facts.ts'
+import { reportedName, sysinfoSections, type Fact, type Facts, type ReportedName, type SectionName, type Sections } from '../../protocol/facts.ts'
 import { Fault } from '../../protocol/faults.ts'
 import type { TableName } from '../../protocol/fabric/tables.ts'
 import { report } from '../../protocol/operations/endpoint.ts'
@@ -27,7 +27,7 @@ import { handle } from '../http/mount.ts'
 type Body = Parsed<typeof report>['body']
 type StateRows = Awaited<ReturnType<typeof selectStates>>
 interface Loaded { readonly states: StateRows; readonly concerned: readonly Concerned[]; readonly sections: readonly StoredSection[] }
-interface Sent { readonly section: SectionName; readonly hash: string; readonly canonical: string; readonly value: Sections[SectionName] }
+interface Sent { readonly section: ReportedName; readonly hash: string; readonly canonical: string; readonly value: Sections[ReportedName] }
 const ATTEMPTS = 5
 /** A section as stored, deflated: what one endpoint may keep is bounded, whatever it sends. */
 const MAX_STORED_BYTES = 512 * 1024
@@ -57,7 +57,7 @@ export const telemetryRoute = handle(report, {
 
 /** Canonical form and hash of each section sent; a hash that the agent gave and that is not this one is refused. */
 async function canonicalSections(body: Body): Promise<Sent[]> {
-  const given = Object.entries(body.sections) as [SectionName, Sections[SectionName]][]
+  const given = Object.entries(body.sections) as [ReportedName, Sections[ReportedName]][]
   return await Promise.all(given.map(async ([section, value]) => {
     const canonical = canonicalize(value) ?? ''
     const hash = await sha256Hex(utf8(canonical))
@@ -68,11 +68,11 @@ async function canonicalSections(body: Body): Promise<Sent[]> {
 
 /** null: another writer was first. */
 async function take(context: Context, endpoint: EndpointRow, loaded: Loaded, body: Body, sent: readonly Sent[]) {
-  const holds = new Map(loaded.sections.map(({ section, hash }) => [section, hash]))
+  const holds = new Map<string, string>(loaded.sections.map(({ section, hash }) => [section, hash]))
   for (const { section, hash } of sent) holds.set(section, hash)
   const reply = (sequence: number) => ({
     sequence, emsTime: context.now(), documents: versionsOf(loaded.states),
-    wanted: sectionNames.filter((section) => body.hashes[section] !== undefined && holds.get(section) !== body.hashes[section]),
+    wanted: reportedName.options.filter((section) => body.hashes[section] !== undefined && holds.get(section) !== body.hashes[section]),
   })
   const stored = new Map(loaded.sections.map(({ section, hash }) => [section, hash]))
   const changed = sent.filter(({ section, hash }) => stored.get(section) !== hash)

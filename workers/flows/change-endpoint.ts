@@ -1,6 +1,7 @@
 // A change of an endpoint that is not a report (registration, certificates, presence): loads what gateways must know, commits, tries anew on conflict.
 import { eq } from 'drizzle-orm'
 import type { BatchItem } from 'drizzle-orm/batch'
+import { sysinfoSections } from '../../protocol/facts.ts'
 import type { TableName } from '../../protocol/fabric/tables.ts'
 import { Fault } from '../../protocol/faults.ts'
 import { rulesState } from '../../schema/change-log.ts'
@@ -42,7 +43,7 @@ export async function changeEndpoint(context: Context, uid: string, decide: (end
       await pokeGateways(context, concerned, await logTail(db))
       return endpoint
     }
-    const small = new Set(['os', 'user', 'network', 'hardware', 'security', 'agent', 'vulnerabilities'])
+    const small = new Set([...sysinfoSections, 'vulnerabilities'])
     const committed = await commitEndpoint(context, {
       ...change, endpoint, rulesRevision: states[0]?.revision ?? 0, concerned, sysinfo: sysinfoRecord({ ...endpoint, ...change.set }, readFacts(sections, small)),
     })

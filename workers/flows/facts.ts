@@ -3,7 +3,7 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { eq } from 'drizzle-orm'
 import type { DrizzleD1Database } from 'drizzle-orm/d1'
 import { combine, type DatedMatches } from '../../domain/vulnerability/combine.ts'
-import type { Fact, Facts, SectionName, Sections } from '../../protocol/facts.ts'
+import { provenanceOf, type Fact, type Facts, type SectionName, type Sections } from '../../protocol/facts.ts'
 import { endpointSections } from '../../schema/endpoint.ts'
 import { MATCHES, readIds, readMatches, SOFTWARE, softwareOf } from './inventory.ts'
 
@@ -24,7 +24,7 @@ export function withMatches({ facts, damaged }: { readonly facts: Facts; readonl
   const vulnerabilities = matches === 'damaged' ? undefined : combine(reported, matches)
   return { facts: vulnerabilities === undefined ? others : { ...others, vulnerabilities }, damaged: matches === 'damaged' ? [...damaged, SOFTWARE] : damaged }
 }
-/** As the agent reported them. */
+/** As the agent reported them, and as the EMS was told by others. */
 export function readReported(rows: readonly StoredSection[], only?: ReadonlySet<string>): { readonly facts: Facts; readonly damaged: SectionName[] } {
   const facts: { [S in SectionName]?: Fact } = {}
   const damaged: SectionName[] = []
@@ -33,7 +33,7 @@ export function readReported(rows: readonly StoredSection[], only?: ReadonlySet<
     const section = row.section as SectionName
     const value = unpack(row)
     if (value === null) damaged.push(section)
-    else facts[section] = { value, at: row.at, provenance: 'claimed' }
+    else facts[section] = { value, at: row.at, provenance: provenanceOf(section) }
   }
   return { facts: facts as Facts, damaged }
 }

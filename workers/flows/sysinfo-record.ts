@@ -14,8 +14,8 @@ const onOff = (state: 'on' | 'off' | 'unknown' | undefined) => (state === 'on' ?
 
 /** Maps one endpoint. What is not known is empty, never guessed. */
 export function sysinfoRecord(row: EndpointRow, facts: Facts): SysinfoRecord {
-  const [os, user, network, hardware, security, agent, vulnerabilities] = [
-    valueOf(facts, 'os'), valueOf(facts, 'user'), valueOf(facts, 'network'), valueOf(facts, 'hardware'), valueOf(facts, 'security'), valueOf(facts, 'agent'), valueOf(facts, 'vulnerabilities'),
+  const [os, user, network, hardware, security, antivirus, agent, vulnerabilities] = [
+    valueOf(facts, 'os'), valueOf(facts, 'user'), valueOf(facts, 'network'), valueOf(facts, 'hardware'), valueOf(facts, 'security'), valueOf(facts, 'antivirus'), valueOf(facts, 'agent'), valueOf(facts, 'vulnerabilities'),
   ]
   // An agent of before 7.0.0 opens no tunnel: no gateway is told of a certificate of its.
   const certificates = gatesFor(row.protocol).certificates ? JSON.parse(row.certificates) as CertificateRecord[] : []
@@ -41,8 +41,8 @@ export function sysinfoRecord(row: EndpointRow, facts: Facts): SysinfoRecord {
     ip: addresses[0] ?? '', public_ip: row.publicIp, mac: macs[0] ?? '', mac_list: macs, ip_list: addresses.slice(0, MAX_ADDRESSES), vdom: 'root', gateway_route_list: [],
     group_name: row.group, hardware_sn: hardware?.serial ?? '', host_manufacturer: hardware?.manufacturer ?? '', host_model: hardware?.model ?? '',
     cpu: hardware?.cpu ?? '', memory: hardware === undefined ? '' : String(hardware.memoryBytes),
-    av_running: security?.antivirus.some(({ state }) => state === 'on') ?? false, vuln_scan_running: false,
-    feature_av: onOff(security?.antivirus[0]?.state), feature_fw: onOff(security?.firewall.state), feature_wf: '', feature_as: '', feature_vpn: '', feature_vs: vulnerabilities === undefined ? '' : 'enabled',
+    av_running: antivirus?.products.some(({ running }) => running === 'on') ?? false, vuln_scan_running: false,
+    feature_av: onOff(antivirus?.products[0]?.running), feature_fw: onOff(security?.firewall.state), feature_wf: '', feature_as: '', feature_vpn: '', feature_vs: vulnerabilities === undefined ? '' : 'enabled',
     vuln_stats: { scan_time: seconds(vulnerabilities?.scannedAt ?? 0), critical: count('critical'), high: count('high'), medium: count('medium'), low: count('low'), info: count('info') + count('unrated') },
   }
 }

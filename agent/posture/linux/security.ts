@@ -71,7 +71,6 @@ async function secureBoot(root: string): Promise<State> {
 export async function linuxSecurity(root: string, run: RunCommand = readCommand): Promise<Security> {
   return {
     firewall: firewallState(await run('nft', ['list', 'ruleset'])), diskEncryption: await diskEncryption(root),
-    // No product is asked yet; an empty list is "none seen", which no rule takes for protection.
-    antivirus: [], mandatoryAccessControl: await mandatoryAccessControl(root), automaticUpdates: await automaticUpdates(root), secureBoot: await secureBoot(root),
+    mandatoryAccessControl: await mandatoryAccessControl(root), automaticUpdates: await automaticUpdates(root), secureBoot: await secureBoot(root),
   }
 }

@@ -2,7 +2,7 @@
 import { createReporter, sectionHash, type Reporter, type ReporterOptions, type ReportSent } from '../../../agent/telemetry/reporter.ts'
 import { createTroubles } from '../../../agent/troubles.ts'
 import { silentLog } from '../../../node/logging.ts'
-import type { SectionName, Sections } from '../../../protocol/facts.ts'
+import type { ReportedName, Sections } from '../../../protocol/facts.ts'
 import { Fault } from '../../../protocol/faults.ts'
 import { manualTimers } from '../manual-timers.ts'
 
@@ -29,7 +29,7 @@ export function modelEms() {
         for (const { name, ...rest } of changed) held.set(name, rest)
         for (const name of forgotten) held.delete(name)
       }
-      const wanted = (Object.keys(body.hashes) as SectionName[]).filter((name) => held.get(name)?.hash !== body.hashes[name])
+      const wanted = (Object.keys(body.hashes) as ReportedName[]).filter((name) => held.get(name)?.hash !== body.hashes[name])
       return { sequence: model.sequence, wanted, documents, emsTime: 0 }
     },
   }

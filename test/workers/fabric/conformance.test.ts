@@ -55,7 +55,8 @@ async function laptop(n: number): Promise<Endpoint> {
     user: { account: `alice-${n}`, domain: 'corp', fullName: 'Alice', email: 'alice@example.com', phone: '+1 (2) 3', avatarFingerprint: fingerprint, socialIds: [{ service: 'LinkedIn', accountId: 'alice' }] },
     hardware: { hostName: `laptop-${n}`, manufacturer: 'Maker', model: 'Model', serial: `S${n}`, cpu: 'CPU', cores: 4, memoryBytes: 8_000_000_000 },
     network: { interfaces: [{ name: 'eth0', mac: `02:00:00:00:01:0${n % 10}`, addresses: [{ ip: `10.0.${n}.1`, prefix: 24 }, { ip: `2001:db8::${n + 1}`, prefix: 64 }] }], defaultGateways: [], dnsServers: [] },
-    security: { firewall: { state: 'on', product: 'nftables' }, diskEncryption: { state: 'on', method: 'LUKS' }, antivirus: [{ product: 'ClamAV', state: 'on' }], mandatoryAccessControl: { state: 'on', product: 'AppArmor' }, automaticUpdates: { state: 'off', product: '' }, secureBoot: 'on' },
+    security: { firewall: { state: 'on', product: 'nftables' }, diskEncryption: { state: 'on', method: 'LUKS' }, mandatoryAccessControl: { state: 'on', product: 'AppArmor' }, automaticUpdates: { state: 'off', product: '' }, secureBoot: 'on' },
+    antivirus: { products: [{ name: 'ClamAV', running: 'on', source: 'clamav' }] },
     vulnerabilities: { scannedAt: 1_790_000_000_000, scanner: 'x', found: [{ id: `CVE-2026-${n}`, name: 'one', severity: 'high', package: 'openssl' }, { id: 'OSV-1', name: 'two', severity: 'unrated', package: '' }] },
   })
   return endpoint
