@@ -79,7 +79,7 @@ export const reEvaluation = operation({
     aside: z.number().int(),
   }),
 })
-export const listTags = operation({ id: 'list-tags', method: 'GET', path: '/api/v1/admin/tags', caller, summary: 'Zero Trust tags, by UID.', query: listQuery, reply: listOf(tag) })
+export const listTags = operation({ id: 'list-tags', method: 'GET', path: '/api/v1/admin/tags', caller, summary: 'Tags of every type, by UID.', query: listQuery, reply: listOf(tag) })
 
 export const listProfiles = operation({ id: 'list-profiles', method: 'GET', path: '/api/v1/admin/profiles', caller, summary: 'Profiles, by id.', query: listQuery, reply: listOf(profile) })
 export const createProfile = operation({ id: 'create-profile', method: 'POST', path: '/api/v1/admin/profiles', caller, maxBodyBytes: 256 * 1024, summary: 'Add a profile.', body: profileInput, reply: profile })
