@@ -3,7 +3,7 @@ import { DurableObject } from 'cloudflare:workers'
 import { CHANNEL_PING, CHANNEL_PONG, CHANNEL_SUBPROTOCOL, fromAgent, MAX_AGENT_FRAME_BYTES, type FromAgent, type ToAgent } from '../protocol/channel.ts'
 import type { DocumentVersions } from '../protocol/documents.ts'
 import type { Env } from '../workers/env.ts'
-import { newerDocuments, setOnline, type InObject } from '../workers/flows/presence.ts'
+import { authoritiesSigner, newerDocuments, setOnline, type InObject } from '../workers/flows/presence.ts'
 import { isSilent, Presence, SWEEP_EVERY_MS } from './presence.ts'
 import { acceptChallenged, attachmentOf, isProved, proveSocket, readFrame } from './proved-socket.ts'
 
@@ -66,6 +66,14 @@ export class EndpointChannel extends DurableObject<Env> {
   announce(versions: DocumentVersions): number {
     const sockets = this.#proved()
     for (const socket of sockets) send(socket, { type: 'newer', versions, spreadMs: Math.ceil(sockets.length * MS_EACH) })
+    return sockets.length
+  }
+  /** Sends every agent of this shard the list of CAs and of revoked certificates of gateways. */
+  async sendAuthorities(): Promise<number> {
+    const sockets = this.#proved()
+    if (sockets.length === 0) return 0
+    const signedFor = await authoritiesSigner(this.#inObject())
+    for (const socket of sockets) send(socket, { type: 'document', kind: 'authorities', document: await signedFor(attachmentOf(socket).name) })
     return sockets.length
   }
   /** Closes an agent's sockets; with a serial, only those opened by that certificate. */

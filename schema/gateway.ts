@@ -54,11 +54,17 @@ export const sightings = sqliteTable('sightings', {
   told: text('told').notNull().default(''),
 }, (t) => [primaryKey({ columns: [t.serial, t.kind, t.vdom, t.ip, t.uid] })])
 
-/** Certificates of gateways that were ended before their time, for the revocation list. */
+/**
+ * Certificates of gateways that were ended before their time, for the revocation list. One that was `superseded` by its gateway's next
+ * harms nobody while that gateway is authorised, so agents are not told of it: it would cut connections made with it before.
+ */
 export const gatewayRevocations = sqliteTable('gateway_revocations', {
   certificateSerial: text('certificate_serial').primaryKey(),
   notAfter: integer('not_after').notNull(),
   at: integer('at').notNull(),
+  cause: text('cause', { enum: ['revoked', 'superseded'] }).notNull().default('revoked'),
+  /** Serial of the gateway; empty in rows of older releases. */
+  gateway: text('gateway').notNull().default(''),
 })
 
 export type GatewayRow = typeof gateways.$inferSelect

@@ -1,5 +1,5 @@
 // Certificates that were revoked and have not ended yet, for the revocation list.
-import { and, asc, eq, gt, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, gt, sql } from 'drizzle-orm'
 import type { DrizzleD1Database } from 'drizzle-orm/d1'
 import { certificates } from '../endpoint.ts'
 import { gatewayRevocations } from '../gateway.ts'
@@ -15,4 +15,7 @@ export const revokedAfter = (db: DrizzleD1Database, now: number, after: { notAft
   .from(certificates).where(and(live(now), sql`(${certificates.notAfter}, ${certificates.serial}) > (${after.notAfter}, ${after.serial})`)).orderBy(asc(certificates.notAfter), asc(certificates.serial)).limit(limit)
 export const revokedGateways = (db: DrizzleD1Database, now: number, limit: number) => db.select({ serial: gatewayRevocations.certificateSerial, at: gatewayRevocations.at })
   .from(gatewayRevocations).where(gt(gatewayRevocations.notAfter, now)).orderBy(asc(gatewayRevocations.certificateSerial)).limit(limit)
+/** Those that agents must refuse, the latest first. */
+export const refusedGateways = (db: DrizzleD1Database, now: number, limit: number) => db.select({ serial: gatewayRevocations.certificateSerial })
+  .from(gatewayRevocations).where(and(eq(gatewayRevocations.cause, 'revoked'), gt(gatewayRevocations.notAfter, now))).orderBy(desc(gatewayRevocations.at), asc(gatewayRevocations.certificateSerial)).limit(limit)
 export const dropEndedRevocations = (db: DrizzleD1Database, now: number) => db.delete(gatewayRevocations).where(sql`${gatewayRevocations.notAfter} <= ${now}`)

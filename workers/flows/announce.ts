@@ -2,7 +2,7 @@
 import { insertMarker } from '../../schema/queries/follow-log.ts'
 import { authorisedGateways } from '../../schema/queries/interest.ts'
 import { logTail } from '../../schema/queries/log-tail.ts'
-import type { Context } from '../context.ts'
+import { logEvent, type Context } from '../context.ts'
 import { versionsOf } from './documents.ts'
 import { selectStates } from './states.ts'
 import { newMark } from './commit-endpoint.ts'
@@ -16,6 +16,17 @@ export function announceToAgents(context: Context): void {
   waitUntil((async () => {
     const versions = versionsOf(await selectStates(context))
     await Promise.all(SHARDS.map((shard) => env.ENDPOINT_CHANNEL.getByName(shard).announce(versions)))
+  })())
+}
+
+/**
+ * Sends every connected agent the list of CAs and of revoked certificates of gateways, signed for it. They fetch nothing: the database
+ * is read once for each shard, however many agents there are, and nobody goes on trusting a gateway until its turn to ask has come.
+ */
+export function sendAuthoritiesToAgents({ env, waitUntil }: Pick<Context, 'env' | 'waitUntil'>): void {
+  waitUntil((async () => {
+    const sent = await Promise.allSettled(SHARDS.map((shard) => env.ENDPOINT_CHANNEL.getByName(shard).sendAuthorities()))
+    for (const each of sent) if (each.status === 'rejected') logEvent('authorities-not-sent', { cause: each.reason instanceof Error ? each.reason.message : String(each.reason) })
   })())
 }
 

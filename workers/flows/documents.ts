@@ -3,11 +3,13 @@ import { licenceStateOf } from '../../domain/licensing/seat.ts'
 import { resolvePolicy } from '../../domain/policy/resolve.ts'
 import { agentRulesFor } from '../../domain/tagging/agent-rules.ts'
 import { osType } from '../../protocol/facts.ts'
-import type { DocumentVersions } from '../../protocol/documents.ts'
+import type { DocumentPayload, DocumentVersions } from '../../protocol/documents.ts'
 import { profileSettings, type AssignedProfile, type EndpointPolicy } from '../../protocol/profile.ts'
 import type { EndpointRow } from '../../schema/endpoint.ts'
+import { liveAuthorities } from '../../schema/queries/live-authorities.ts'
+import { refusedGateways } from '../../schema/queries/revoked.ts'
 import { endpointPolicies, licences, profiles } from '../../schema/rules.ts'
-import type { Context } from '../context.ts'
+import { logEvent, type Context } from '../context.ts'
 import { authorityRows, signFor } from './authority.ts'
 import { rulesOf } from './rules.ts'
 import { changedAt, selectStates, states, type StateRow } from './states.ts'
@@ -24,7 +26,7 @@ export async function standingDocuments(context: Context, endpoint: EndpointRow,
   const version = (kind: keyof DocumentVersions) => Math.max(context.now(), versions[kind])
   const documents: Promise<string>[] = []
   // First: the others may be signed under a CA that only this list introduces.
-  if (versions.authorities > have.authorities) documents.push(authoritiesDocument(context, endpoint.uid, version('authorities')))
+  if (versions.authorities > have.authorities) documents.push(authoritiesDocument(context, endpoint.uid))
   if (versions.profile > have.profile) {
     const assigned = assignedProfile(endpoint, policyRows.map((row) => ({ ...row, groups: JSON.parse(row.groups) as string[] })), profileRows)
     if (assigned !== null) documents.push(signFor(context, 'profile', endpoint.uid, assigned, { version: version('profile') }))
@@ -42,10 +44,28 @@ export async function standingDocuments(context: Context, endpoint: EndpointRow,
   return await Promise.all(documents)
 }
 
-export async function authoritiesDocument(context: Context, to: string, version = context.now()): Promise<string> {
-  const rows = await authorityRows(context)
-  return await signFor(context, 'authorities', to, { certificates: rows.map(({ certificatePem }) => certificatePem) }, { version })
+/** Revoked certificates in one list: more gateways than are cut off within the life of a certificate. */
+const MAX_REVOKED = 2_000
+/** A change bears the instant at which its writer began; so long may it take to be written. */
+const MAY_BE_UNDER_WAY_MS = 30_000
+
+export interface Authorities { readonly version: number; readonly body: DocumentPayload<'authorities'>['body'] }
+
+/** Who is trusted now, and which certificates of gateways are not, as they stand in the records: whoever signs it for many reads it once. */
+export async function readAuthorities(context: Context): Promise<Authorities> {
+  // The first CA is made here; what this isolate knows of the others may be old.
+  await authorityRows(context)
+  const now = context.now()
+  const [stateRows, rows, revoked] = await context.db.batch([selectStates(context), liveAuthorities(context.db, now), refusedGateways(context.db, now, MAX_REVOKED + 1)])
+  if (revoked.length > MAX_REVOKED) logEvent('revocations-left-out', { listed: MAX_REVOKED })
+  return {
+    // Never newer than a change that this has not seen: whoever holds it would not ask for that one.
+    version: Math.max(versionsOf(stateRows).authorities, now - MAY_BE_UNDER_WAY_MS),
+    body: { certificates: rows.map(({ certificatePem }) => certificatePem), crl: revoked.slice(0, MAX_REVOKED).map(({ serial }) => serial) },
+  }
 }
+export const signAuthorities = (context: Context, to: string, { version, body }: Authorities): Promise<string> => signFor(context, 'authorities', to, body, { version })
+export const authoritiesDocument = async (context: Context, to: string): Promise<string> => await signAuthorities(context, to, await readAuthorities(context))
 
 function assignedProfile(endpoint: EndpointRow, policies: readonly EndpointPolicy[], rows: readonly (typeof profiles.$inferSelect)[]): AssignedProfile | null {
   const policy = resolvePolicy(policies, { group: endpoint.group })

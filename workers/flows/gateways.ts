@@ -10,9 +10,11 @@ import type { Parsed } from '../../protocol/operation.ts'
 import { gatewayRevocations, gateways, gatewaySubscriptions, sightings, type GatewayRow } from '../../schema/gateway.ts'
 import { joinCodes } from '../../schema/invitation.ts'
 import { sourceOf, type Context } from '../context.ts'
+import { sendAuthoritiesToAgents } from './announce.ts'
 import { activeAuthority } from './authority.ts'
 import { requireCsr } from './certificates.ts'
 import { forgetSights } from './sights.ts'
+import { bumpState, states } from './states.ts'
 
 const PENDING_FOR_MS = 24 * 3_600_000
 const MAX_PENDING = 100
@@ -116,17 +118,28 @@ async function certifyGateway(context: Context, serial: string, csrText: string)
 }
 
 /**
- * Cuts a gateway off: its certificate is void from this write on, its sockets close, its object forgets, what it saw is nobody's.
- * Members that it vouched for go with it. Idempotent.
+ * Cuts a gateway off: its certificate is void from this write on, its sockets close, its object forgets, what it saw is nobody's,
+ * and agents are told to go through it no more. Members that it vouched for go with it. Idempotent.
  */
 export async function deauthoriseGateway(context: Context, serial: string, reason: string): Promise<GatewayRow> {
-  await findGateway(context, serial)
+  const { authorisedAt } = await findGateway(context, serial)
+  try {
+    return await cutOff(context, serial, reason)
+  } finally {
+    // Whether or not all of the rest was done: what is void for the EMS must not be good for agents.
+    if (authorisedAt !== null) sendAuthoritiesToAgents(context)
+  }
+}
+
+async function cutOff(context: Context, serial: string, reason: string): Promise<GatewayRow> {
   const said = reason === '' ? 'An administrator has de-authorised this gateway.' : reason
   const { db } = context
   const now = context.now()
-  const [, , , members, seeing] = await db.batch([
+  const [, , , , , members, seeing] = await db.batch([
+    bumpState(context, states.authorities, now, sql`EXISTS (SELECT 1 FROM gateways WHERE serial = ${serial} AND certificate_serial IS NOT NULL)`),
     // Read where it is written: one that was issued a moment ago is among them.
-    db.insert(gatewayRevocations).select(sql`SELECT value, not_after, ${now} FROM gateways, json_each(json_array(certificate_serial, previous_serial)) WHERE serial = ${serial} AND value IS NOT NULL`).onConflictDoNothing(),
+    db.insert(gatewayRevocations).select(sql`SELECT value, not_after, ${now}, 'revoked', ${serial} FROM gateways, json_each(json_array(certificate_serial, previous_serial)) WHERE serial = ${serial} AND value IS NOT NULL`).onConflictDoNothing(),
+    db.update(gatewayRevocations).set({ cause: 'revoked', at: now }).where(and(eq(gatewayRevocations.gateway, serial), eq(gatewayRevocations.cause, 'superseded'))),
     db.update(gateways).set({ state: 'denied', reason: said, certificateSerial: null, previousSerial: null, certificatePem: null, notAfter: null, vouchedUntil: null, neighboursAt: null, connectionsAt: null }).where(eq(gateways.serial, serial)),
     db.delete(gatewaySubscriptions).where(eq(gatewaySubscriptions.serial, serial)),
     db.select({ serial: gateways.serial }).from(gateways).where(and(eq(gateways.vouchedBy, serial), ne(gateways.state, 'denied'), ne(gateways.serial, serial))),
@@ -134,7 +147,7 @@ export async function deauthoriseGateway(context: Context, serial: string, reaso
   ])
   await objectOf(context, serial).end(serial, 'deauthorised', said)
   if (seeing.length > 0) await forgetSights(context, serial)
-  for (const member of members) await deauthoriseGateway(context, member.serial, `Gateway ${serial}, which vouched for it, is no longer authorised.`)
+  for (const member of members) await cutOff(context, member.serial, `Gateway ${serial}, which vouched for it, is no longer authorised.`)
   return await findGateway(context, serial)
 }
 
@@ -149,19 +162,19 @@ export async function renewGatewayCertificate(context: Context, row: GatewayRow,
       // A gateway is its key: one key, one gateway.
       sql`NOT EXISTS (SELECT 1 FROM gateways o WHERE o.key_hash = ${csr.publicKeyHash} AND o.serial <> ${row.serial})`))
   // One that was issued before and never used is nobody's now.
-  if (meta.changes > 0 && row.certificateSerial !== null && row.certificateSerial !== usedSerial) await revokeSerial(context, row.certificateSerial, row.notAfter)
+  if (meta.changes > 0 && row.certificateSerial !== null && row.certificateSerial !== usedSerial) await supersede(context, row, row.certificateSerial)
   if (meta.changes === 0) throw new Fault('conflict', 'The gateway was changed meanwhile, or that key is another gateway\'s; ask again with a key of its own.')
   return issued.pem
 }
 /** The first use of a renewed certificate ends the one before it. */
 export async function retirePrevious(context: Context, row: GatewayRow, usedSerial: string): Promise<void> {
   if (row.previousSerial === null || row.certificateSerial !== usedSerial) return
-  // Agents know no list of gateways' certificates: the one before stands on the revocation list until it ends.
+  // The one before stands on the published list until it ends. Agents are told only of gateways that were cut off.
   await context.db.batch([
-    revokeSerial(context, row.previousSerial, row.notAfter),
+    supersede(context, row, row.previousSerial),
     context.db.update(gateways).set({ previousSerial: null }).where(and(eq(gateways.serial, row.serial), eq(gateways.certificateSerial, usedSerial))),
   ])
 }
 /** Until the end of the gateway's newest certificate, which is no earlier than its own. */
-const revokeSerial = ({ db, now }: Context, certificateSerial: string, notAfter: number | null) =>
-  db.insert(gatewayRevocations).values({ certificateSerial, notAfter: notAfter ?? now(), at: now() }).onConflictDoNothing()
+const supersede = ({ db, now }: Context, { serial, notAfter }: GatewayRow, certificateSerial: string) =>
+  db.insert(gatewayRevocations).values({ certificateSerial, notAfter: notAfter ?? now(), at: now(), cause: 'superseded', gateway: serial }).onConflictDoNothing()

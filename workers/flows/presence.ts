@@ -6,7 +6,7 @@ import { endpoints } from '../../schema/endpoint.ts'
 import { makeContext } from '../context.ts'
 import { readConfig, type Env } from '../env.ts'
 import { changeEndpoint } from './change-endpoint.ts'
-import { standingDocuments } from './documents.ts'
+import { readAuthorities, signAuthorities, standingDocuments } from './documents.ts'
 
 export interface InObject { readonly env: Env; waitUntil(promise: Promise<unknown>): void }
 const contextOf = ({ env, waitUntil }: InObject) => makeContext(env, readConfig(env), new Request('https://object/'), { waitUntil })
@@ -29,6 +29,13 @@ export async function newerDocuments(inObject: InObject, uid: string, have: Docu
     const kind = kindOf(document)
     return kind === null ? [] : [{ kind, document }]
   })
+}
+
+/** Signs the list of CAs and of revoked certificates of gateways for one agent after the other; it is read once. */
+export async function authoritiesSigner(inObject: InObject): Promise<(uid: string) => Promise<string>> {
+  const context = contextOf(inObject)
+  const authorities = await readAuthorities(context)
+  return (uid) => signAuthorities(context, uid, authorities)
 }
 
 /** The kind that a document's header names. */

@@ -1,5 +1,5 @@
 // What changed last, and when, by kind: the few rows by which reports, documents and rules know whether they are behind.
-import { inArray, sql } from 'drizzle-orm'
+import { inArray, sql, type SQL } from 'drizzle-orm'
 import type { BatchItem } from 'drizzle-orm/batch'
 import { rulesState } from '../../schema/change-log.ts'
 import type { Context } from '../context.ts'
@@ -18,9 +18,9 @@ export const rulesRevisionOf = (rows: readonly StateRow[]): number => revisionOf
 /** The revision of the rules up to which every endpoint that has reported is worked out, whatever its own row says. */
 export const evaluatedThrough = (rows: readonly StateRow[]): number => revisionOf(rows, states.evaluated)
 
-/** Bumps one of the states; in the same batch as the change itself. */
-export const bumpState = ({ db }: Pick<Context, 'db'>, id: number, now: number): BatchItem<'sqlite'> =>
-  db.insert(rulesState).values({ id, revision: 1, changedAt: now }).onConflictDoUpdate({ target: rulesState.id, set: { revision: sql`revision + 1`, changedAt: later(now) } })
+/** Bumps one of the states; in the same batch as the change itself. @param when the batch is to change something: else nothing is bumped */
+export const bumpState = ({ db }: Pick<Context, 'db'>, id: number, now: number, when: SQL = sql`true`): BatchItem<'sqlite'> =>
+  db.insert(rulesState).select(sql`SELECT ${id}, 1, ${now} WHERE ${when}`).onConflictDoUpdate({ target: rulesState.id, set: { revision: sql`revision + 1`, changedAt: later(now) } })
 
 // A clock that went back must not make a change look older than what agents hold.
 const later = (now: number) => sql`max(changed_at + 1, ${now})`
