@@ -1,6 +1,6 @@
 // Everything this machine shows of itself: probes by their cadence, conditions when something watched changes, both at once when asked. It reports nothing itself.
 import type { Log } from '../../node/logging.ts'
-import type { SectionName, Sections } from '../../protocol/facts.ts'
+import type { ReportedName, Sections } from '../../protocol/facts.ts'
 import { watchTargets } from '../../domain/tagging/agent-rules.ts'
 import { nothingToWatch } from '../../domain/tagging/device.ts'
 import { sentenceFor } from '../failure.ts'
@@ -26,7 +26,7 @@ export interface ObserveOptions {
   readonly documents: Pick<DocumentStore, 'current' | 'settings'>
   readonly telemetry: TelemetryState
   readonly pictures: Pictures
-  readonly hold: (section: SectionName, value: Sections[SectionName] | null, changedAt?: number) => void
+  readonly hold: (section: ReportedName, value: Sections[ReportedName] | null, changedAt?: number) => void
   /** ms, EMS clock */
   readonly now: () => number
   readonly timers: Timers
@@ -39,7 +39,7 @@ export interface ObserveOptions {
 
 export interface Observed {
   /** Looks at everything, and answers every condition, now. */
-  look(section?: SectionName): Promise<void>
+  look(section?: ReportedName): Promise<void>
   rulesChanged(): void
   profileChanged(): void
   close(): Promise<void>

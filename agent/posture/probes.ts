@@ -1,4 +1,5 @@
 // Which probes there are on this system. On macOS and Windows only what Node tells; the rest stays missing, which is unknown.
+import { findHome } from './home.ts'
 import { linuxHardware } from './linux/hardware.ts'
 import { linuxNetwork } from './linux/network.ts'
 import { linuxOs } from './linux/os.ts'
@@ -29,7 +30,7 @@ export function probesHere(options: ProbeOptions): readonly Probe[] {
     probe({ section: 'network', cadence: 'network', collect: () => linuxNetwork(root) }),
     probe({ section: 'hardware', cadence: 'inventory', collect: () => linuxHardware(root) }),
     probe({ section: 'security', cadence: 'security', collect: () => linuxSecurity(root, run) }),
-    probe({ section: 'software', cadence: 'inventory', slow: true, collect: () => linuxSoftware(run) }),
+    probe({ section: 'software', cadence: 'inventory', slow: true, collect: linuxSoftware(root, run, () => findHome(root, options.ownerUid, run)) }),
     probe({ section: 'vulnerabilities', cadence: 'inventory', slow: true, collect: linuxVulnerabilities(root, options.now, run) }),
   ]
 }

@@ -1,7 +1,7 @@
 // How probes look at the machine: bounded files and bounded commands. Not there and not permitted are answers, not failures.
 import { execFile } from 'node:child_process'
 import { constants } from 'node:fs'
-import { open, readFile, readdir, readlink, type FileHandle } from 'node:fs/promises'
+import { open, opendir, readFile, readdir, readlink, type FileHandle } from 'node:fs/promises'
 import { constants as constantsOfOs, setPriority } from 'node:os'
 import { unprintable } from '../../protocol/text.ts'
 
@@ -23,6 +23,38 @@ export const readTarget = (path: string): Promise<string | null> => readlink(pat
 
 /** Opens a file whose name belongs to somebody else: a pipe that it was swapped for must not hold up the agent, so opening never waits. Null like {@link readText}. */
 export const openForeign = (path: string): Promise<FileHandle | null> => open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY).catch(orNull)
+
+/**
+ * The first `maxBytes` of a file that somebody else may have put there; null when it is not there, not for us, or no plain file.
+ * @param owner where the agent may read more than this user, the file must be the user's own: a link to another's file would publish it. null: whoever's
+ */
+export async function readForeign(path: string, maxBytes: number, owner: number | null): Promise<Buffer | null> {
+  const handle = await openForeign(path)
+  if (handle === null) return null
+  try {
+    const facts = await handle.stat()
+    if (!facts.isFile() || (owner !== null && facts.uid !== owner)) return null
+    const bytes = Buffer.alloc(Math.min(maxBytes, facts.size))
+    let length = 0
+    for (let read = 1; read > 0 && length < bytes.length; length += read) read = (await handle.read(bytes, length, bytes.length - length, length)).bytesRead
+    return bytes.subarray(0, length)
+  } catch (cause) {
+    return orNull(cause)
+  } finally {
+    await handle.close()
+  }
+}
+
+/** At most so many names of a directory that somebody else may have filled, in no order; null like {@link readText}. */
+export async function readNamesUpTo(path: string, most: number): Promise<string[] | null> {
+  try {
+    const names: string[] = []
+    for await (const { name } of await opendir(path, { bufferSize: 256 })) if (names.push(name) >= most) break
+    return names
+  } catch (cause) {
+    return orNull(cause)
+  }
+}
 
 /** Administrators' tools lie outside a plain user's PATH. The locale is fixed: output is parsed. */
 const COMMAND_ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8' }

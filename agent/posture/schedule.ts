@@ -1,5 +1,5 @@
 // Runs each probe by its cadence, one run of a probe at a time. Fast changes come by events; this is for what has none.
-import type { SectionName, Sections } from '../../protocol/facts.ts'
+import type { ReportedName, Sections } from '../../protocol/facts.ts'
 import type { Log } from '../../node/logging.ts'
 import type { Timers } from '../../node/timers.ts'
 import type { Cadence, Probe } from './probe.ts'
@@ -8,7 +8,7 @@ export interface ScheduleOptions {
   readonly probes: readonly Probe[]
   /** Seconds between looks. */
   readonly everySeconds: (cadence: Cadence) => number
-  readonly onFound: (section: SectionName, value: Sections[SectionName] | null) => void
+  readonly onFound: (section: ReportedName, value: Sections[ReportedName] | null) => void
   /** What is neither an answer nor a failed probe: a defect of the agent. */
   readonly onDefect: (cause: unknown) => void
   readonly timers: Timers
@@ -19,7 +19,7 @@ export interface ScheduleOptions {
 
 export interface Schedule {
   /** Runs some probes, or all but those slow ones that have just looked, now. Resolves when those that are not slow have given an answer that they began to look for after this was asked. */
-  look(section?: SectionName): Promise<void>
+  look(section?: ReportedName): Promise<void>
   /** The cadences have changed: what is due by the new ones is looked at now. */
   rearm(): void
   close(): Promise<void>
@@ -43,7 +43,7 @@ export function scheduleProbes({ probes, everySeconds, onFound, onDefect, timers
 
   async function collect(probe: Probe, run: Run): Promise<void> {
     run.cancelTimer()
-    let value: Sections[SectionName] | null = null
+    let value: Sections[ReportedName] | null = null
     try {
       value = await probe.collect()
     } catch (cause) {

@@ -8,8 +8,9 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { enrolAgent } from '../../agent/enrol.ts'
 import { agentStatus, askAgent, explanation } from '../../agent/local-status.ts'
-import { linuxSoftware } from '../../agent/posture/linux/software.ts'
+import { distributionPackages } from '../../agent/posture/linux/distribution-packages.ts'
 import { linuxVulnerabilities } from '../../agent/posture/linux/vulnerabilities.ts'
+import { readCommand } from '../../agent/posture/read.ts'
 import { saveUserSaid } from '../../agent/posture/user-said.ts'
 import { startAgent, type AgentEvent, type AgentOptions, type RunningAgent } from '../../agent/start.ts'
 import { createControlClient, type ControlClient } from '../../node/control-client.ts'
@@ -86,7 +87,7 @@ describe('an agent and its EMS', () => {
 
   it('notices a watched file and a watched process within a second, and reports only what changed', async () => {
     // Slow probes answer when they can: what they find must not be taken for what this test changes.
-    const slow = [...await linuxSoftware() === null ? [] : ['software' as const], ...await linuxVulnerabilities('/', Date.now)() === null ? [] : ['vulnerabilities' as const]]
+    const slow = [...await distributionPackages('/', readCommand)() === null ? [] : ['software' as const], ...await linuxVulnerabilities('/', Date.now)() === null ? [] : ['vulnerabilities' as const]]
     await happened('the slow probes', () => slow.every((section) => told('report-sent').some(({ sections }) => sections.includes(section))))
     expect(await detected(() => rm(marker()))).toBeLessThan(1_000)
     await tagIs('marked', 'absent')

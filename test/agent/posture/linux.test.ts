@@ -1,6 +1,4 @@
 // What the probes read on Linux, from texts of real tools and from a machine laid out as files.
-import { mkdir, symlink, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
 import type { NetworkInterfaceInfo } from 'node:os'
 import { afterEach, describe, expect, it } from 'vitest'
 import { firewallState } from '../../../agent/posture/linux/firewall.ts'
@@ -8,26 +6,14 @@ import { linuxHardware, meaningful } from '../../../agent/posture/linux/hardware
 import { connected, linuxNetwork, parseArp, parseResolv, parseRoutes } from '../../../agent/posture/linux/network.ts'
 import { linuxOs, parseOsRelease } from '../../../agent/posture/linux/os.ts'
 import { linuxSecurity, rootDevice, unattended } from '../../../agent/posture/linux/security.ts'
-import { linuxSoftware, parseApk, parseDpkg, parseRpm } from '../../../agent/posture/linux/software.ts'
 import { linuxVulnerabilities, parseUpgrades } from '../../../agent/posture/linux/vulnerabilities.ts'
 import { portableHardware, portableNetwork, portableOs } from '../../../agent/posture/portable.ts'
 import { asLine, readCommand, readNames, readText } from '../../../agent/posture/read.ts'
 import { sections } from '../../../protocol/facts.ts'
-import { closeAll, temporaryDirectory } from '../agent-under-test.ts'
+import { closeAll } from '../agent-under-test.ts'
+import { machine } from './machine.ts'
 
 afterEach(closeAll)
-/** A machine's file system of the given files; `→` makes a link, a final `/` a directory. */
-async function machine(files: Record<string, string>): Promise<string> {
-  const root = await temporaryDirectory()
-  for (const [path, content] of Object.entries(files)) {
-    const at = join(root, path)
-    await mkdir(path.endsWith('/') ? at : dirname(at), { recursive: true })
-    if (path.endsWith('/')) continue
-    if (content.startsWith('→')) await symlink(content.slice(1), at)
-    else await writeFile(at, content, 'latin1')
-  }
-  return root
-}
 const nothing = () => Promise.resolve(null)
 
 describe('the firewall', () => {
@@ -61,7 +47,7 @@ describe('security', () => {
   it('of a machine that tells nothing is unknown, without dpkg and nft, and without rights', async () => {
     const found = await linuxSecurity(await machine({}), nothing)
     expect(sections.security.parse(found)).toEqual({
-      firewall: { state: 'unknown', product: '' }, diskEncryption: { state: 'unknown', method: '' }, antivirus: [], mandatoryAccessControl: { state: 'unknown', product: '' }, automaticUpdates: { state: 'unknown', product: '' }, secureBoot: 'unknown',
+      firewall: { state: 'unknown', product: '' }, diskEncryption: { state: 'unknown', method: '' }, mandatoryAccessControl: { state: 'unknown', product: '' }, automaticUpdates: { state: 'unknown', product: '' }, secureBoot: 'unknown',
     })
   })
   it('sees encryption under a volume, and one plain disk that undoes it', async () => {
@@ -87,35 +73,6 @@ describe('security', () => {
     expect((await of({ 'etc/apt/apt.conf.d/20auto-upgrades': 'APT::Periodic::Unattended-Upgrade "1";\n' })).automaticUpdates.state).toBe('on')
     expect((await of({ 'etc/apt/apt.conf.d/20auto-upgrades': 'APT::Periodic::Unattended-Upgrade "1";\n', 'etc/apt/apt.conf.d/99off': '  apt::periodic::unattended-upgrade "0";' })).automaticUpdates.state).toBe('off')
     expect([unattended([]), unattended(['// APT::Periodic::Unattended-Upgrade "1";']), unattended(['APT::Periodic::Unattended-Upgrade "7d";'])]).toEqual([false, false, true])
-  })
-})
-
-describe('software', () => {
-  it('is what is installed, each once, in one order, whatever the names', async () => {
-    const rows = 'ii \tzlib1g\t1:1.2\nii \tbash\t5.2\nrc \tremoved\t1\nii \tbash\t5.2\nii \tevil\u001b[31m\t1\u202e0\nii \t\t1\nnonsense\n'
-    const found = await linuxSoftware((file) => Promise.resolve(file === 'dpkg-query' ? rows : null))
-    expect(sections.software.parse(found)).toEqual({ packages: [{ ecosystem: 'deb', name: 'bash', version: '5.2' }, { ecosystem: 'deb', name: 'evil [31m', version: '1 0' }, { ecosystem: 'deb', name: 'zlib1g', version: '1:1.2' }] })
-    expect(parseDpkg('')).toEqual([])
-    expect(parseApk('busybox-1.36.1-r5 x86_64 {busybox}\nlib-foo-2-r0 x\nbroken\n')).toEqual([{ ecosystem: 'apk', name: 'busybox', version: '1.36.1-r5' }, { ecosystem: 'apk', name: 'lib-foo', version: '2-r0' }])
-  })
-  it('names what a package was built from where that is another, and a held one, for advisories go by it', () => {
-    expect(parseDpkg('ii \tlibssl3\t3.0.15-1+b1\topenssl\t3.0.15-1\nhi \tcurl\t7.88\tcurl\t7.88\nun \tgone\t1\tgone\t1\n')).toEqual([
-      { ecosystem: 'deb', name: 'libssl3', version: '3.0.15-1+b1', source: { name: 'openssl', version: '3.0.15-1' } }, { ecosystem: 'deb', name: 'curl', version: '7.88' },
-    ])
-    expect(parseRpm('openssl-libs\t1:3.0.7-27.el9\topenssl-3.0.7-27.el9.src.rpm\nbash\t5.2-1\tbash-5.2-1.src.rpm\ngpg-pubkey\t1-2\t(none)\n')).toEqual([
-      { ecosystem: 'rpm', name: 'openssl-libs', version: '1:3.0.7-27.el9', source: { name: 'openssl', version: '1:3.0.7-27.el9' } }, { ecosystem: 'rpm', name: 'bash', version: '5.2-1' }, { ecosystem: 'rpm', name: 'gpg-pubkey', version: '1-2' },
-    ])
-  })
-  it('is missing where there is no package database, and taken from rpm or apk where those are', async () => {
-    expect(await linuxSoftware(nothing)).toBeNull()
-    expect(await linuxSoftware((file) => Promise.resolve(file === 'rpm' ? 'bash\t5.2-1\n' : null))).toEqual({ packages: [{ ecosystem: 'rpm', name: 'bash', version: '5.2-1' }] })
-    expect(await linuxSoftware((file) => Promise.resolve(file === 'dpkg-query' ? '' : null))).toBeNull()
-  })
-  it('is bounded', async () => {
-    const many = Array.from({ length: 30_000 }, (_, n) => `ii \tp${n}${'x'.repeat(300)}\t${'9'.repeat(200)}`).join('\n')
-    const found = await linuxSoftware(() => Promise.resolve(many))
-    expect(found?.packages).toHaveLength(20_000)
-    expect(sections.software.safeParse(found).success).toBe(true)
   })
 })
 
