@@ -18,7 +18,7 @@ export const ruleSetCommands = definedCommands<RuleSet, RuleSetInput>({
     { title: 'NAME', cell: ({ name }) => name },
   ],
   pages: ({ call }) => pagesOf((query) => call(listRuleSets, { query })),
-  bodyOf: ({ name, enabled, tag, message, comment, rules }) => ({ name, enabled, tag, message, comment, rules }),
+  bodyOf: ({ name, enabled, tag, message, comment, mode, transitionSeconds, rules }) => ({ name, enabled, tag, message, comment, mode, transitionSeconds, rules }),
   create: ({ call }, body) => call(createRuleSet, { body }),
   replace: ({ call }, id, body) => call(replaceRuleSet, { params: { id }, body }),
   remove: ({ call }, id) => call(deleteRuleSet, { params: { id } }),

@@ -12,6 +12,10 @@ export const condition = z.looseObject({
   type: z.string().regex(/^[a-z][a-z0-9-]{1,40}$/),
   /** The per-rule NOT: unknown stays unknown. */
   negate: z.boolean().default(false),
+  /** Only what is proved counts; what the device merely claims is unknown. */
+  proved: z.boolean().optional(),
+  /** What the EMS took longer ago is unknown. */
+  notOlderThanSeconds: z.number().int().min(1).max(315_360_000).optional(),
 })
 export type Condition = z.infer<typeof condition>
 
@@ -25,6 +29,8 @@ export type OsRules = z.infer<typeof osRules>
 /** A tag name: letters, digits, space and `-_.:` so that it can be written in policies, sets and headers. */
 export const tagName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9 _.:-]{0,62}$/, 'letters, digits, space and -_.: only, 63 at most')
 
+export const ruleSetMode = z.enum(['enforce', 'shadow'])
+
 const ruleSetFields = {
   name: line(128),
   enabled: z.boolean().default(true),
@@ -33,6 +39,10 @@ const ruleSetFields = {
   /** Said to the user whose device fails it: what to mend. */
   message: lineOrEmpty(512).default(''),
   comment: lineOrEmpty(512).default(''),
+  /** `shadow`: report-only. It is worked out, explained and counted, and gives its tag to nobody. */
+  mode: ruleSetMode.default('enforce'),
+  /** After an edit: how long an endpoint's old verdict stands while its agent owes an answer to what is asked anew; then it is unknown. 0: at once. */
+  transitionSeconds: z.number().int().min(0).max(86_400).default(60),
   /** An OS that is absent here never gets the tag from this rule set. */
   rules: z.partialRecord(osType, osRules).refine((r) => Object.keys(r).length > 0, 'name at least one OS'),
 }

@@ -1,6 +1,7 @@
 // Endpoints, their certificates, their facts by section, and their tags.
 import { sql } from 'drizzle-orm'
 import { blob, index, integer, primaryKey, sqliteTable, text } from 'drizzle-orm/sqlite-core'
+import { noTagChanges } from '../domain/tagging/flapping.ts'
 
 export const endpoints = sqliteTable('endpoints', {
   uid: text('uid').primaryKey(),
@@ -37,6 +38,8 @@ export const endpoints = sqliteTable('endpoints', {
   publicIp: text('public_ip').notNull().default(''),
   /** Assignment[] as JSON: tags that are set and not given by rules. `tags` has them too while they hold. */
   assigned: text('assigned').notNull().default('[]'),
+  /** TagChanges (domain/tagging/flapping.ts) as JSON. */
+  tagChanges: text('tag_changes').notNull().default(noTagChanges),
 }, (t) => [
   index('endpoints_due').on(t.nextDue).where(sql`next_due IS NOT NULL`),
   index('endpoints_registered').on(t.registered),

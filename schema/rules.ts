@@ -37,6 +37,8 @@ export const ruleChanges = sqliteTable('rule_changes', {
   ruleSetId: text('rule_set_id').notNull(),
   /** Systems that the rule set decides about from then on, comma-separated; empty when it was removed or disabled. */
   systems: text('systems').notNull(),
+  /** ms: until when an endpoint's verdict from before may stand while its agent owes an answer; null: it may not. */
+  standsUntil: integer('stands_until'),
 })
 export const profiles = sqliteTable('profiles', {
   id: text('id').primaryKey(),

@@ -14,7 +14,7 @@ const NAME = 'npm start'
 function ruleSetOf(watchedFile: string): RuleSetInput {
   const conditions = [{ type: 'ems-management', negate: false }, { type: 'file', negate: false, path: watchedFile }]
   return {
-    name: NAME, enabled: true, tag: TAG, message: 'Protection must be on before this machine may reach the intranet.', comment: '',
+    name: NAME, enabled: true, tag: TAG, message: 'Protection must be on before this machine may reach the intranet.', comment: '', mode: 'enforce', transitionSeconds: 60,
     rules: { linux: { conditions }, macos: { conditions }, windows: { conditions } },
   }
 }

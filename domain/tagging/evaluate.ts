@@ -1,12 +1,13 @@
-// From facts to tags, for one endpoint: only the rule sets that read a changed section are worked out again.
+// From facts to tags, for one endpoint: only the rule sets that read a changed section are worked out again. What a report-only rule set finds is a verdict like any other, and gives no tag.
 import { osType, type Facts, type OsType, type SectionName } from '../../protocol/facts.ts'
-import type { TagState } from '../../protocol/rules.ts'
-import type { CompiledRules, CompiledRuleSet } from './compile.ts'
-import { any, earliest, workOut, type Timed } from './logic.ts'
+import type { RuleSet, TagState } from '../../protocol/rules.ts'
+import type { CompiledCondition, CompiledRules, CompiledRuleSet } from './compile.ts'
+import { any, earliest, reach, workOut, type Timed } from './logic.ts'
+import { settled, type RuleVerdict, type Worked } from './transition.ts'
 import { truthOf, verdictOf } from './verdict.ts'
 
 /** Rule set id → its verdict. A `false` that can't change by time alone is left out. */
-export type RuleVerdicts = Readonly<Record<string, Timed>>
+export type RuleVerdicts = Readonly<Record<string, RuleVerdict>>
 
 export interface Evaluation {
   readonly verdicts: RuleVerdicts
@@ -25,8 +26,9 @@ export interface Failure { readonly ruleSet: string; readonly detail: string }
 /** What failed is worked out again this much later: by then another version of the EMS may run. */
 const AGAIN_AFTER_MS = 21_600_000
 
-const lasting: Timed = { value: 'false', validUntil: null }
-const undecided: Timed = { value: 'unknown', validUntil: null }
+const lasting: RuleVerdict = { value: 'false', validUntil: null }
+const unknowable: RuleVerdict = { value: 'unknown', validUntil: null }
+const undecided: Worked = { ...unknowable, open: null }
 
 /** The OS that an endpoint's facts state; null when it is not known. */
 export function osOf(facts: Facts): OsType | null {
@@ -35,52 +37,70 @@ export function osOf(facts: Facts): OsType | null {
 }
 
 /** Works out one rule set; `failures` takes what could not be. */
-export function evaluateRuleSet({ ruleSet, conditions, logic, broken }: CompiledRuleSet, os: OsType, facts: Facts, now: number, failures: Failure[] = []): Timed {
+export function evaluateRuleSet({ ruleSet, conditions, logic, broken }: CompiledRuleSet, os: OsType, facts: Facts, now: number, failures: Failure[] = []): Worked {
   if (broken !== null) return undecided
   const before = failures.length
+  const worked: Timed[] = []
   const { value, validUntil } = workOut(logic, (index) => {
     const condition = conditions[index]
     if (condition === undefined) return undecided
     const verdict = verdictOf(condition, os, facts, now)
     if (verdict.failure !== undefined) failures.push({ ruleSet: ruleSet.id, detail: verdict.failure })
-    return truthOf(verdict, condition.negate)
+    return worked[index] = truthOf(verdict, condition.negate)
   })
-  return { value, validUntil: failures.length === before ? validUntil : Math.min(validUntil ?? Infinity, now + AGAIN_AFTER_MS) }
+  const owed = value === 'unknown' && conditions.some((condition) => isOwed(condition, os, facts))
+  const open = owed ? reach(logic, (index) => {
+    const condition = conditions[index]
+    return condition !== undefined && isOwed(condition, os, facts) ? 'open' : worked[index]?.value ?? 'unknown'
+  }) : null
+  return { value, open: open?.true === true || open?.false === true ? open : null, validUntil: failures.length === before ? validUntil : Math.min(validUntil ?? Infinity, now + AGAIN_AFTER_MS) }
 }
+
+/** An agent has yet to answer it. */
+const isOwed = ({ type, key }: CompiledCondition, os: OsType, facts: Facts): boolean => key !== null && type.os.includes(os) && facts.verdicts?.value.answers[key] === undefined
 
 /**
  * Evaluates an endpoint. While its OS is not known, nobody can say which rules are its own: every tag is unknown.
  * @param changed sections whose facts changed, or `all` (first report, or nothing is known of the verdicts before)
  * @param touched ids of the rule sets whose meaning changed since `previous` was worked out
+ * @param standing of those, the ones whose verdict from before may stand while agents owe an answer, and until when (ms)
  * @param previous verdicts; used for rule sets that were not touched, read nothing that changed, and are not due
  * @param now ms
  */
 export function evaluateEndpoint(given: {
-  rules: CompiledRules; facts: Facts; changed: readonly SectionName[] | 'all'; touched?: ReadonlySet<string>; previous: RuleVerdicts; now: number
+  rules: CompiledRules; facts: Facts; changed: readonly SectionName[] | 'all'; touched?: ReadonlySet<string>; standing?: ReadonlyMap<string, number>; previous: RuleVerdicts; now: number
 }): Evaluation {
   const { rules, facts, previous, now } = given
   const os = osOf(facts)
-  const verdicts: Record<string, Timed> = {}
+  const verdicts: Record<string, RuleVerdict> = {}
   const evaluated: string[] = []
   const failures: Failure[] = []
   const byTag = new Map<string, Timed[]>()
-  const note = (id: string, tagUid: string, verdict: Timed) => {
+  const note = ({ id, tagUid, mode }: RuleSet, verdict: RuleVerdict) => {
     if (verdict.value !== 'false' || verdict.validUntil !== null) verdicts[id] = verdict
+    if (mode === 'shadow') return
     const others = byTag.get(tagUid)
     if (others === undefined) byTag.set(tagUid, [verdict])
     else others.push(verdict)
   }
   if (os === null) {
-    for (const [tagUid, giving] of rules.byTag) for (const { id } of giving) note(id, tagUid, undecided)
+    for (const giving of rules.byTag.values()) for (const ruleSet of giving) note(ruleSet, unknowable)
   } else {
     // The `os` section chooses which rules are read, so each rule set reads it: another OS must find nothing that stands.
-    const changed = given.changed === 'all' || given.changed.includes('os') ? null : new Set(given.changed)
+    const otherOs = given.changed !== 'all' && given.changed.includes('os')
+    const changed = given.changed === 'all' || otherOs ? null : new Set(given.changed)
     for (const compiled of rules.byOs[os]) {
-      const { id, tagUid } = compiled.ruleSet
+      const { ruleSet } = compiled
+      const { id } = ruleSet
       const before = previous[id] ?? lasting
       const stands = changed !== null && compiled.broken === null && given.touched?.has(id) !== true && !reads(compiled, changed) && (before.validUntil === null || before.validUntil > now)
-      if (!stands) evaluated.push(id)
-      note(id, tagUid, stands ? before : evaluateRuleSet(compiled, os, facts, now, failures))
+      if (stands) {
+        note(ruleSet, before)
+        continue
+      }
+      evaluated.push(id)
+      const until = otherOs ? null : given.touched?.has(id) === true ? given.standing?.get(id) ?? null : before.standsUntil ?? null
+      note(ruleSet, settled(evaluateRuleSet(compiled, os, facts, now, failures), before, until, now))
     }
   }
   const tags = [...byTag].flatMap(([tagUid, giving]): TagState[] => {

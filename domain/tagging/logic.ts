@@ -37,6 +37,24 @@ export function workOut(logic: Logic, value: (index: number) => Timed): Timed {
   }
 }
 
+/** Which certain values a tree can still come to. */
+export interface Reach { readonly true: boolean; readonly false: boolean }
+/** The same while some conditions are `open`: not answered yet, and may be answered either way. A condition that is mentioned twice counts as two: what can't come may be said to, never the other way round. */
+export function reach(logic: Logic, value: (index: number) => Truth | 'open'): Reach {
+  if (logic.op === 'condition') {
+    const known = value(logic.index)
+    return { true: known === 'true' || known === 'open', false: known === 'false' || known === 'open' }
+  }
+  if (logic.op === 'not') {
+    const inner = reach(logic.of, value)
+    return { true: inner.false, false: inner.true }
+  }
+  const each = logic.of.map((one) => reach(one, value))
+  return logic.op === 'and'
+    ? { true: each.every((one) => one.true), false: each.some((one) => one.false) }
+    : { true: each.some((one) => one.true), false: each.every((one) => one.false) }
+}
+
 /** All of them: what absent logic means. */
 export const allOf = (count: number): Logic => ({ op: 'and', of: Array.from({ length: count }, (_, index) => ({ op: 'condition' as const, index })) })
 

@@ -24,7 +24,17 @@ function checkOs(os: OsType, rules: OsRules): PlacedError[] {
   return parsed.ok ? errors : [...errors, { pointer: `/rules/${os}/logic`, detail: parsed.detail }]
 }
 
-/** What decides, as one text: an edit that leaves it as it is (a name, a comment, a message) changes no verdict. */
-export const meaningOf = ({ tagUid, enabled, rules }: RuleSet): string => canonicalize({ tagUid, enabled, rules }) ?? ''
+/** What decides, as one text: an edit that leaves it as it is (a name, a comment, a message, the order of members, how the logic is written) changes no verdict. */
+export const meaningOf = ({ tagUid, enabled, mode, rules }: RuleSet): string =>
+  canonicalize({ tagUid, enabled, mode, rules: Object.fromEntries(Object.entries(rules).map(([os, each]) => [os, { conditions: each?.conditions, logic: each === undefined ? null : treeOf(each) }])) }) ?? ''
+
+function treeOf({ conditions, logic }: OsRules): unknown {
+  const parsed = parseLogic(logic ?? conditions.map((_, index) => index + 1).join(' and '), conditions.length)
+  return parsed.ok ? parsed.logic : logic
+}
+
+/** ms: until when verdicts from before an edit may stand while agents owe answers; null: they may not, for what they gave (nothing yet, another tag, a report) is not what the rule set gives now. */
+export const standsUntil = (before: RuleSet | null, after: RuleSet, now: number): number | null =>
+  (before === null || !before.enabled || before.tagUid !== after.tagUid || before.mode !== after.mode || after.transitionSeconds === 0 ? null : now + after.transitionSeconds * 1000)
 /** The systems that a rule set decides about. */
 export const systemsOf = ({ enabled, rules }: Pick<RuleSet, 'enabled' | 'rules'>): OsType[] => (enabled ? Object.keys(rules) as OsType[] : [])

@@ -10,8 +10,8 @@ import { gateways } from '../gateway.ts'
 export interface ComputedEndpoint {
   readonly uid: string
   readonly version: number
-  /** `verdicts` null and `assigned` absent: they stay as they are. */
-  readonly set: Pick<EndpointRow, 'rulesRevision' | 'tags' | 'nextDue'> & { readonly verdicts: string | null; readonly assigned?: string }
+  /** `verdicts` null, `assigned` and `tagChanges` absent: they stay as they are. */
+  readonly set: Pick<EndpointRow, 'rulesRevision' | 'tags' | 'nextDue'> & { readonly verdicts: string | null; readonly assigned?: string; readonly tagChanges?: string }
   /** The row of the log; null: gateways need not hear of it. */
   readonly log: { readonly mark: string; readonly tables: string; readonly entry: string } | null
   readonly put: readonly { readonly tagUid: string; readonly state: string; readonly validUntil: number | null }[]
@@ -44,12 +44,12 @@ export const dropManySections = (db: DrizzleD1Database, computed: readonly Compu
 /** The last statement: as many rows as it changed were written; of the others nothing was. */
 export const advanceMany = (db: DrizzleD1Database, computed: readonly ComputedEndpoint[], revision: number) => db.update(endpoints)
   .set({
-    verdicts: sql`COALESCE(n.verdicts, ${endpoints.verdicts})`, assigned: sql`COALESCE(n.assigned, ${endpoints.assigned})`,
+    verdicts: sql`COALESCE(n.verdicts, ${endpoints.verdicts})`, assigned: sql`COALESCE(n.assigned, ${endpoints.assigned})`, tagChanges: sql`COALESCE(n.tag_changes, ${endpoints.tagChanges})`,
     tags: sql`n.tags`, nextDue: sql`n.next_due`, rulesRevision: sql`n.rules_revision`, version: sql`n.version + 1`,
   })
   .from(sql`(SELECT json_extract(value, '$[0]') AS uid, json_extract(value, '$[1]') AS version, json_extract(value, '$[2]') AS verdicts, json_extract(value, '$[3]') AS tags, json_extract(value, '$[4]') AS next_due,
-    json_extract(value, '$[5]') AS rules_revision, json_extract(value, '$[6]') AS assigned
-    FROM ${json(computed.map(({ uid, version, set }) => [uid, version, set.verdicts, set.tags, set.nextDue, set.rulesRevision, set.assigned ?? null]))}) n`)
+    json_extract(value, '$[5]') AS rules_revision, json_extract(value, '$[6]') AS assigned, json_extract(value, '$[7]') AS tag_changes
+    FROM ${json(computed.map(({ uid, version, set }) => [uid, version, set.verdicts, set.tags, set.nextDue, set.rulesRevision, set.assigned ?? null, set.tagChanges ?? null]))}) n`)
   .where(sql`${endpoints.uid} = n.uid AND ${endpoints.version} = n.version AND ${rulesAre(revision)}`)
 
 /** Gateways that any of these endpoints concerns (see interest.ts), in one question. */

@@ -1,5 +1,6 @@
 // The one way to change an endpoint: a guarded batch that writes everything or nothing, then the gateways concerned are told.
 import type { BatchItem } from 'drizzle-orm/batch'
+import { readTagChanges } from '../../domain/tagging/flapping.ts'
 import { claimedMacs } from '../../domain/access/device-address.ts'
 import { toHex } from '../../identity/encoding.ts'
 import { entryOf } from '../../durable-objects/log-entry.ts'
@@ -9,7 +10,7 @@ import { advance, insertLog, unchanged, type Guard } from '../../schema/queries/
 import type { Concerned } from '../../schema/queries/interest.ts'
 import { dropMacs, putMacs } from '../../schema/queries/claimed-macs.ts'
 import { logTail } from '../../schema/queries/log-tail.ts'
-import { sourceOf, type Context } from '../context.ts'
+import { logEvent, sourceOf, type Context } from '../context.ts'
 import { pokeGateways } from './poke.ts'
 
 export interface Commit {
@@ -50,8 +51,16 @@ export async function commitEndpoint(context: Context, commit: Commit): Promise<
   const [, tail] = results
   const advanced = results.at(-1) as unknown as D1Result
   if (advanced.meta.changes === 0) return { ok: false, reason: 'conflict' }
+  noteFlapping(endpoint, commit.set)
   await pokeGateways(context, commit.concerned, tail, commit.sysinfo === undefined || commit.sysinfo === null ? {} : { [endpoint.uid]: { ...commit.sysinfo, public_ip: publicIp } })
   return { ok: true, endpoint: after }
+}
+
+/** Said once: when an endpoint begins to flap. */
+export function noteFlapping(before: Pick<EndpointRow, 'uid' | 'tagChanges'>, { tagChanges }: { readonly tagChanges?: string }): void {
+  if (tagChanges === undefined) return
+  const { at, flappingSince } = readTagChanges(tagChanges)
+  if (flappingSince !== null && flappingSince !== readTagChanges(before.tagChanges).flappingSince) logEvent('endpoint-flapping', { uid: before.uid, changes: at.length, since: new Date(at[0] ?? flappingSince).toISOString() })
 }
 
 const macsOf = ({ addresses, registered }: EndpointRow): string[] => (registered ? claimedMacs((JSON.parse(addresses) as { macs: string[] }).macs) : [])

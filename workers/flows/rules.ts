@@ -38,6 +38,15 @@ export function touchedSince({ rules, changes }: HeldRules, since: number): Read
   return after.length === rules.revision - since ? new Set(after.map(({ ruleSetId }) => ruleSetId)) : 'all'
 }
 
+/** Of the rule sets that were edited after a revision, those whose verdict from before may stand while agents owe an answer, and until when (ms): as the last edit says, unless one of them made it another thing. */
+export function standingSince({ changes }: HeldRules, since: number): ReadonlyMap<string, number> {
+  const standing = new Map<string, number | null>()
+  for (const { revision, ruleSetId, standsUntil } of changes) {
+    if (revision > since) standing.set(ruleSetId, standsUntil === null || standing.get(ruleSetId) === null ? null : standsUntil)
+  }
+  return new Map([...standing].flatMap(([id, until]) => (until === null ? [] : [[id, until] as const])))
+}
+
 /** A rule set as stored. What can't be read stands for every system with a condition that nobody knows: its tag is unknown, and it can be seen and replaced. */
 export function readRuleSet({ id, tagUid, body }: Pick<typeof ruleSets.$inferSelect, 'id' | 'tagUid' | 'body'>): RuleSet {
   const stored = parseJson(body)
@@ -45,7 +54,7 @@ export function readRuleSet({ id, tagUid, body }: Pick<typeof ruleSets.$inferSel
   if (read.success) return read.data
   const unreadable = { conditions: [{ type: 'unreadable', negate: false }] }
   return {
-    id, tagUid, name: 'unreadable', enabled: true, tag: 'unreadable', message: '', comment: 'What is stored of this rule set can not be read. Replace it or remove it.',
+    id, tagUid, name: 'unreadable', enabled: true, tag: 'unreadable', message: '', comment: 'What is stored of this rule set can not be read. Replace it or remove it.', mode: 'enforce', transitionSeconds: 0,
     rules: Object.fromEntries(osType.options.map((os) => [os, unreadable])),
   }
 }

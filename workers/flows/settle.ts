@@ -4,6 +4,7 @@ import { leftAlone } from '../../domain/tagging/evaluate.ts'
 import { evaluatedOf, sectionsOf } from '../../schema/queries/behind.ts'
 import { logEvent, type Context } from '../context.ts'
 import type { ComputedEndpoint } from '../../schema/queries/guarded-many.ts'
+import { noteFlapping } from './commit-endpoint.ts'
 import { bytesOf, commitMany, computedOf, MAX_COMMIT_BYTES, type CommittedMany } from './commit-many.ts'
 import { readSections } from './facts.ts'
 import { touchedSince, type HeldRules } from './rules.ts'
@@ -79,6 +80,13 @@ export async function settle(context: Context, candidates: readonly Candidate[],
     settledTo = row.uid
   }
   const committed = await commitMany(context, computed, held.rules.revision)
+  const flapping = computed.flatMap(({ uid, set }) => (set.tagChanges === undefined ? [] : [{ uid, tagChanges: set.tagChanges }]))
+  // Whom somebody else was first with was not written, and is worked out anew.
+  const stored = committed.written === computed.length || flapping.length === 0 ? null : new Map((await evaluatedOf(db, flapping.map(({ uid }) => uid))).map((row) => [row.uid, row.tagChanges]))
+  for (const row of rows) {
+    const changed = flapping.find(({ uid }) => uid === row.uid)
+    if (changed !== undefined && (stored === null || stored.get(row.uid) === changed.tagChanges)) noteFlapping(row, changed)
+  }
   return { ...committed, overtaken: committed.written < computed.length, settledTo: settledTo === (rows.at(-1)?.uid ?? '') ? null : settledTo, failed, evaluated }
 }
 

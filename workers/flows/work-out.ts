@@ -1,14 +1,16 @@
 // An endpoint's tags worked out from its facts: what of it is not yet stored. It writes nothing.
 import { endsNext, readAssigned, tagChanges, withAssigned } from '../../domain/tagging/assigned.ts'
 import { evaluateEndpoint, type Evaluation, type RuleVerdicts } from '../../domain/tagging/evaluate.ts'
+import { readTagChanges, withChange } from '../../domain/tagging/flapping.ts'
 import type { Facts, SectionName } from '../../protocol/facts.ts'
 import type { TagState } from '../../protocol/rules.ts'
 import type { EndpointRow } from '../../schema/endpoint.ts'
 import { logEvent } from '../context.ts'
-import { touchedSince, type HeldRules } from './rules.ts'
+import { standingSince, touchedSince, type HeldRules } from './rules.ts'
 
-type Stored = Pick<EndpointRow, 'uid' | 'verdicts' | 'tags' | 'assigned' | 'nextDue'>
-export type Computed = Pick<EndpointRow, 'rulesRevision' | 'verdicts' | 'tags' | 'nextDue'>
+type Stored = Pick<EndpointRow, 'uid' | 'verdicts' | 'tags' | 'assigned' | 'nextDue' | 'tagChanges'>
+/** `tagChanges` only where it is not what is stored. */
+export type Computed = Pick<EndpointRow, 'rulesRevision' | 'verdicts' | 'tags' | 'nextDue'> & { readonly tagChanges?: string }
 export interface WorkedOut {
   readonly evaluation: Evaluation
   /** Tags that are new or not as they were, and tags that are gone. */
@@ -28,19 +30,29 @@ export function workOut(given: { endpoint: Stored; held: HeldRules; through: num
   const { endpoint, held, through, facts, now } = given
   const touched = through === null ? 'all' : touchedSince(held, through)
   const previous = JSON.parse(endpoint.verdicts) as RuleVerdicts
-  const evaluation = evaluateEndpoint({ rules: held.rules, facts, now, previous, ...(touched === 'all' ? { changed: touched } : { changed: given.changed, touched }) })
+  const evaluation = evaluateEndpoint({
+    rules: held.rules, facts, now,
+    // Where nobody knows what was edited, nothing from before stands.
+    ...(touched === 'all' || through === null ? { changed: 'all', previous: {} } : { changed: given.changed, touched, standing: standingSince(held, through), previous }),
+  })
   for (const { ruleSet, detail } of evaluation.failures) logEvent('rule-not-worked-out', { uid: endpoint.uid, ruleSet, detail })
   // No rule drops what is set, and what is set falls due with what rules gave.
   const assigned = readAssigned(endpoint.assigned)
   const tags = withAssigned(evaluation.tags, assigned, now)
   const ends = endsNext(assigned, now)
   const nextDue = ends === null || evaluation.nextDue === null ? ends ?? evaluation.nextDue : Math.min(ends, evaluation.nextDue)
-  const { put, gone } = tagChanges(JSON.parse(endpoint.tags) as TagState[], tags)
+  const before = JSON.parse(endpoint.tags) as TagState[]
+  const { put, gone } = tagChanges(before, tags)
+  // What an administrator's edit changes is not the endpoint's doing.
+  const flaps = touched !== 'all' && touched.size === 0 && (gone.length > 0 || put.some(({ tagUid, state }) => before.find((tag) => tag.tagUid === tagUid)?.state !== state))
   return {
     evaluation, put, gone, differs: put.length + gone.length > 0 || nextDue !== endpoint.nextDue || !sameVerdicts(previous, evaluation.verdicts),
-    get set() { return { rulesRevision: held.rules.revision, verdicts: JSON.stringify(evaluation.verdicts), tags: JSON.stringify(tags), nextDue } },
+    get set() { return { rulesRevision: held.rules.revision, verdicts: JSON.stringify(evaluation.verdicts), tags: JSON.stringify(tags), nextDue, ...(flaps ? { tagChanges: JSON.stringify(withChange(readTagChanges(endpoint.tagChanges), now)) } : {}) } },
   }
 }
 
 const sameVerdicts = (a: RuleVerdicts, b: RuleVerdicts) =>
-  Object.keys(a).length === Object.keys(b).length && Object.entries(a).every(([id, { value, validUntil }]) => b[id]?.value === value && b[id].validUntil === validUntil)
+  Object.keys(a).length === Object.keys(b).length && Object.entries(a).every(([id, { value, validUntil, owes, standsUntil }]) => {
+    const other = b[id]
+    return other?.value === value && other.validUntil === validUntil && other.owes === owes && other.standsUntil === standsUntil
+  })

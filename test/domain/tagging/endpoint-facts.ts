@@ -8,7 +8,7 @@ import type { Condition, OsRules, RuleSet } from '../../../protocol/rules.ts'
 export const now = 1_790_000_000_000
 export const uuid = (n: number) => `00000000-0000-4000-8000-${n.toString(16).padStart(12, '0')}`
 export const ruleSet = (n: number, linux: OsRules, more: Partial<RuleSet> = {}): RuleSet =>
-  ({ id: uuid(n), tagUid: uuid(1000 + n), name: `rule ${n}`, enabled: true, tag: `tag ${n}`, message: '', comment: '', rules: { linux }, ...more })
+  ({ id: uuid(n), tagUid: uuid(1000 + n), name: `rule ${n}`, enabled: true, tag: `tag ${n}`, message: '', comment: '', mode: 'enforce', transitionSeconds: 60, rules: { linux }, ...more })
 
 const fact = <S extends SectionName>(value: Sections[S], at = now - 1000): Fact<S> => ({ value, at, provenance: 'claimed' })
 export const os = (version = '12.8', type: 'linux' | 'windows' = 'linux') => fact<'os'>({ type, name: 'Debian GNU/Linux', version, kernel: '6.1', architecture: 'x64' })

@@ -7,6 +7,7 @@ import { keepHouse } from '../../../workers/flows/keep-house.ts'
 import { changeEndpoint } from '../../../workers/flows/change-endpoint.ts'
 import { setOnline } from '../../../workers/flows/presence.ts'
 import { atRest, reEvaluate } from '../../../workers/flows/re-evaluate.ts'
+import { MAX_FULL } from '../../../workers/flows/settle.ts'
 import { admin, der, enrolled, linux, report, reportBody, sendTo, signatureOf, signed, type Answer, type Endpoint } from '../ems.ts'
 import { meter } from '../meter.ts'
 import { contextOf, envWith, interposed, real, reEvaluated } from '../standing.ts'
@@ -254,7 +255,8 @@ describe('a page of the re-evaluation', () => {
   })
   it('takes turns with verdicts that fall due by time, and neither keeps the other waiting', async () => {
     const scanned = { type: 'vulnerable-devices', severity: 'high', scannedWithinSeconds: 60, negate: true }
-    await seed(0, 600, { os: linux('13.1'), vulnerabilities: { scannedAt: 1, scanner: 's', found: [] } })
+    const many = 2 * MAX_FULL - 50
+    await seed(0, many, { os: linux('13.1'), vulnerabilities: { scannedAt: 1, scanner: 's', found: [] } })
     await addRuleSet('clean', [scanned])
     await reEvaluated()
     await DB.prepare('UPDATE endpoints SET next_due = 5').run()
@@ -262,10 +264,10 @@ describe('a page of the re-evaluation', () => {
     await sendTo(envWith({ RE_EVALUATION: untold }), 'POST', '/api/v1/admin/rule-sets', { body: ruleSetOf('modern', [osAtLeast('13')]), headers: { authorization: `Bearer ${real.ADMIN_TOKEN}` } })
     const due = async () => (await DB.prepare('SELECT count(*) AS n FROM endpoints WHERE next_due = 5').first<{ n: number }>())?.n ?? 0
     const first = await reEvaluate(contextOf(real), atRest, Date.now())
-    expect([await due(), await tagged('modern')]).toEqual([150, { present: 450 }])
+    expect([await due(), await tagged('modern')]).toEqual([many - MAX_FULL, { present: MAX_FULL }])
     const second = await reEvaluate(contextOf(real), first.standing, Date.now())
     // Those that the page of the round found due were worked out whole.
-    expect([await due(), await tagged('modern')]).toEqual([0, { present: 600 }])
+    expect([await due(), await tagged('modern')]).toEqual([0, { present: many }])
     expect(second.next).toBeGreaterThan(Date.now() - 1)
   })
 })
