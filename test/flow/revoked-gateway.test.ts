@@ -107,7 +107,7 @@ policies:
     closing.push(() => impostor.close())
     const trouble = await until('the trouble', async () => {
       expect((await session('a.corp.test')).ok).toBe(false)
-      return (await status()).troubles.find(({ kind }) => kind === 'gateways')
+      return (await status()).troubles.find(({ kind }) => kind === 'gateways') ?? null
     }, 10_000, 100)
     expect(trouble.sentence).toContain(first.serial)
     expect(describeStatus(await status(), Date.now())).toContain(`The EMS has revoked the certificate of gateway ${first.serial}`)
