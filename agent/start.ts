@@ -7,7 +7,7 @@ import type { Fault } from '../protocol/faults.ts'
 import { PROTOCOL } from '../protocol/ids.ts'
 import { channel as channelOperation, documents as fetchDocuments, putAvatar, report } from '../protocol/operations/endpoint.ts'
 import { sentences, type AgentEvent } from './agent-event.ts'
-import { keepBrowsers } from './certificates/browsers/keep-browsers.ts'
+import { keepBrowsers, type KeptBrowsers } from './certificates/browsers/keep-browsers.ts'
 import { letGoOfBrowsers } from './certificates/browsers/remove.ts'
 import { storesHere } from './certificates/browsers/stores-here.ts'
 import { enrolledIdentity } from './certificates/enrolled-identity.ts'
@@ -84,6 +84,7 @@ async function begin({ stateDirectory, log, now, onEvent = () => undefined, root
   const files = stateFiles(stateDirectory)
   const troubles = createTroubles(log, now)
   let channel: Channel | null = null
+  let browsers: KeptBrowsers | null = null
   const tell = (event: AgentEvent): void => {
     log.info(event, sentences[event.event])
     onEvent(event)
@@ -138,7 +139,10 @@ async function begin({ stateDirectory, log, now, onEvent = () => undefined, root
     state: telemetry, now: control.emsNow, timers, troubles, log, onSent: tell, onVersions: followed.note, onFault: answerFault, onDefect: defect,
     async send(body) {
       if (body.sections.user?.avatarFingerprint !== undefined) await pictures.deliver(body.sections.user.avatarFingerprint)
-      return await control.client().call(report, { body })
+      const [keeper, asked] = [browsers, browsers?.asking() ?? 0]
+      const reply = await control.client().call(report, { body })
+      if (reply.browserCertificates !== undefined) keeper?.told(asked, reply.browserCertificates)
+      return reply
     },
   })
   life.begun(reporter.close)
@@ -174,7 +178,7 @@ async function begin({ stateDirectory, log, now, onEvent = () => undefined, root
   })
   // The proxy before the rest: what was allowed by an enrolment must not outlive it.
   life.begun(tunnel.close)
-  const browsers = keepBrowsers({
+  browsers = keepBrowsers({
     stateDirectory, uid, ownerUid, services: () => store.settings().browserServices, onSettings: (listener) => store.onChange((kind) => { if (kind === 'profile') listener() }), stores: (owner) => storesHere({ ownerUid: owner, root, home }),
     client: control.client, authorities: store.trusted, now: control.emsNow, timers, troubles, onFault: answerFault, onDefect: defect, onPlaced: (at, serial) => tell({ event: 'browser-certificate', store: at, serial }),
   })

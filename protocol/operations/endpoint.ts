@@ -5,7 +5,7 @@ import { certificatePem, csrPem } from '../certificates.ts'
 import { decisionExplanation } from '../decisions.ts'
 import { documentVersions, signedDocument } from '../documents.ts'
 import { avatar, reportedName, reportedSections } from '../facts.ts'
-import { decisionId, uuid } from '../ids.ts'
+import { certificateSerial, decisionId, uuid } from '../ids.ts'
 import { tagExplanation } from '../rules.ts'
 import { line, sha256Hex } from '../text.ts'
 
@@ -43,6 +43,8 @@ export const report = operation({
     wanted: z.array(reportedName),
     /** Versions of the standing documents; newer than yours: fetch them. */
     documents: documentVersions,
+    /** Serials of the endpoint's browser certificates that are good: whoever holds another replaces it, for it was revoked. */
+    browserCertificates: z.array(certificateSerial).optional(),
     emsTime: z.number().int(),
   }),
 })

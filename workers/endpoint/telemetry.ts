@@ -13,6 +13,7 @@ import { dropSections, dropTags, insertSection, putTags } from '../../schema/que
 import { gatewaysConcerned, type Concerned } from '../../schema/queries/interest.ts'
 import { logTail } from '../../schema/queries/log-tail.ts'
 import { logEvent, type Context } from '../context.ts'
+import { recordsOf } from '../flows/certificates.ts'
 import { commitEndpoint } from '../flows/commit-endpoint.ts'
 import { versionsOf } from '../flows/documents.ts'
 import { packSection, readReported, selectSections, withMatches, type StoredSection } from '../flows/facts.ts'
@@ -72,6 +73,7 @@ async function take(context: Context, endpoint: EndpointRow, loaded: Loaded, bod
   for (const { section, hash } of sent) holds.set(section, hash)
   const reply = (sequence: number) => ({
     sequence, emsTime: context.now(), documents: versionsOf(loaded.states),
+    browserCertificates: recordsOf(endpoint).flatMap(({ purpose, serial }) => (purpose === 'browser' ? [serial] : [])),
     wanted: reportedName.options.filter((section) => body.hashes[section] !== undefined && holds.get(section) !== body.hashes[section]),
   })
   const stored = new Map(loaded.sections.map(({ section, hash }) => [section, hash]))

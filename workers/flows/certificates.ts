@@ -49,9 +49,10 @@ export async function certify(context: Context, uid: string, csrText: string, wa
 /** null: the endpoint was changed meanwhile, so that its certificates are no longer those this was computed with. */
 async function certifyOnce(context: Context, uid: string, csr: { publicKeySpki: Bytes; publicKeyHash: string }, { purpose, osUser }: Wanted, signedBy: string): Promise<string | null> {
   const { db } = context
-  const [[seen], live] = await db.batch([
+  const [[seen], live, spent] = await db.batch([
     db.select({ version: endpoints.version, registered: endpoints.registered, deregistration: endpoints.deregistration }).from(endpoints).where(eq(endpoints.uid, uid)),
     db.select().from(certificates).where(and(eq(certificates.uid, uid), eq(certificates.purpose, purpose), inArray(certificates.state, [...LIVE_STATES]))),
+    db.select({ serial: certificates.serial }).from(certificates).where(and(eq(certificates.uid, uid), eq(certificates.purpose, purpose), eq(certificates.keyHash, csr.publicKeyHash), eq(certificates.state, 'revoked'))).limit(1),
   ])
   if (seen?.registered !== true) throw new Fault('deregistered', 'The endpoint has been deregistered by an administrator.', seen?.deregistration == null ? {} : { document: seen.deregistration })
   const now = context.now()
@@ -60,6 +61,8 @@ async function certifyOnce(context: Context, uid: string, csr: { publicKeySpki: 
     await changeEndpoint(context, uid, () => 'tell-again')
     return same.pem
   }
+  // A browser's database gives its key to any process of that user: whoever took it must not be served again with the next certificate.
+  if (purpose === 'browser' && spent.length > 0) throw new Fault('conflict', 'A certificate for that key was revoked; ask with a new key.')
   const replaced = purpose === 'browser' ? [] : live.filter(({ state, serial }) => state === 'fresh' && serial !== signedBy).map(({ serial }) => serial)
   if (purpose === 'browser' && live.filter(({ notAfter }) => notAfter > now).length >= MAX_BROWSER_CERTIFICATES) throw new Fault('too_many', `An endpoint may hold ${MAX_BROWSER_CERTIFICATES} browser certificates.`)
   const issued = await issueCertificate({ authority: await activeAuthority(context), publicKeySpki: csr.publicKeySpki, purpose, commonName: uid, now })
@@ -101,7 +104,10 @@ export async function revokeCertificate(context: Context, uid: string, serial: s
     }))
   } finally {
     // Whether or not every gateway has acknowledged; an agent whose certificate stands after all opens its channel anew.
-    if (row.purpose === 'agent') await context.env.ENDPOINT_CHANNEL.getByName(uid.slice(0, 1)).end(uid, serial, 'revoked')
+    const channel = context.env.ENDPOINT_CHANNEL.getByName(uid.slice(0, 1))
+    if (row.purpose === 'agent') await channel.end(uid, serial, 'revoked')
+    // The reply to its report names the browser certificates that are good; it would learn of it with the next one.
+    else await channel.push(uid, { type: 'report-now' })
   }
 }
 

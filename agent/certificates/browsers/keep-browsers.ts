@@ -37,6 +37,10 @@ export interface KeepBrowsersOptions {
 }
 
 export interface KeptBrowsers {
+  /** Call it before the EMS is asked anything, and hand the result to {@link told}: what was issued meanwhile is not in the answer. */
+  asking(): number
+  /** Which serials the EMS says are good: a certificate that is none of them was revoked, and is replaced by one for a new key. */
+  told(asked: number, good: readonly string[]): void
   /** Stops; what was put there stays. */
   close(): Promise<void>
 }
@@ -55,6 +59,12 @@ export function keepBrowsers(options: KeepBrowsersOptions): KeptBrowsers {
   const seen = new Map<string, string>()
   /** By key: when its certificate is renewed, ms. */
   const due = new Map<string, number>()
+  /** Keys whose certificates the EMS has revoked. */
+  const revoked = new Set<string>()
+  /** By key: how many certificates had come, with it. Those that were here before the start count as the first of all. */
+  const cameAs = new Map<string, number>()
+  let came = 0
+  let lastTold: { readonly asked: number; readonly good: readonly string[] } | null = null
   const watches = new Map<string, FileWatch>()
   let record: BrowserRecord = { uid, ownerUid, stores: [] }
   let opened = false
@@ -82,11 +92,34 @@ export function keepBrowsers(options: KeepBrowsersOptions): KeptBrowsers {
     const keys = await importPrivateKey(key.privateKeyPem)
     const { certificate } = await options.client().call(browserCertificate, { body: { csr: await createCsr(keys, uid), user } })
     await checkIssued(certificate, { uid, publicKey: keys.publicKey, authorities: options.authorities(), now: options.now(), purpose: 'browser' })
+    cameAs.set(key.keyId, ++came)
     return { ...key, certificatePem: certificate }
+  }
+
+  function noteRevoked(): boolean {
+    if (lastTold === null) return false
+    const { asked, good } = lastTold
+    const held = record.stores.flatMap(({ current, next }) => [current, ...(next === null ? [] : [next])]).filter(isIssued)
+    const lost = held.filter((each) => !revoked.has(each.keyId) && (cameAs.get(each.keyId) ?? 0) <= asked && !good.includes(certificateOf(each).serial))
+    for (const { keyId } of lost) revoked.add(keyId)
+    return lost.length > 0
+  }
+
+  /** A key whose certificate was revoked before it came gets none any more: another key asks. */
+  async function certifiedOrAnew(key: HeldKey, user: string, replace: (next: HeldKey) => Promise<void>): Promise<HeldCertificate> {
+    try {
+      return await certified(key, user)
+    } catch (cause) {
+      if (!(cause instanceof Fault && cause.code === 'conflict')) throw cause
+      const next = await newKey()
+      await replace(next)
+      return await certified(next, user)
+    }
   }
 
   function isDue(key: HeldKey): boolean {
     if (!isIssued(key)) return false
+    if (revoked.has(key.keyId)) return true
     const at = due.get(key.keyId) ?? renewalDue(certificateOf(key), random())
     due.set(key.keyId, at)
     return options.now() >= at
@@ -116,18 +149,20 @@ export function keepBrowsers(options: KeepBrowsersOptions): KeptBrowsers {
     const { directory } = store
     let kept = record.stores.find((each) => each.directory === directory)
     if (kept === undefined) await keep(kept = { directory, current: await newKey(), next: null })
-    if (!isIssued(kept.current)) await keep(kept = { ...kept, current: await certified(kept.current, user) })
+    const { current, next: coming } = kept
+    if (!isIssued(current)) await keep(kept = { directory, next: coming, current: await certifiedOrAnew(current, user, (other) => keep({ directory, next: coming, current: other })) })
     if (kept.next === null && isDue(kept.current)) await keep(kept = { ...kept, next: await newKey() })
     if (kept.next !== null) {
       // The new one is there before the old one goes: `place` takes away what bears our name and is not it.
-      await keep(kept = { ...kept, next: await certified(kept.next, user) })
+      const asking = kept
+      await keep(kept = { ...asking, next: await certifiedOrAnew(kept.next, user, (other) => keep({ ...asking, next: other })) })
       seen.delete(directory)
       const old = kept.current.keyId
       const next = kept.next
       if (next === null || !isIssued(next)) throw new Error('a certificate that was issued is not there')
       await place(store, next)
       await store.remove(old)
-      due.delete(old)
+      for (const each of [due, revoked, cameAs]) each.delete(old)
       return await keep({ directory, current: next, next: null })
     }
     if (isIssued(kept.current)) await place(store, kept.current)
@@ -162,6 +197,7 @@ export function keepBrowsers(options: KeepBrowsersOptions): KeptBrowsers {
       else record = found ?? record
       if (failures.length > 0) return failures
       opened = true
+      noteRevoked()
     }
     if (services().length === 0) {
       watch([])
@@ -218,6 +254,11 @@ export function keepBrowsers(options: KeepBrowsersOptions): KeptBrowsers {
   start()
   lookLater()
   return {
+    asking: () => came,
+    told(asked, good) {
+      lastTold = { asked, good }
+      if (noteRevoked()) start()
+    },
     async close() {
       closed = true
       stopListening()
