@@ -40,9 +40,10 @@ const describeDecision = (decision: Decision, now: number): string[] => [
   ...decision.tags.map(({ name, state }) => `  tag "${name}" was ${state}`),
 ]
 
-function describeTag({ tag, state, ruleSets }: TagExplanation, now: number): string[] {
+function describeTag({ tag, state, validUntil, ruleSets, assigned }: TagExplanation, now: number): string[] {
   return [
     `Tag "${tag}": ${state}`,
+    ...(assigned === undefined ? [] : [state === 'present' ? `  set by your administrators, ${validUntil === null ? 'until they clear it' : `until ${new Date(validUntil).toISOString()}`}` : '  only your administrators set it']),
     ...ruleSets.flatMap((ruleSet) => [
       `  rule set "${ruleSet.name}": ${ruleSet.value}${ruleSet.message === '' ? '' : `. ${ruleSet.message}`}`,
       ...ruleSet.conditions.flatMap((condition) => {

@@ -1,22 +1,12 @@
 // `explain`: why a gateway decided as it did, or why an endpoint has a tag or has it not.
 import { z } from 'zod'
 import { UsageError } from '../node/config.ts'
-import { Fault } from '../protocol/faults.ts'
 import { decisionId, gatewayOfDecision, uid, uuid } from '../protocol/ids.ts'
 import { explainDecision, explainTag } from '../protocol/operations/admin.ts'
 import { line } from '../protocol/text.ts'
-import { command, type Session } from './command.ts'
+import { command } from './command.ts'
 import { describeDecision, describeTag } from './explanation-text.ts'
-import { readTags } from './tags.ts'
-
-/** The UID of a tag from its name. Names differ in more than case; a different case is taken where it fits one tag only. */
-async function tagNamed(session: Session, name: string): Promise<string> {
-  const tags = await readTags(session)
-  const alike = tags.filter((tag) => tag.name.toLowerCase() === name.toLowerCase())
-  const found = tags.find((tag) => tag.name === name) ?? (alike.length === 1 ? alike[0] : undefined)
-  if (found === undefined) throw new Fault('not_found', `There is no tag "${name}".`)
-  return found.uid
-}
+import { findTag } from './tags.ts'
 
 export const explainCommands = [
   command({
@@ -38,7 +28,7 @@ export const explainCommands = [
         return await printer.one(explained, () => describeDecision(explained, now()))
       }
       if (TAG === undefined) throw new UsageError('explain needs TAG beside the UID of an endpoint: a name or a UID.')
-      const tag = uuid.safeParse(TAG).success ? TAG : await tagNamed(session, TAG)
+      const tag = uuid.safeParse(TAG).success ? TAG : (await findTag(session, TAG)).uid
       const explained = await call(explainTag, { params: { uid: SUBJECT, tag } })
       await printer.one(explained, () => describeTag(explained, now()))
     },

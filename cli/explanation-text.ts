@@ -39,14 +39,25 @@ const tagsThen = ({ tags }: Decision, explained: readonly TagExplanation[]): str
 })
 
 /** @param now ms */
-export function describeTag({ tag, state, validUntil, ruleSets }: TagExplanation, now: number): string[] {
+export function describeTag({ tag, state, validUntil, ruleSets, assigned }: TagExplanation, now: number): string[] {
   return [
-    `Tag "${tag}" is ${state}${validUntil === null ? '' : ` until ${at(validUntil)} at most, without a new report`}`,
+    `Tag "${tag}" is ${state}${validUntil === null ? '' : ` until ${at(validUntil)}${assigned === undefined ? ' at most, without a new report' : ''}`}`,
+    ...whoSet(assigned, ruleSets.length, now),
     ...ruleSets.flatMap((ruleSet) => [
       `  rule set "${ruleSet.name}" is ${ruleSet.value}${ruleSet.conditions.length < 2 ? '' : `, by ${ruleSet.logic}`}${ruleSet.message === '' ? '' : `: ${ruleSet.message}`}`,
       ...ruleSet.conditions.flatMap((condition, index) => describeCondition(condition, index + 1, now)),
     ]),
   ]
+}
+
+/** Of a tag that is set. What has ended is said as well: it is why the tag is gone. */
+function whoSet(assigned: TagExplanation['assigned'], givenBy: number, now: number): string[] {
+  if (assigned === undefined) return givenBy === 0 ? ['  only rules give it, and no enabled rule set does'] : []
+  if (assigned.length === 0) return ['  it is set by people or automation, not by rules, and nobody has set it here: cli tags set']
+  return assigned.map(({ source, reason, at: since, until }) => {
+    const end = until === null ? ', until it is cleared' : until > now ? `, until ${atAndAgo(until, now)}` : `; that ended ${atAndAgo(until, now)}`
+    return `  set by ${source} on ${atAndAgo(since, now)}${reason === '' ? '' : ` because: ${reason}`}${end}`
+  })
 }
 
 function describeCondition({ type, negate, value, wanted, seen, section, factAt, provenance, mend }: ConditionExplanation, number: number, now: number): string[] {

@@ -51,6 +51,15 @@ export const ruleSet = z.object({ id: uuid, tagUid: uuid, ...ruleSetFields })
 export type RuleSetInput = z.infer<typeof ruleSetInput>
 export type RuleSet = z.infer<typeof ruleSet>
 
+export const tagPresence = z.enum(['present', 'absent', 'unknown'])
+export type TagPresence = z.infer<typeof tagPresence>
+/**
+ * What a rule set would change for one endpoint and tag: `clears`: unknown becomes absent; `owes`: nobody knows until its agent has
+ * answered, and if it does not the tag becomes unknown.
+ */
+export const dryRunChange = z.enum(['gains', 'loses', 'clears', 'unknown', 'owes'])
+export type DryRunChange = z.infer<typeof dryRunChange>
+
 /** An agent-side condition as sent to agents: answered under `key` in the `verdicts` section. */
 export const agentCondition = z.strictObject({ key: z.string(), condition })
 /** The body of the signed `rules` document. */
@@ -78,6 +87,8 @@ export const importanceName = (level: Importance): string => `importance:${level
 /** Who set a tag, why, when, and until when it holds; null: until it is cleared. */
 export const assignment = z.object({ tagUid: uuid, source: line(64), reason: lineOrEmpty(256), at: instant, until: instant.nullable() })
 export type Assignment = z.infer<typeof assignment>
+/** Endpoints on which one call sets a tag; who has more calls again. */
+export const MOST_UIDS = 200
 
 /** Present or unknown for one endpoint; absent tags are not listed. */
 export const tagState = z.object({

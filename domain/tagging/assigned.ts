@@ -1,5 +1,5 @@
 // Tags that are set, not given by rules: classification by people, fabric tags by whoever watches. What holds now, and what a setting or a clearing makes of it.
-import type { Assignment, TagState } from '../../protocol/rules.ts'
+import type { Assignment, Tag, TagExplanation, TagState } from '../../protocol/rules.ts'
 import { importanceTags, tagTypes } from '../../protocol/rules.ts'
 
 /** Settings that one endpoint may bear: an automation gone wild must not grow every row of the log. */
@@ -62,3 +62,14 @@ export function unassign(before: readonly Assignment[], type: Type, cleared: Pic
   const goes = (each: Assignment) => each.tagUid === cleared.tagUid && (type !== 4 || each.source === cleared.source)
   return before.some(goes) ? before.filter((each) => !goes(each) && holds(each, now)) : 'unchanged'
 }
+
+/** Why an endpoint bears a tag, or bears it not, that no enabled rule set gives. */
+export function explainAssigned({ uid: tagUid, name: tag, type }: Pick<Tag, 'uid' | 'name' | 'type'>, assigned: readonly Assignment[], now: number): TagExplanation {
+  const [state] = assignedStates(assigned.filter((each) => each.tagUid === tagUid), now)
+  const settings = assigned.filter((each) => each.tagUid === tagUid).sort((a, b) => b.at - a.at).map(({ source, reason, at, until }) => ({ source, reason, at, until }))
+  return { tagUid, tag, state: state?.state ?? 'absent', validUntil: state?.validUntil ?? null, ruleSets: [], ...(type > 2 ? { assigned: settings } : {}) }
+}
+
+/** As the device and its user may read it: that it was set and until when, not by whom nor why. A thief would learn that the theft is known. */
+export const forDevice = ({ assigned, ...explained }: TagExplanation): TagExplanation =>
+  ({ ...explained, ...(assigned === undefined ? {} : { assigned: assigned.map((setting) => ({ ...setting, source: 'administrator', reason: '' })) }) })

@@ -1,22 +1,36 @@
-// Why an endpoint has its tags, from its facts as stored.
+// Why an endpoint has its tags: from its facts as stored, or from who set them.
+import { eq, sql } from 'drizzle-orm'
+import { explainAssigned, readAssigned } from '../../domain/tagging/assigned.ts'
 import { explainTag } from '../../domain/tagging/explain.ts'
-import type { TagExplanation } from '../../protocol/rules.ts'
+import type { Tag, TagExplanation } from '../../protocol/rules.ts'
 import { Fault } from '../../protocol/faults.ts'
+import { endpoints } from '../../schema/endpoint.ts'
+import { tags } from '../../schema/rules.ts'
 import type { Context } from '../context.ts'
 import { readFacts, selectSections } from './facts.ts'
 import { rulesOf } from './rules.ts'
 import { selectStates } from './states.ts'
 
-/** Explains the tags asked for, or all; tags that no enabled rule gives are left out. */
+/** Explains the tags asked for; or all that enabled rules give and that are set on it. Tags that there are not are left out. */
 export async function explainTags(context: Context, uid: string, tagUids?: readonly string[]): Promise<TagExplanation[]> {
-  const [stateRows, sections] = await context.db.batch([selectStates(context), selectSections(context.db, uid)])
-  const { rules } = await rulesOf(context, stateRows)
-  const facts = readFacts(sections)
-  return (tagUids ?? [...rules.byTag.keys()]).flatMap((tagUid) => explainTag({ tagUid, rules, facts, now: context.now() }) ?? [])
+  const { db } = context
+  const named = tagUids === undefined ? sql`SELECT json_extract(j.value, '$.tagUid') FROM endpoints e, json_each(e.assigned) j WHERE e.uid = ${uid}` : sql`SELECT value FROM json_each(${JSON.stringify(tagUids)})`
+  const [stateRows, sections, [bearer], there] = await db.batch([
+    selectStates(context), selectSections(db, uid), db.select({ assigned: endpoints.assigned }).from(endpoints).where(eq(endpoints.uid, uid)), db.select().from(tags).where(sql`${tags.uid} IN (${named})`),
+  ])
+  const [{ rules }, facts, now] = [await rulesOf(context, stateRows), readFacts(sections), context.now()]
+  const byRules = (tagUid: string) => explainTag({ tagUid, rules, facts, now })
+  const assigned = readAssigned(bearer?.assigned ?? '[]')
+  const byUid = new Map(there.map((row) => [row.uid, row as Tag]))
+  const asked = tagUids ?? [...new Set([...rules.byTag.keys(), ...byUid.keys()])]
+  return asked.flatMap((tagUid) => {
+    const tag = byUid.get(tagUid)
+    return byRules(tagUid) ?? (tag === undefined ? [] : explainAssigned(tag, assigned, now))
+  })
 }
 
 export async function explainOneTag(context: Context, uid: string, tagUid: string): Promise<TagExplanation> {
   const [explained] = await explainTags(context, uid, [tagUid])
-  if (explained === undefined) throw new Fault('not_found', 'No enabled rule gives that tag.')
+  if (explained === undefined) throw new Fault('not_found', 'There is no such tag.')
   return explained
 }
