@@ -5,6 +5,7 @@ import type { Decision } from '../protocol/decisions.ts'
 import { fromGateway, MAX_NOTIFY_FRAME_BYTES, NOTIFY_PING, NOTIFY_PONG, NOTIFY_SUBPROTOCOL, type FromGateway, type ToGateway } from '../protocol/fabric/notify.ts'
 import { SIGHT_SECONDS } from '../protocol/fabric/sightings.ts'
 import { tableName } from '../protocol/fabric/tables.ts'
+import type { GatewayRow } from '../schema/gateway.ts'
 import { reviewMembership } from '../workers/flows/end-membership.ts'
 import { sightsEndAt } from '../workers/flows/sights.ts'
 import { readConfig, type Env } from '../workers/env.ts'
@@ -15,12 +16,13 @@ import { greet } from './greet.ts'
 import { watermarkOf, type Poke } from './log-entry.ts'
 import { lookUp } from './look-up.ts'
 import { currentOf, noticesOf, tells } from './notices.ts'
-import { PendingNotices } from './pending-notices.ts'
+import { objectClock, PendingNotices, type Waiting } from './pending-notices.ts'
 import { acceptChallenged, attachmentOf, isProved, proveSocket, readFrame } from './proved-socket.ts'
 import { readPage, type PageRequest, type ReportTable } from './report-page.ts'
 import { changedSince } from './status.ts'
 
-type Status = Partial<Record<ReportTable, boolean>>
+/** Per table whether anything came after the watermark asked about; `current`: that is true of all up to there, as the log was at `at` (ms) or later. */
+interface Status { readonly updated: Partial<Record<ReportTable, boolean>>; readonly current: { readonly revision: string; readonly at: number } }
 /** What this gateway is told, as its object knows it. */
 export interface Standing { readonly listening: number; readonly protocol: string; readonly inSight: number; readonly seesItself: boolean; readonly cursor: Cursor | null }
 const EXPLAINED_WITHIN_MS = 3_000
@@ -30,12 +32,11 @@ const MAX_HELD = 4
 export class FcmNotify extends DurableObject<Env> {
   readonly #follower: Follower
   readonly #audience: Audience
-  readonly #pending = new PendingNotices()
+  readonly #pending = new PendingNotices({ clock: objectClock, isApplied: () => this.#audience.isApplied(), tell: (waiting) => { this.#tell(waiting) } })
   readonly #everyMs: number
   /** Gateways that wait to be authorised hold their line here. */
   readonly #awaiting = new Set<() => void>()
   readonly #asked = new Map<string, (decision: Decision | null) => void>()
-  #timer: ReturnType<typeof setTimeout> | null = null
 
   constructor(context: DurableObjectState, env: Env) {
     super(context, env)
@@ -71,7 +72,7 @@ export class FcmNotify extends DurableObject<Env> {
   async end(_serial: string, why: Goodbye, reason: string): Promise<void> {
     this.#audience.cut(why, reason)
     await this.#follower.exclusively(() => Promise.resolve(this.#follower.forget()))
-    this.#pending.take(Date.now())
+    this.#pending.drop()
     // Whoever opened meanwhile was admitted before the records changed.
     this.#audience.cut(why, reason)
     this.#decided()
@@ -81,9 +82,19 @@ export class FcmNotify extends DurableObject<Env> {
     const page = await readPage(this.#follower, serial, table, request)
     return page === null ? null : JSON.stringify(page)
   }
-  /** Per table: is there anything after that watermark? */
-  async status(serial: string, since: Readonly<Record<string, string>>): Promise<Status> {
-    return await this.#caughtUp(serial, async () => Object.fromEntries((await changedSince(this.#follower, since, 'report')).map(({ table, state }) => [table, state !== 'same'])))
+  /**
+   * Per table: is there anything after that watermark? The head of the log is read for each question, as at the alarm: without a socket there is none.
+   * @param gateway as the records had it a moment ago: one that is entitled to something else loads anew first
+   * @returns null when the records do not authorise this gateway
+   */
+  async status(serial: string, since: Readonly<Record<string, string>>, gateway: GatewayRow): Promise<Status | null> {
+    if (!this.#follower.isEntitledTo(gateway)) await this.#follower.reload(serial)
+    const at = Date.now()
+    return await this.#caughtUp(serial, async () => {
+      const updated = Object.fromEntries((await changedSince(this.#follower, since, 'report')).map(({ table, state }) => [table, state !== 'same']))
+      const { cursor } = this.#follower
+      return cursor === null ? null : { updated, current: { revision: watermarkOf(cursor), at } }
+    })
   }
   /** Which of these endpoints the gateway sees; null when the records do not authorise it. */
   async seenAmong(serial: string, uids: readonly string[]): Promise<string[] | null> {
@@ -165,7 +176,7 @@ export class FcmNotify extends DurableObject<Env> {
     const serial = attachmentOf(socket).name
     if (message.type === 'applied') {
       this.#audience.applied(socket)
-      this.#tellInTime()
+      this.#pending.tellInTime()
     } else if (message.type === 'explained') this.#asked.get(message.request)?.(message.decision)
     else if (message.type === 'hello') await this.#hello(socket, serial, message)
     else {
@@ -178,8 +189,6 @@ export class FcmNotify extends DurableObject<Env> {
   async #hello(socket: WebSocket, serial: string, { protocol, have }: Extract<FromGateway, { type: 'hello' }>): Promise<void> {
     await this.#caughtUp(serial, async () => {
       if (this.#follower.cursor === null) return
-      // What the others still wait for is told first: afterwards all stand at the same place.
-      this.#flush()
       socket.serializeAttachment({ ...attachmentOf(socket), protocol })
       this.#follower.setProtocol(this.#audience.protocols().reduce(laterProtocol, protocol))
       const { missing } = gatesFor(protocol)
@@ -204,7 +213,8 @@ export class FcmNotify extends DurableObject<Env> {
       if (!this.#follower.isEntitledTo(reviewed.gateway)) await this.#follower.reload(serial)
       await this.#caughtUp(serial, async () => {
         this.#follower.fold()
-        this.#flush()
+        // What waits is told in its time, to all, and that it is all.
+        if (this.#pending.waiting) return
         for (const socket of this.#audience.listening()) await this.#catchUpSocket(socket, null)
       })
     } catch (cause) {
@@ -236,36 +246,23 @@ export class FcmNotify extends DurableObject<Env> {
   // --- telling ---
 
   #hear(heard: Heard): void {
-    if (heard.kind === 'told') {
-      this.#pending.add(heard, Date.now())
-      return this.#tellInTime()
-    }
-    this.#pending.take(Date.now())
+    if (heard.kind === 'told') return this.#pending.add(heard)
+    this.#pending.drop()
     if (heard.kind === 'refused') return this.#audience.cut('deauthorised', heard.reason)
     for (const socket of this.#audience.listening()) {
       const tables = (['host_tags', 'sysinfo', 'uid_tags', 'tags', 'vuln', 'avatar'] as const).filter((table) => tells(table, attachmentOf(socket).protocol ?? ''))
       this.#audience.send(socket, [...tables.map((table): ToGateway => ({ type: 'reload', table })), currentOf(heard.cursor, Date.now())], watermarkOf(heard.cursor))
     }
   }
-  #tellInTime(): void {
-    if (!this.#pending.waiting) return
-    const waitMs = this.#pending.waitFor(Date.now(), this.#audience.isApplied())
-    if (waitMs === 0) return this.#flush()
-    this.#timer ??= setTimeout(() => { this.#flush() }, waitMs)
-  }
-  #flush(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    this.#timer = null
+  #tell(waiting: Waiting): void {
     const now = Date.now()
-    const waiting = this.#pending.take(now)
-    if (waiting === null) return
     const [before, told] = [watermarkOf(waiting.before), watermarkOf(waiting.cursor)]
     const [listeners, others] = partition(this.#audience.listening(), (socket) => attachmentOf(socket).told === before)
     for (const [protocol, sockets] of Map.groupBy(listeners, (socket) => attachmentOf(socket).protocol ?? '')) {
       const notices = noticesOf({ ...waiting, view: this.#follower.view, protocol })
       for (const socket of sockets) this.#audience.send(socket, [...notices, currentOf(waiting.cursor, now)], told)
     }
-    // Not told what came before (this object was ended while it waited): told from where they stand.
+    // Not told what came before (this object was ended while it waited), or greeted while it waited: told from where they stand.
     const behind = others.filter((socket) => attachmentOf(socket).told !== told)
     const serial = this.#follower.settings?.serial
     if (behind.length > 0 && serial !== undefined) this.ctx.waitUntil(this.#caughtUp(serial, async () => { for (const socket of behind) await this.#catchUpSocket(socket, null) }))

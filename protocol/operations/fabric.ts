@@ -6,7 +6,7 @@ import { approveBody, approveData, initBody, initData, updateAuthBody, updateBod
 import { endpointSight, gatewayMacBody, gatewaySight, rejectedConnections, rejectedMacs, vpnBody } from '../fabric/sightings.ts'
 import { avatarData, clientAvatars, hostTagsReply, olderTagsData, processSnapshot, sysinfoData, tagsData, uidTagsData, vulnData } from '../fabric/tables.ts'
 import { gatewaySerial, uid } from '../ids.ts'
-import { sha256Hex } from '../text.ts'
+import { instant, sha256Hex } from '../text.ts'
 
 const surface = 'fabric' as const
 const read = <D extends z.ZodType, C extends Caller>(id: string, path: string, caller: C, summary: string, data: D) =>
@@ -94,10 +94,15 @@ const since = z.object({ version: z.object({ updated_after: watermark.optional()
 const statusBody = z.object({ sysinfo: since, vulns: since, avatar: since, host_tags: since, uid_tags: since, tags: since })
 const isUpdated = z.object({ is_updated: z.boolean() }).optional()
 const statusData = z.object({ sysinfo: isUpdated, vulns: isUpdated, avatar: isUpdated, host_tags: isUpdated, uid_tags: isUpdated, tags: isUpdated })
-export const status = operation({ id: 'report-status-post', method: 'POST', path: '/api/v1/report/fct/status', caller: 'gateway', surface, summary: 'Is there anything after my watermarks?', body: statusBody, reply: envelope(twice(statusData)) })
+/**
+ * `current` is ours: the gateway's object has read the head of the log for this very question, and the answer speaks of all up to `revision`. It is
+ * what the socket's `current` is: a gateway that then has read what changed holds every table at that watermark. `at`: ms, before that reading.
+ */
+const statusReply = envelope(twice(statusData).extend({ current: z.object({ revision: watermark, at: instant }).optional() }))
+export const status = operation({ id: 'report-status-post', method: 'POST', path: '/api/v1/report/fct/status', caller: 'gateway', surface, summary: 'Is there anything after my watermarks?', body: statusBody, reply: statusReply })
 export const statusGet = operation({
   id: 'report-status', method: 'GET', path: '/api/v1/report/fct/status', caller: 'gateway', surface, summary: 'Is there anything after one watermark, in any table?',
-  query: z.object({ updated_after: watermark.optional(), sn_list: reportQuery.shape.sn_list }), reply: envelope(twice(statusData)),
+  query: z.object({ updated_after: watermark.optional(), sn_list: reportQuery.shape.sn_list }), reply: statusReply,
 })
 export const subscribe = operation({
   id: 'report-subscribe', method: 'POST', path: '/api/v1/report/fct/subscribe', caller: 'gateway', surface, summary: 'Say which endpoints this gateway cares for.', maxBodyBytes: 256 * 1024,

@@ -60,14 +60,15 @@ interface Asked { readonly updatedAfter: string; readonly serials: readonly stri
 /** Something new may concern none of the gateways named: then a pull tells nothing. Gateways that stand for nothing have nothing new. */
 async function statusOf(context: GatewayContext, asked: Partial<Record<StatusName, Asked>>, spoken: Spoken | undefined) {
   const { serial } = context.caller
-  const told = await objectOf(context).status(serial, Object.fromEntries(Object.entries(asked).map(([name, { updatedAfter }]) => [statusTables[name as StatusName], updatedAfter])))
+  const told = await objectOf(context).status(serial, Object.fromEntries(Object.entries(asked).map(([name, { updatedAfter }]) => [statusTables[name as StatusName], updatedAfter])), context.caller.gateway)
+  if (told === null) throw refused()
   const states = statusNames.flatMap((name) => {
     const named = asked[name]
     if (named === undefined) return []
     const owners = ownersOf(serial, named.serials, spoken)
-    return [[name, { is_updated: owners?.length !== 0 && (told[statusTables[name]] ?? true) }] as const]
+    return [[name, { is_updated: owners?.length !== 0 && (told.updated[statusTables[name]] ?? true) }] as const]
   })
-  return { result: ok, data: twice(Object.fromEntries(states) as Partial<Record<StatusName, { is_updated: boolean }>>) }
+  return { result: ok, data: { ...twice(Object.fromEntries(states) as Partial<Record<StatusName, { is_updated: boolean }>>), current: told.current } }
 }
 
 export const reportRoutes: readonly Route[] = [
@@ -82,7 +83,10 @@ export const reportRoutes: readonly Route[] = [
     },
   })),
   handle(status, {
-    load: (context, serial, { body }) => speaking(context, serial, statusNames.flatMap((name) => body[name]?.sn_list ?? [])),
+    load(context, serial, { body }) {
+      const named = statusNames.flatMap((name) => body[name]?.sn_list ?? [])
+      return speaking(context, serial, named.length === 0 ? undefined : named)
+    },
     run: (context, { body }, [spoken]) => statusOf(context, Object.fromEntries(statusNames.flatMap((name) => {
       const asked = body[name]
       return asked === undefined ? [] : [[name, { updatedAfter: asked.version?.updated_after ?? '', serials: asked.sn_list }]]

@@ -1,5 +1,5 @@
 // Whether our records admit a caller who proved a key: asked in the same trip as the operation's own data.
-import { and, eq, or, sql } from 'drizzle-orm'
+import { and, eq, ne, or, sql } from 'drizzle-orm'
 import type { DrizzleD1Database } from 'drizzle-orm/d1'
 import type { SignedCaller } from '../../identity/request-signature.ts'
 import { Fault } from '../../protocol/faults.ts'
@@ -16,8 +16,9 @@ export const endpointAdmission = (db: DrizzleD1Database, operation: Operation, s
     .from(certificates).innerJoin(endpoints, eq(endpoints.uid, certificates.uid))
     .where(and(eq(certificates.serial, signed.serial), eq(certificates.uid, signed.commonName)))
 
+/** One that is no longer authorised has no certificate in the records; it is found all the same, to be told why. */
 export const gatewayAdmission = (db: DrizzleD1Database, signed: SignedCaller) =>
-  db.select().from(gateways).where(and(eq(gateways.serial, signed.commonName), or(eq(gateways.certificateSerial, signed.serial), eq(gateways.previousSerial, signed.serial))))
+  db.select().from(gateways).where(and(eq(gateways.serial, signed.commonName), or(eq(gateways.certificateSerial, signed.serial), eq(gateways.previousSerial, signed.serial), ne(gateways.state, 'authorised'))))
 
 export interface AdmittedEndpoint { readonly endpoint: EndpointRow; readonly fresh: boolean }
 

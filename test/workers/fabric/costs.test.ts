@@ -1,5 +1,5 @@
 // What the fabric's calls cost, counted by a meter that fails where production would.
-import { beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { createExecutionContext, runInDurableObject, waitOnExecutionContext } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { utf8 } from '../../../identity/encoding.ts'
@@ -82,5 +82,34 @@ describe('a report page', () => {
     const gateway = await joined()
     await report(await enrolled(), 1, { os: linux() })
     for (const { get } of [fabric.sysinfo, fabric.uidTags, fabric.tags, fabric.olderTags, fabric.vulns, fabric.avatars]) expect((await call(gateway, 'GET', `${get.path}?sn_list=${gateway.serial}`)).tally).toMatchObject({ trips: 1, rowsWritten: 0 })
+  })
+})
+
+describe('a question whether anything is new', () => {
+  it('costs two trips, as many rows read and none written when nothing is: the caller\'s record, and the head of the log', async () => {
+    const gateway = await joined()
+    await report(await enrolled(), 1, { os: linux() })
+    // The Worker's trips are counted by the meter, its object's by a spy on the database that both have.
+    const object = FCM_NOTIFY.getByName(gateway.serial)
+    const rows: number[] = []
+    const cursor = await object.cursor()
+    const version = { updated_after: `${cursor?.revision}.${cursor?.mark}` }
+    const body = Object.fromEntries(['sysinfo', 'uid_tags', 'host_tags'].map((table) => [table, { version }]))
+    await call(gateway, 'POST', fabric.status.path, body)
+    const spy = vi.spyOn(Object.getPrototypeOf(DB.prepare('SELECT 1')) as D1PreparedStatement, 'raw')
+    spy.mockImplementation(async function read(this: D1PreparedStatement) {
+      const { results, meta } = await this.all<Record<string, unknown>>()
+      rows.push(meta.rows_read)
+      expect(meta.rows_written).toBe(0)
+      return results.map((row) => Object.values(row)) as never
+    })
+    const written = () => runInDurableObject(object, (_, { storage }) => storage.sql.exec<{ n: number }>('SELECT total_changes() AS n').one().n)
+    try {
+      const before = await written()
+      expect(await call(gateway, 'POST', fabric.status.path, body)).toMatchObject({ status: 200, tally: { trips: 1, rowsRead: 1, rowsWritten: 0 } })
+      expect([rows, await written() - before]).toEqual([[1], 0])
+    } finally {
+      spy.mockRestore()
+    }
   })
 })

@@ -170,7 +170,7 @@ describe('a root gateway', () => {
     await vouch(root, one.serial)
     const certified = await one.certify()
     await updateAuth(root.serial, false)
-    expect((await refused(certified)).status).toBe(401)
+    expect((await refused(certified)).status).toBe(403)
     expect(await listed(one.serial)).toMatchObject({ state: 'denied', reason: expect.stringContaining(root.serial) as string })
     const other = await joined()
     await update(other.serial, { is_root: true })

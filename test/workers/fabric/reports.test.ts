@@ -5,7 +5,7 @@ import * as fabric from '../../../protocol/operations/fabric.ts'
 import type { Operation } from '../../../protocol/operation.ts'
 import type { Env } from '../../../workers/env.ts'
 import { admin, enrolled, linux, report, signed, type Endpoint } from '../ems.ts'
-import { by, dataOf, greeted, joined, update, type Gateway } from '../gateway.ts'
+import { by, dataOf, greeted, joined, update, updateAuth, type Gateway } from '../gateway.ts'
 
 const real = env as unknown as Env
 const { DB } = real
@@ -119,6 +119,35 @@ describe('a report table', () => {
     await report(at(0), 2, { os: linux('13.0') })
     expect(await call(gateway, fabric.status, { sysinfo: asked, uid_tags: asked, vulns: {} })).toMatchObject({ sysinfo: { is_updated: true }, uid_tags: { is_updated: false }, vulns: { is_updated: true } })
     expect(Object.keys((await call(gateway, fabric.statusGet, { updated_after: watermark })).data)).toHaveLength(6)
+  })
+  it('says by status up to where that is all, by reading the log for the very question: a poke that was lost is found', async () => {
+    const gateway = await joined()
+    const { watermark } = await readAll(gateway, 'sysinfo')
+    const asked = { version: { updated_after: watermark } }
+    const began = Date.now()
+    const same = await call(gateway, fabric.status, { sysinfo: asked }) as unknown as { current: { revision: string; at: number } }
+    expect(same.current.revision).toBe(watermark)
+    expect(same.current.at).toBeGreaterThanOrEqual(began)
+    await DB.prepare('UPDATE gateways SET state = \'denied\'').run()
+    await report(at(0), 2, { os: linux('13.0') })
+    await DB.prepare('UPDATE gateways SET state = \'authorised\'').run()
+    const later = await call(gateway, fabric.status, { sysinfo: asked }) as unknown as typeof same
+    expect(later).toMatchObject({ sysinfo: { is_updated: true } })
+    expect((await readAll(gateway, 'sysinfo', { updated_after: watermark })).watermark).toBe(later.current.revision)
+  })
+  it('finds by status that it may see something else, though its object could not be told', async () => {
+    const gateway = await joined()
+    const { watermark } = await readAll(gateway, 'sysinfo')
+    await DB.prepare('UPDATE gateways SET share_mode = 0 WHERE serial = ?').bind(gateway.serial).run()
+    expect(await call(gateway, fabric.status, { sysinfo: { version: { updated_after: watermark } } })).toMatchObject({ sysinfo: { is_updated: true } })
+    expect((await readAll(gateway, 'sysinfo', { updated_after: watermark })).pages).toMatchObject([{ is_snapshot: true, data: {} }])
+  })
+  it('tells a gateway that was put out so, whatever it asks', async () => {
+    const gateway = await joined()
+    await updateAuth(gateway.serial, false)
+    for (const [method, path] of [['POST', fabric.status.path], ['GET', fabric.sysinfo.get.path]] as const) {
+      expect(await by(gateway, method, path, method === 'POST' ? {} : undefined)).toMatchObject({ status: 403, json: { problem: { code: 'not_authorised' } } })
+    }
   })
 })
 

@@ -114,6 +114,77 @@ describe('a burst', () => {
   })
 })
 
+describe('an object that ends between the frame and its own row', () => {
+  /** What the object does instead of writing the row that it has just told of. */
+  const insteadOfWriting = (gateway: Gateway, act: (state: DurableObjectState) => void) => runInDurableObject(object(gateway), (_, state) => {
+    const { sql } = state.storage
+    const exec = sql.exec.bind(sql)
+    const spy = vi.spyOn(sql, 'exec').mockImplementation(((query: string, ...bound: never[]) => {
+      if (!query.startsWith('INSERT INTO journal')) return exec(query, ...bound)
+      spy.mockRestore()
+      act(state)
+      throw new Error('nothing was written')
+    }) as never)
+  })
+  const revisionOf = (watermark: string) => Number(watermark.split('.')[0])
+  const members = (frame: Frame) => frame.flatMap((message) => (message.type === 'changed' && message.table === 'uid_tags' ? [Object.fromEntries(Object.entries((message.data as { uid_tag_lists: Record<string, { members: unknown[] }> }).uid_tag_lists).map(([uid, tags]) => [uid, tags.members.length]))] : []))
+  const truth = async (gateway: Gateway) => (dataOf(await by(gateway, 'GET', fabric.uidTags.get.path)) as { data: { uid_tag_lists: Record<string, { members: unknown[] }> } }).data.uid_tag_lists[endpoint.uid]?.members.length
+
+  it('by a crash knows less than it told, and tells whoever comes exactly what that one misses, and nothing that is not', async () => {
+    const [gateway, other] = [await joined(), await joined()]
+    const [crashing, peer] = [await greeted(gateway), await greeted(other)]
+    await insteadOfWriting(gateway, (state) => { state.abort('crashed by the test') })
+    const change = { verdicts: answer(false) }
+    const first = await report(endpoint, 2, change)
+    const frame = await crashing.listening.next(has('changed'))
+    const told = messageOf(frame, 'current')?.revision ?? ''
+    expect([told, members(frame)]).toEqual([await head(), [{ [endpoint.uid]: 0 }]])
+    await crashing.listening.closed
+    // It was in that very instant: told, and not written down. Nobody was told that the report is done.
+    expect((await object(gateway).cursor())?.revision).toBeLessThan(revisionOf(told))
+    expect(first.status).toBe(503)
+    expect(members(await peer.listening.next(has('changed')))).toEqual([{ [endpoint.uid]: 0 }])
+
+    const [holds, misses] = [await greeted(gateway, everything(told)), await greeted(gateway, everything(crashing.current))]
+    expect([holds.greeting.map(({ type }) => type), holds.current]).toEqual([['authorisation', 'current'], told])
+    expect([tablesOf(misses.greeting), members(misses.greeting), misses.current]).toEqual([['uid_tags', 'tags'], [{ [endpoint.uid]: 0 }], told])
+    expect((await report(endpoint, 2, change)).status).toBe(200)
+    await report(endpoint, 3, { verdicts: answer(true) })
+    for (const { listening } of [holds, misses, peer]) {
+      const next = await listening.next(has('changed'))
+      expect(next.find((message) => message.type === 'changed' && message.table === 'uid_tags')).toMatchObject({ after: told, updated_after: await head() })
+      expect(members(next)).toEqual([{ [endpoint.uid]: 1 }])
+    }
+    expect([await truth(gateway), await truth(other)]).toEqual([1, 1])
+  })
+  it('by a crash after which nothing is reported is at the head again with its gateway\'s first word', async () => {
+    const gateway = await joined()
+    const { listening, current } = await greeted(gateway)
+    await insteadOfWriting(gateway, (state) => { state.abort('crashed by the test') })
+    await report(endpoint, 2, { verdicts: answer(false) })
+    await listening.next(has('changed'))
+    await listening.closed
+    // A watermark of another history than the one that was told leads to a clean reload.
+    const foreign = `${revisionOf(await head())}.${'f'.repeat(16)}`
+    expect(reloaded((await greeted(gateway, everything(foreign))).greeting)).toHaveLength(6)
+    expect(tablesOf((await greeted(gateway, everything(current))).greeting)).toEqual(['uid_tags', 'tags'])
+    expect(await truth(gateway)).toBe(0)
+  })
+  it.each(['goes on', 'is evicted'])('because it could not write, and %s, tells its socket on from where that one stands', async (then) => {
+    const gateway = await joined()
+    const { listening } = await greeted(gateway)
+    await insteadOfWriting(gateway, () => {})
+    expect((await report(endpoint, 2, { verdicts: answer(false) })).status).toBe(503)
+    const told = messageOf(await listening.next(has('changed')), 'current')?.revision ?? ''
+    if (then === 'is evicted') await evictDurableObject(object(gateway))
+    await report(endpoint, 3, { verdicts: answer(true) })
+    const next = await listening.next((frame) => members(frame).length > 0)
+    expect([members(next), messageOf(next, 'current')?.revision]).toEqual([[{ [endpoint.uid]: 1 }], await head()])
+    expect(next.find((message) => message.type === 'changed' && message.table === 'uid_tags')).toMatchObject({ after: told })
+    expect(await truth(gateway)).toBe(1)
+  })
+})
+
 describe('sockets of one gateway', () => {
   it('are told alike, each by its own protocol; pages go by the newer one', async () => {
     const gateway = await joined()
