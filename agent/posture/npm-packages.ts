@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Sections } from '../../protocol/facts.ts'
 import { createKept } from './kept.ts'
 import { findLibraries, type Homes, type Library, type Place } from './places.ts'
-import { asLine, readForeign, readNamesUpTo } from './read.ts'
+import { asLine, parseJson, readForeign, readNamesUpTo } from './read.ts'
 
 type Package = Sections['software']['packages'][number]
 const MOST_PACKAGES = 5_000
@@ -25,12 +25,7 @@ const places: Record<'distribution' | 'system' | 'user', readonly Place[]> = {
 
 /** Name and version of a package.json; null when it has none. */
 export function parseManifest(text: string): { name: string; version: string } | null {
-  let manifest: unknown
-  try {
-    manifest = JSON.parse(text)
-  } catch {
-    return null // not JSON: no package of npm's
-  }
+  const manifest = parseJson(text)
   const { name, version } = (typeof manifest === 'object' && manifest !== null ? manifest : {}) as { name?: unknown; version?: unknown }
   return typeof name !== 'string' || typeof version !== 'string' || asLine(name, 256) === '' ? null : { name: asLine(name, 256), version: asLine(version, 128) }
 }

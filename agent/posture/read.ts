@@ -1,7 +1,7 @@
 // How probes look at the machine: bounded files and bounded commands. Not there and not permitted are answers, not failures.
 import { execFile } from 'node:child_process'
 import { constants } from 'node:fs'
-import { open, opendir, readFile, readdir, readlink, type FileHandle } from 'node:fs/promises'
+import { open, opendir, readFile, readdir, readlink, stat, type FileHandle } from 'node:fs/promises'
 import { constants as constantsOfOs, setPriority } from 'node:os'
 import { unprintable } from '../../protocol/text.ts'
 
@@ -20,6 +20,9 @@ export const readText = (path: string): Promise<string | null> => readFile(path,
 export const readNames = (path: string): Promise<string[] | null> => readdir(path).catch(orNull)
 /** Where a symbolic link points; null like {@link readText}. */
 export const readTarget = (path: string): Promise<string | null> => readlink(path).catch(orNull)
+
+/** Whether something is there, links followed. What may not be looked at is not there for us. */
+export const isThere = async (path: string): Promise<boolean> => await stat(path).catch(orNull) !== null
 
 /** Opens a file whose name belongs to somebody else: a pipe that it was swapped for must not hold up the agent, so opening never waits. Null like {@link readText}. */
 export const openForeign = (path: string): Promise<FileHandle | null> => open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY).catch(orNull)
@@ -78,6 +81,16 @@ function yieldToOthers(pid: number | undefined): void {
   } catch (cause) {
     // It has ended already, or it is not ours to slow down (it changed its user).
     if (!['ESRCH', 'EACCES', 'EPERM'].includes((cause as { info?: { code?: string } }).info?.code ?? '')) throw cause
+  }
+}
+
+/** What a tool printed as JSON; undefined when it is none. */
+export function parseJson(text: string): unknown {
+  try {
+    // Windows' tools begin with a byte order mark.
+    return JSON.parse(text.replace(/^\ufeff/, ''))
+  } catch {
+    return undefined // whoever reads it checks its shape, which this is not
   }
 }
 

@@ -1,11 +1,9 @@
 // What the probes read on Linux, from texts of real tools and from a machine laid out as files.
 import type { NetworkInterfaceInfo } from 'node:os'
 import { afterEach, describe, expect, it } from 'vitest'
-import { firewallState } from '../../../agent/posture/linux/firewall.ts'
 import { linuxHardware, meaningful } from '../../../agent/posture/linux/hardware.ts'
 import { connected, linuxNetwork, parseArp, parseResolv, parseRoutes } from '../../../agent/posture/linux/network.ts'
 import { linuxOs, parseOsRelease } from '../../../agent/posture/linux/os.ts'
-import { linuxSecurity, rootDevice, unattended } from '../../../agent/posture/linux/security.ts'
 import { linuxVulnerabilities, parseUpgrades } from '../../../agent/posture/linux/vulnerabilities.ts'
 import { portableHardware, portableNetwork, portableOs } from '../../../agent/posture/portable.ts'
 import { asLine, readCommand, readNames, readText } from '../../../agent/posture/read.ts'
@@ -15,66 +13,6 @@ import { machine } from './machine.ts'
 
 afterEach(closeAll)
 const nothing = () => Promise.resolve(null)
-
-describe('the firewall', () => {
-  const table = (chains: string, family = 'inet') => `table ${family} filter {\n${chains}}\n`
-  const chain = (name: string, base: string, rules: string[] = []) => `\tchain ${name} {\n${base === '' ? '' : `\t\t${base}\n`}${rules.map((rule) => `\t\t${rule}\n`).join('')}\t}\n`
-  const input = (policy: string, rules: string[] = []) => chain('input', `type filter hook input priority filter; policy ${policy};`, rules)
-  it.each<[string, string, string | null]>([
-    ['unknown', 'can not be read', null], ['off', 'has no rules', ''],
-    ['on', 'drops by policy', table(input('drop', ['iif "lo" accept']))], ['off', 'accepts all', table(input('accept', ['counter packets 7 bytes 9 accept']))],
-    ['on', 'rejects by a rule', table(input('accept', ['tcp dport 22 accept', 'reject with icmpx admin-prohibited']))], ['on', 'drops by a map', table(input('accept', ['tcp dport vmap { 22 : accept, 23 : drop }']))],
-    ['off', 'filters only what containers send', table(chain('FORWARD', 'type filter hook forward priority filter; policy drop;') + input('accept'))],
-    ['on', 'leads to a chain that drops', table(input('accept', ['ct state new jump checks']) + chain('checks', '', ['jump deeper']) + chain('deeper', '', ['tcp dport 1-1023 drop']))],
-    ['off', 'has a chain that drops and that nothing leads to', table(input('accept') + chain('orphan', '', ['drop']))],
-    ['off', 'only says so in a comment', table(input('accept', ['accept comment "drop everything; policy drop"']))],
-    ['off', 'only has a set of that name', table(`\tset drop {\n\t\ttype ipv4_addr\n\t}\n${input('accept', ['ip saddr @drop accept'])}`)],
-    ['off', 'filters ARP only', table(input('drop'), 'arp')], ['off', 'filters IPv6 only', table(input('drop'), 'ip6')],
-    ['on', 'has chains that lead in a circle', table(input('accept', ['jump a']) + chain('a', '', ['jump b']) + chain('b', '', ['jump a', 'drop']))],
-    ['off', 'leads to another table\'s chain of that name', `${table(input('accept', ['jump checks']))}table ip other {\n${chain('checks', '', ['drop'])}}\n`],
-  ])('is %s where it %s', (state, _what, ruleset) => {
-    expect(firewallState(ruleset).state).toBe(state)
-  })
-
-  it('is read of this machine by nft where there is one', async ({ skip }) => {
-    const ruleset = await readCommand('nft', ['list', 'ruleset'])
-    if (ruleset === null) return skip('nft is not installed, or this account may not read its rules')
-    expect(['on', 'off']).toContain(firewallState(ruleset).state)
-  })
-})
-
-describe('security', () => {
-  it('of a machine that tells nothing is unknown, without dpkg and nft, and without rights', async () => {
-    const found = await linuxSecurity(await machine({}), nothing)
-    expect(sections.security.parse(found)).toEqual({
-      firewall: { state: 'unknown', product: '' }, diskEncryption: { state: 'unknown', method: '' }, mandatoryAccessControl: { state: 'unknown', product: '' }, automaticUpdates: { state: 'unknown', product: '' }, secureBoot: 'unknown',
-    })
-  })
-  it('sees encryption under a volume, and one plain disk that undoes it', async () => {
-    const stack = (crypt: string) => ({
-      'proc/mounts': 'proc /proc proc rw 0 0\n/dev/mapper/vg-root / ext4 rw 0 0\n', 'dev/mapper/vg-root': '→../dm-1', 'sys/class/block/dm-1/dm/uuid': 'LVM-abc\n', 'sys/class/block/dm-1/slaves/dm-0/': '', 'sys/class/block/dm-0/dm/uuid': crypt,
-    })
-    expect((await linuxSecurity(await machine(stack('CRYPT-LUKS2-abc\n')), nothing)).diskEncryption).toEqual({ state: 'on', method: 'dm-crypt' })
-    expect((await linuxSecurity(await machine({ ...stack('CRYPT-LUKS2-abc\n'), 'sys/class/block/dm-1/slaves/sda/': '', 'sys/class/block/sda/': '' }), nothing)).diskEncryption.state).toBe('off')
-    expect((await linuxSecurity(await machine({ 'proc/mounts': '/dev/sda1 / ext4 rw 0 0\n', 'dev/sda1': '', 'sys/class/block/sda1/': '' }), nothing)).diskEncryption.state).toBe('off')
-    expect(await rootDevice(await machine({ 'proc/mounts': 'overlay / overlay rw 0 0\n' }))).toBeNull()
-    // A stack that leads round in a circle is given up.
-    expect((await linuxSecurity(await machine({ 'proc/mounts': '/dev/dm-0 / x x\n', 'dev/dm-0': '', 'sys/class/block/dm-0/slaves/dm-0/': '' }), nothing)).diskEncryption.state).toBe('unknown')
-  })
-  it('reads access control, updates and secure boot', async () => {
-    const of = async (files: Record<string, string>) => await linuxSecurity(await machine(files), nothing)
-    expect((await of({ 'sys/fs/selinux/enforce': '1' })).mandatoryAccessControl).toEqual({ state: 'on', product: 'selinux' })
-    expect((await of({ 'sys/fs/selinux/enforce': '0' })).mandatoryAccessControl.state).toBe('off')
-    expect((await of({ 'sys/kernel/security/lsm': 'capability,apparmor\n', 'sys/module/apparmor/parameters/enabled': 'Y\n' })).mandatoryAccessControl).toEqual({ state: 'on', product: 'apparmor' })
-    expect((await of({ 'sys/kernel/security/lsm': 'capability\n', 'sys/module/apparmor/parameters/enabled': 'N\n' })).mandatoryAccessControl.state).toBe('off')
-    expect((await of({ 'sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c': '\u0006\u0000\u0000\u0000\u0001' })).secureBoot).toBe('on')
-    expect((await of({ 'sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c': '\u0006\u0000\u0000\u0000\u0000' })).secureBoot).toBe('off')
-    expect((await of({ 'sys/firmware/acpi/': '' })).secureBoot).toBe('off')
-    expect((await of({ 'etc/apt/apt.conf.d/20auto-upgrades': 'APT::Periodic::Unattended-Upgrade "1";\n' })).automaticUpdates.state).toBe('on')
-    expect((await of({ 'etc/apt/apt.conf.d/20auto-upgrades': 'APT::Periodic::Unattended-Upgrade "1";\n', 'etc/apt/apt.conf.d/99off': '  apt::periodic::unattended-upgrade "0";' })).automaticUpdates.state).toBe('off')
-    expect([unattended([]), unattended(['// APT::Periodic::Unattended-Upgrade "1";']), unattended(['APT::Periodic::Unattended-Upgrade "7d";'])]).toEqual([false, false, true])
-  })
-})
 
 describe('vulnerabilities', () => {
   const upgrades = 'Inst openssl [3.0.1] (3.0.2 Debian-Security:12/stable-security [amd64])\nInst bash [5.1] (5.2 Debian:12.5/stable [amd64])\nInst new (1 Debian-Security:12 [amd64])\nConf openssl (x)\n'
