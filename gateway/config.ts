@@ -3,14 +3,17 @@ import { hostname } from 'node:os'
 import { environment, readArguments, UsageError } from '../node/config.ts'
 import { JOIN_CODE_PREFIX, readInvitation } from '../protocol/invitation.ts'
 import { sha256Hex } from '../protocol/text.ts'
+import { defaultPoll, type PollSettings } from './fabric/polling.ts'
 import { firewallOptions, firewallRunUsage, firewallUsage, readFirewallCommand, readFirewallSettings, type FirewallCommand, type FirewallSettings } from './firewall/command-line.ts'
 
 export const usage = `The gateway: lets devices through to protected services by what the EMS knows of them.
 
-  gateway run --state DIR --policies FILE [--listen HOST:PORT] [--metrics-port PORT] [--join-code CODE | --join-code-file FILE | --ems ORIGIN --ems-pin SHA256] [--name NAME] [--tls-ca FILE] [--drain SECONDS] [--workers N]
+  gateway run --state DIR --policies FILE [--listen HOST:PORT] [--metrics-port PORT] [--join-code CODE | --join-code-file FILE | --ems ORIGIN --ems-pin SHA256] [--name NAME] [--tls-ca FILE] [--drain SECONDS] [--workers N] [--poll-after SECONDS] [--poll-every SECONDS]
               ${firewallRunUsage}
       Joins the fabric (the first time) and serves. SIGTERM and SIGINT end it: no more connections, open sessions may go on for --drain seconds (10), then they are cut.
       --workers N serves with N processes (1), beside the one that follows the EMS.
+      Where no websocket to the EMS can be had for --poll-after seconds (10), as behind a proxy that takes upgrades away, the EMS is asked what is new
+      at least every --poll-every seconds (5), until there is one again.
   gateway check FILE [--state DIR] [--json]
       Says of each mistake in a policy file where it stands; with the state directory, also which tags the EMS does not know.
   gateway schema
@@ -42,6 +45,7 @@ export type Command =
     readonly metricsPort: number
     readonly drainMs: number
     readonly workers: number
+    readonly poll: PollSettings
     readonly joinCode: string | null
     readonly joinCodeFile: string | null
     readonly pinned: { readonly ems: string; readonly pin: string } | null
@@ -55,7 +59,7 @@ export type Command =
 
 const text = { type: 'string' } as const
 const options = {
-  'state': text, 'policies': text, 'listen': text, 'metrics-port': text, 'join-code': text, 'join-code-file': text, 'ems': text, 'ems-pin': text, 'name': text, 'tls-ca': text, 'drain': text, 'workers': text, ...firewallOptions,
+  'state': text, 'policies': text, 'listen': text, 'metrics-port': text, 'join-code': text, 'join-code-file': text, 'ems': text, 'ems-pin': text, 'name': text, 'tls-ca': text, 'drain': text, 'workers': text, 'poll-after': text, 'poll-every': text, ...firewallOptions,
   'json': { type: 'boolean' }, 'help': { type: 'boolean', short: 'h' },
 } as const
 
@@ -68,6 +72,15 @@ function readPort(value: string): number {
 function readSeconds(value: string, option: string): number {
   if (!/^\d{1,5}$/.test(value)) throw new UsageError(`${option} takes whole seconds, not "${value}".`)
   return Number(value)
+}
+
+/** Too seldom, and every gateway would be stale between two questions. */
+const MAX_POLL_SECONDS = 60
+
+function readPoll(after: string, every: string): PollSettings {
+  const everyMs = readSeconds(every, '--poll-every') * 1_000
+  if (everyMs === 0 || everyMs > MAX_POLL_SECONDS * 1_000) throw new UsageError(`--poll-every takes 1 to ${MAX_POLL_SECONDS} seconds, not "${every}".`)
+  return { afterMs: readSeconds(after, '--poll-after') * 1_000, everyMs }
 }
 
 function readWorkers(value: string): number {
@@ -115,6 +128,7 @@ export function readCommand(argv: string[]): Command {
       return {
         verb, stateDirectory, policiesFile: values.policies, pinned, firewall: readFirewallSettings(values, readListen),
         listen: readListen(values.listen ?? '0.0.0.0:8443'), metricsPort: readPort(values['metrics-port'] ?? '9464'), drainMs: readSeconds(values.drain ?? '10', '--drain') * 1_000, workers: readWorkers(values.workers ?? '1'),
+        poll: readPoll(values['poll-after'] ?? String(defaultPoll.afterMs / 1_000), values['poll-every'] ?? String(defaultPoll.everyMs / 1_000)),
         joinCode: values['join-code'] ?? null, joinCodeFile: values['join-code-file'] ?? null,
         displayName: values.name ?? hostname(), tlsCaFile: values['tls-ca'] ?? environment.tlsCa ?? null, logLevel: environment.logLevel ?? 'info',
       }

@@ -7,6 +7,7 @@ import { readPolicies } from '../domain/access/read-policies.ts'
 import { readCertificate } from '../identity/certificate.ts'
 import { loadSnapshot, readCurrency } from './fabric/snapshot-file.ts'
 import { readMembership } from './fabric/membership.ts'
+import type { HeardBy } from './fabric/replica.ts'
 import { readKeyPair } from './proxy/key-pairs.ts'
 import { describePolicyErrors } from './proxy/policy-store.ts'
 
@@ -38,6 +39,8 @@ export interface GatewayStatus {
   readonly revision: string | null
   /** ms since the EMS last said that this is all, as far as the disk knows; null: never. */
   readonly snapshotAge: number | null
+  /** By which way it said so: it told, or it was asked because no websocket could be had; null: not known. */
+  readonly heardBy: HeardBy | null
 }
 
 /** Reads the state directory of a gateway, running or not. */
@@ -47,6 +50,6 @@ export async function readStatus(directory: string, now: number): Promise<Gatewa
     joined: membership !== null, serial: membership?.serial ?? null, ems: membership?.ems ?? null,
     certificateUntil: membership === null ? null : readCertificate(membership.certificate)?.notAfter ?? null,
     endpoints: currency?.endpoints ?? null, revision: currency?.revision ?? null,
-    snapshotAge: currency === null || currency.currentAt === null ? null : now - currency.currentAt,
+    snapshotAge: currency === null || currency.currentAt === null ? null : now - currency.currentAt, heardBy: currency?.heardBy ?? null,
   }
 }

@@ -19,11 +19,11 @@ type Run = Extract<Command, { verb: 'run' }>
 
 async function run(command: Run): Promise<number> {
   const log = createLog({ name: 'gateway', level: command.logLevel })
-  const { stateDirectory, policiesFile, listen, metricsPort, drainMs, workers, logLevel, displayName, pinned, firewall } = command
+  const { stateDirectory, policiesFile, listen, metricsPort, drainMs, workers, poll, logLevel, displayName, pinned, firewall } = command
   const joinCode = command.joinCodeFile === null ? command.joinCode : await readFile(command.joinCodeFile, 'utf8')
   const tlsCa = command.tlsCaFile === null ? [] : [await readFile(command.tlsCaFile, 'utf8')]
   return await runUntilSignal((signal) => startGateway({
-    stateDirectory, policiesFile, listen, metricsPort, drainMs, workers, logLevel, displayName, joinCode, pinned, firewall, tlsCa, now, log, signal,
+    stateDirectory, policiesFile, listen, metricsPort, drainMs, workers, poll, logLevel, displayName, joinCode, pinned, firewall, tlsCa, now, log, signal,
     onEvent(event) {
       if (event.event === 'pending') tell(`Not authorised yet: ${event.reason}\nCompare this fingerprint and authorise the gateway:\n  ${event.fingerprint}`)
     },
@@ -48,7 +48,7 @@ async function status({ stateDirectory, json }: Extract<Command, { verb: 'status
   else {
     print([
       `serial       ${found.serial ?? ''}`, `EMS          ${found.ems ?? ''}`, `certificate  until ${found.certificateUntil === null ? 'unknown' : new Date(found.certificateUntil).toISOString()}`,
-      `snapshot     ${found.endpoints ?? 0} endpoints, current ${seconds(found.snapshotAge)}`,
+      `snapshot     ${found.endpoints ?? 0} endpoints, current ${seconds(found.snapshotAge)}${found.heardBy === null ? '' : found.heardBy === 'socket' ? ', told by websocket' : ', by asking: no websocket could be had'}`,
     ].join('\n'))
   }
   return 0

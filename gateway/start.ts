@@ -12,6 +12,7 @@ import { joinFabric } from './fabric/join.ts'
 import { keepSnapshot } from './fabric/keep-snapshot.ts'
 import { openMembership, type Membership } from './fabric/membership.ts'
 import { keepRenewed } from './fabric/renewal.ts'
+import type { PollSettings } from './fabric/polling.ts'
 import { createReplica, type Replica } from './fabric/replica.ts'
 import { loadSnapshot } from './fabric/snapshot-file.ts'
 import type { FirewallSettings } from './firewall/command-line.ts'
@@ -43,6 +44,8 @@ export interface GatewayOptions {
   readonly workers?: number
   /** Of the log of workers. */
   readonly logLevel?: string
+  /** When the EMS is asked what is new because no websocket can be had; 10 s and every 5 s unless said. */
+  readonly poll?: PollSettings
   /** How long open sessions may go on when it is closed; 0 unless said. */
   readonly drainMs?: number
   /** TLS roots beside the system's, PEM. */
@@ -132,12 +135,14 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       emsAddresses = found.map(({ address }) => address)
       several?.share()
     }).catch((cause: Error) => log.warn({ event: 'ems-not-resolved', reason: cause.message }, 'The name of the EMS could not be resolved.'))
+    metrics.heardBy('none')
     const world = followFabric({
       // Each worker keeps a record of its own, under this one's.
       ...(workers === 1 ? { findDecision: audit.find } : { findDecision: auditReader(join(directory, 'audit')).find, settled: () => several?.applied() ?? Promise.resolve() }),
-      membership, client, replica, timers, now, log, onClockOffset: metrics.clockOffset,
+      membership, client, replica, timers, now, log, onClockOffset: metrics.clockOffset, poll: options.poll,
       onEvent(event) {
         if (event.event === 'connected') void locateEms()
+        if (event.event === 'mode') metrics.heardBy(event.mode)
         onEvent(event)
       },
     })

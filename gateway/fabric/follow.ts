@@ -1,26 +1,25 @@
 // Follows the EMS: what FcmNotify says is applied or read, the snapshot is swapped, and the staleness clock restarts at `current` alone.
-import { jitteredBackoff } from '../../node/backoff.ts'
 import type { ControlClient } from '../../node/control-client.ts'
-import { introduceEms } from '../../node/introduce.ts'
 import type { Log } from '../../node/logging.ts'
 import type { Decision } from '../../protocol/decisions.ts'
-import { Fault } from '../../protocol/faults.ts'
 import { PROTOCOL } from '../../protocol/ids.ts'
 import type { FromGateway, ToGateway } from '../../protocol/fabric/notify.ts'
-import { hostTags } from '../../protocol/operations/fabric.ts'
 import type { Timers } from '../../node/timers.ts'
 import type { World } from '../world.ts'
 import { createEmsClock } from './ems-clock.ts'
 import { incrementOf } from './increment.ts'
+import { keepConnected } from './keep-connected.ts'
 import { createLookups } from './lookups.ts'
 import type { Membership } from './membership.ts'
-import { holdNotifySocket, PING_EVERY_MS, PONG_WITHIN_MS, type SocketEnd } from './notify-socket.ts'
-import { pause } from './pause.ts'
-import { authorityLost, createPulls } from './pulls.ts'
+import { PING_EVERY_MS, PONG_WITHIN_MS } from './notify-socket.ts'
+import { createPolling, defaultPoll, type PollSettings } from './polling.ts'
+import { createPulls } from './pulls.ts'
 import { memberNames, systemFacts, tagFacts } from './records.ts'
-import { followedTables, isFollowed, type Draft, type FollowedTable, type Replica } from './replica.ts'
+import { followedTables, isFollowed, type Draft, type FollowedTable, type HeardBy, type Replica } from './replica.ts'
 
-export type FabricEvent = { readonly event: 'connected' | 'current' } | { readonly event: 'disconnected' | 'authority-lost'; readonly reason: string }
+/** How the EMS is heard now; `none`: not at all, and what is known grows stale. */
+export type Mode = HeardBy | 'none'
+export type FabricEvent = { readonly event: 'connected' | 'current' } | { readonly event: 'mode'; readonly mode: Mode } | { readonly event: 'disconnected' | 'authority-lost'; readonly reason: string }
 
 interface Options {
   readonly membership: Membership
@@ -30,6 +29,8 @@ interface Options {
   /** ms. */
   readonly now: () => number
   readonly log: Log
+  /** When the EMS is asked because no websocket can be had. */
+  readonly poll?: PollSettings | undefined
   /** A decision taken here, by id. */
   readonly findDecision: (id: string) => Promise<Decision | null>
   /** EMS clock minus ours, ms. */
@@ -43,22 +44,21 @@ export interface Following extends World {
   close(): Promise<void>
 }
 
-/** Gateways are few, and each second without the EMS is one in which they decide by what was: all are back within five. */
-const RECONNECT = { firstMs: 250, limitMs: 4_000 }
-/** A socket that lived this long was a good one: the next is opened without the delay that failures earned. */
-const GOOD_SOCKET_MS = 10_000
-
 /** Starts to follow; returns at once, with whatever the replica holds. */
 export function followFabric(options: Options): Following {
-  const { membership, client, replica, timers, now, log } = options
+  const { membership, client, replica, timers, now, log, poll = defaultPoll } = options
   const stopping = new AbortController()
   const { signal } = stopping
   let send: ((message: FromGateway) => void) | null = null
-  /** Ends the socket of this moment only. */
-  let socketEnd = new AbortController()
   let clock = createEmsClock(PING_EVERY_MS + PONG_WITHIN_MS)
   /** A `current` that waits until what it speaks of has been read. */
-  let waiting: { revision: string; at: number } | null = null
+  let waiting: { revision: string; at: number; by: HeardBy } | null = null
+  let mode: Mode = 'none'
+  const hear = (by: Mode) => {
+    if (mode === by) return
+    mode = by
+    options.onEvent({ event: 'mode', mode })
+  }
   /** Watermark of the last `current` on this socket; empty before the first. */
   let heard = ''
   /** Said once, not at each refused attempt to come back. */
@@ -85,12 +85,22 @@ export function followFabric(options: Options): Following {
     client, replica, timers, log, signal,
     onRead: applied,
     onClean() {
-      const { revision, at } = waiting ?? {}
+      if (waiting === null) return
+      const { revision, at, by } = waiting
       waiting = null
-      if (revision === undefined || at === undefined) return
-      replica.commit((draft) => draft.current(revision, at))
+      replica.commit((draft) => draft.current(revision, at, by))
       becameCurrent()
     },
+    onRefused: loseAuthority,
+  })
+  const polling = createPolling({
+    client, replica, pulls, timers, now, log, everyMs: poll.everyMs,
+    onProof({ revision, askedAt, at }) {
+      options.onClockOffset(at - (askedAt + now()) / 2)
+      waiting = { revision, at: askedAt, by: 'polling' }
+      pulls.tellWhenClean()
+    },
+    onAnswers: (answers) => { if (mode !== 'socket') hear(answers ? 'polling' : 'none') },
     onRefused: loseAuthority,
   })
 
@@ -99,7 +109,7 @@ export function followFabric(options: Options): Following {
     waiting = null
     pulls.restart()
     replica.forget()
-    socketEnd.abort()
+    connection.drop()
     if (lost) return
     lost = true
     log.error({ event: 'authority-lost', reason }, 'The EMS no longer authorises this gateway: everything it knew is dropped and every session ends.')
@@ -173,7 +183,7 @@ export function followFabric(options: Options): Following {
         if (pulls.isClean()) {
           draft.current(current.revision, arrivedAt)
           isCurrent = true
-        } else waiting = { revision: current.revision, at: arrivedAt }
+        } else waiting = { revision: current.revision, at: arrivedAt, by: 'socket' }
       }, moved.length === 0 && oldest === undefined ? {} : { at: oldest })
     }
     for (const table of moved) applied(table)
@@ -198,6 +208,9 @@ export function followFabric(options: Options): Following {
   }
 
   function greet(proved: (message: FromGateway) => void): void {
+    hear('socket')
+    waiting = null
+    clock = createEmsClock(PING_EVERY_MS + PONG_WITHIN_MS)
     send = proved
     heard = ''
     const { held } = replica.state()
@@ -207,57 +220,27 @@ export function followFabric(options: Options): Following {
     options.onEvent({ event: 'connected' })
   }
 
-  async function connectOnce(): Promise<SocketEnd> {
-    const { stored: { ems }, authorities, privateKey } = membership.member()
-    const known = authorities.find(({ notAfter }) => notAfter > client.emsNow())
-    if (known === undefined) throw new Fault('bad_certificate', 'Every CA of the EMS that this gateway knows has expired; it must join anew.')
-    // The address alone commands no gate: whoever answers there proves, each time, that it holds our CA.
-    const introduced = await introduceEms(client, { ems, pin: known.pin })
-    await membership.takeIntroduced(introduced.certificates)
-    socketEnd = new AbortController()
-    clock = createEmsClock(PING_EVERY_MS + PONG_WITHIN_MS)
-    return await holdNotifySocket({ client, privateKey, timers, signal: AbortSignal.any([signal, socketEnd.signal]), onProved: greet, onMessages: takeFrame })
-  }
-
-  async function run(): Promise<void> {
-    let failures = 0
-    let said = ''
-    while (!signal.aborted) {
-      const began = now()
-      const end = await connectOnce().catch((cause: unknown): SocketEnd => {
-        if (!(cause instanceof Fault)) throw cause
-        return { kind: 'refused', code: cause.code, detail: cause.message }
-      })
+  const connection = keepConnected({
+    membership, client, timers, now, log, signal, polling, pollAfterMs: poll.afterMs, onProved: greet, onMessages: takeFrame, onRefused: loseAuthority,
+    onEnd(reason, wasProved) {
       send = null
-      waiting = null
-      lookups.abandon()
-      if (signal.aborted) return
-      if (end.kind === 'refused' && end.code !== null && authorityLost.has(end.code)) loseAuthority(end.code)
-      if (now() - began > GOOD_SOCKET_MS) failures = 0
-      if (failures === 0 || end.detail !== said) log.warn({ event: 'disconnected', kind: end.kind, detail: end.detail, code: end.kind === 'refused' ? end.code : null }, 'No word from the EMS; the gateway goes on with what it knows, which grows stale.')
-      said = end.detail
-      options.onEvent({ event: 'disconnected', reason: end.detail })
-      await pause(timers, jitteredBackoff(failures++, RECONNECT), signal)
-      if (end.kind === 'refused' && end.code === 'clock_skew') await learnClock()
-    }
-  }
-
-  /** An upgrade can't teach the clock; any signed call does. */
-  async function learnClock(): Promise<void> {
-    await client.call(hostTags).catch((cause: unknown) => {
-      if (!(cause instanceof Fault)) throw cause
-      log.warn({ event: 'clock-not-learned', reason: cause.message }, 'The clock of the EMS could not be learned.')
-    })
-  }
-
-  const running = run().catch((cause: Error) => log.fatal({ event: 'follow-broken', reason: cause.message, stack: cause.stack }, 'Following the EMS failed inside the gateway; what is known grows stale.'))
+      if (wasProved) {
+        waiting = null
+        lookups.abandon()
+        hear('none')
+      }
+      options.onEvent({ event: 'disconnected', reason })
+    },
+  })
+  const running = connection.done.catch((cause: Error) => log.fatal({ event: 'follow-broken', reason: cause.message, stack: cause.stack }, 'Following the EMS failed inside the gateway; what is known grows stale.'))
   return {
     snapshot: replica.snapshot,
     onChange: replica.onChange,
     lookup: lookups.ask,
     async close() {
       stopping.abort()
-      await running
+      polling.end()
+      await Promise.all([running, polling.settled()])
       await pulls.settled()
     },
   }

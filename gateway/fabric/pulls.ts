@@ -31,6 +31,8 @@ export interface Pulls {
   /** Asks for a table to be read. @param upTo watermark that a notice named; for the table that has none of its own */
   want(table: FollowedTable, why: ChangeCause & { readonly upTo?: string; readonly anew?: boolean }): void
   isClean(table?: FollowedTable): boolean
+  /** Calls `onClean` now if nothing is left to read; else it is called when that is so. */
+  tellWhenClean(): void
   /** Forgets what was asked for and how far it got. */
   restart(): void
   /** Resolves when what is under way has ended, after `signal` was aborted. */
@@ -99,7 +101,11 @@ export function createPulls({ client, replica, timers, log, signal, onRead, onCl
       })
   }
 
+  const isClean = () => wanted.size === 0 && running === null
   return {
+    tellWhenClean() {
+      if (isClean()) onClean()
+    },
     want(table, { anew = false, ...why }) {
       if (anew && table !== 'host_tags') paged[table].restart()
       const before = wanted.get(table)
@@ -107,7 +113,7 @@ export function createPulls({ client, replica, timers, log, signal, onRead, onCl
       wanted.set(table, { ...before, ...why, ...(before?.at === undefined ? {} : { at: before.at }) })
       start()
     },
-    isClean: (table) => (table === undefined ? wanted.size === 0 && running === null : !wanted.has(table) && reading !== table),
+    isClean: (table) => (table === undefined ? isClean() : !wanted.has(table) && reading !== table),
     restart() {
       era++
       wanted.clear()

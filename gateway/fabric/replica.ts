@@ -11,11 +11,17 @@ export const isFollowed = (table: string): table is FollowedTable => (followedTa
 /** Table → watermark up to which it is known; `''`: nothing is. */
 export type Held = Readonly<Record<FollowedTable, string>>
 
+/** How the EMS is heard: it tells (`socket`), or it is asked where no websocket can be had (`polling`). */
+export const waysOfHearing = ['socket', 'polling'] as const
+export type HeardBy = (typeof waysOfHearing)[number]
+
 export interface ReplicaState {
   readonly snapshot: Snapshot
   /** Tags of endpoints whose record has not come yet: the tables are read one after the other. */
   readonly early: ReadonlyMap<string, TagFacts>
   readonly held: Held
+  /** By which way the EMS last said that this is all; absent: it never did. */
+  readonly heardBy?: HeardBy
 }
 export const emptyState: ReplicaState = { snapshot: emptySnapshot, early: new Map(), held: { sysinfo: '', uid_tags: '', host_tags: '' } }
 
@@ -31,7 +37,7 @@ export interface Draft {
   moreTagNames(names: ReadonlyMap<string, string>): void
   hold(table: FollowedTable, watermark: string): void
   /** The EMS said at `at` (ms, our clock) that up to `revision` all is told, and all of it is held. */
-  current(revision: string, at: number): void
+  current(revision: string, at: number, by?: HeardBy): void
 }
 
 export interface Replica {
@@ -72,6 +78,7 @@ export function createReplica(initial: ReplicaState = emptyState): Replica {
     let whole = false
     let all = false
     let told: { revision: string; currentAt: number } | undefined
+    let { heardBy } = state
     const known = (uid: string) => (endpoints.has(uid) ? endpoints.get(uid) ?? undefined : whole ? undefined : endpointByUid(snapshot, uid))
     const system = (uid: string, facts: SystemFacts | null, before: EndpointRecord | undefined) => {
       const waiting = (early ?? earlier).get(uid)
@@ -112,15 +119,16 @@ export function createReplica(initial: ReplicaState = emptyState): Replica {
         held[table] = watermark
         heard[table] = watermark
       },
-      current(revision, at) {
+      current(revision, at, by = 'socket') {
         told = { revision, currentAt: at }
+        heardBy = by
         for (const table of followedTables) held[table] = revision
       },
     }
     write(draft)
     noticed = heard
     const next = nextSnapshot(snapshot, { ...(whole || endpoints.size > 0 ? { endpoints, whole } : {}), tagNames, ...told })
-    replace({ snapshot: next, early: early ?? earlier, held }, all ? 'all' : new Set(endpoints.keys()), cause)
+    replace({ snapshot: next, early: early ?? earlier, held, ...(heardBy === undefined ? {} : { heardBy }) }, all ? 'all' : new Set(endpoints.keys()), cause)
   }
 
   return {

@@ -11,7 +11,7 @@ import { watermark } from '../../protocol/fabric/envelope.ts'
 import { gatewaySerial, uid } from '../../protocol/ids.ts'
 import { instant, sha256Hex } from '../../protocol/text.ts'
 import type { TagFacts } from './records.ts'
-import type { ReplicaState } from './replica.ts'
+import { waysOfHearing, type ReplicaState } from './replica.ts'
 import { sharedTags } from './shared-parts.ts'
 
 const FORMAT = 2
@@ -24,7 +24,7 @@ const storedRecord = z.strictObject({
   certificates: z.array(certificateRecord), ...tagPart,
 })
 const held = z.strictObject({ sysinfo: watermark, uid_tags: watermark, host_tags: watermark })
-const standing = { revision: watermark, currentAt: instant.nullable(), held }
+const standing = { revision: watermark, currentAt: instant.nullable(), held, heardBy: z.enum(waysOfHearing).optional() }
 const header = z.strictObject({ format: z.literal(FORMAT), serial: gatewaySerial, ...standing, tagNames: z.array(z.tuple([z.string(), z.string()])), early: z.array(z.strictObject({ uid, ...tagPart })) })
 const trailer = z.strictObject({ checksum: sha256Hex })
 /** Small and written often: until when the large file with that checksum was known to be all. It may be missing; then the large file says how old it is. */
@@ -47,7 +47,7 @@ export async function saveSnapshot(directory: string, serial: string, state: Rep
   const { snapshot: { endpoints, tagNames, revision, currentAt }, early } = state
   let saved = last
   if (saved === null || saved.endpoints !== endpoints || saved.tagNames !== tagNames || saved.early !== early) {
-    const first: z.input<typeof header> = { format: FORMAT, serial, revision, currentAt, held: state.held, tagNames: [...tagNames], early: [...early].map(([key, tags]) => ({ uid: key, ...storeTags(tags) })) as z.input<typeof header>['early'] }
+    const first: z.input<typeof header> = { format: FORMAT, serial, revision, currentAt, held: state.held, heardBy: state.heardBy, tagNames: [...tagNames], early: [...early].map(([key, tags]) => ({ uid: key, ...storeTags(tags) })) as z.input<typeof header>['early'] }
     const lines = [`${JSON.stringify(first)}\n`]
     for (const bucket of endpoints.buckets) {
       lines.push([...bucket.values()].map((record) => `${JSON.stringify(storeRecord(record))}\n`).join(''))
@@ -58,7 +58,7 @@ export async function saveSnapshot(directory: string, serial: string, state: Rep
     await writePrivateFile(bodyFile(directory), Buffer.from([...lines, JSON.stringify({ checksum } satisfies z.input<typeof trailer>), '\n'].join('')))
     saved = { checksum, endpoints, tagNames, early }
   }
-  const small: Currency = { format: FORMAT, checksum: saved.checksum, revision, currentAt, held: state.held, endpoints: endpoints.size, savedAt: now }
+  const small: Currency = { format: FORMAT, checksum: saved.checksum, revision, currentAt, held: state.held, heardBy: state.heardBy, endpoints: endpoints.size, savedAt: now }
   await writePrivateFile(currencyFile(directory), JSON.stringify(small))
   return saved
 }
@@ -107,8 +107,8 @@ export async function loadSnapshot(directory: string, serial: string, now: numbe
     endpoints.set(record.uid, { ...record, ...readTags(record) })
   }
   const kept = await readCurrency(directory)
-  const { revision, held, currentAt: since } = kept?.checksum === checksum ? kept : first
+  const { revision, held, currentAt: since, heardBy } = kept?.checksum === checksum ? kept : first
   const currentAt = since !== null && since > now + MAX_AHEAD ? null : since
   const snapshot = nextSnapshot(emptySnapshot, { whole: true, endpoints, tagNames: new Map(first.tagNames), revision, currentAt })
-  return { ok: true, state: { snapshot, held, early: new Map(first.early.map((each) => [each.uid, readTags(each)])) } }
+  return { ok: true, state: { snapshot, held, ...(heardBy === undefined ? {} : { heardBy }), early: new Map(first.early.map((each) => [each.uid, readTags(each)])) } }
 }

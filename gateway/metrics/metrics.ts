@@ -23,6 +23,8 @@ export interface Metrics {
   filterElements(count: number): void
   /** The sets were not as they had been left. */
   filterMended(): void
+  /** How the EMS is heard from now on. */
+  heardBy(mode: 'socket' | 'polling' | 'none'): void
   /** EMS clock minus ours, ms. */
   clockOffset(ms: number): void
   /** Everything, in the form that {@link summedText} takes. */
@@ -51,6 +53,7 @@ export function createMetrics(): Metrics {
   const elements = new Gauge({ name: 'sallyport_filter_elements', help: 'Addresses and MACs in the packet filter.', registers })
   const mended = new Counter({ name: 'sallyport_filter_mended_total', help: 'Times that the sets of the packet filter were not as this gateway had left them.', registers })
   const offset = new Gauge({ name: 'sallyport_clock_offset_seconds', help: 'Clock of the EMS minus the clock of this gateway.', registers })
+  const modes = new Gauge({ name: 'sallyport_ems_heard_by', help: '1 at the way in which the EMS is heard: it tells by websocket, or it is asked because none can be had, or none of both.', labelNames: ['mode'], registers })
   let age: () => number | null = () => null
   const snapshotAge = new Gauge({
     name: 'sallyport_snapshot_age_seconds', help: 'Since the EMS last said that all is told; +Inf: never.', registers: [], aggregator: 'max',
@@ -86,6 +89,9 @@ export function createMetrics(): Metrics {
     filtered: (ms) => filtering.observe(Math.max(0, ms) / 1000),
     filterElements: (count) => elements.set(count),
     filterMended: () => mended.inc(),
+    heardBy: (mode) => {
+      for (const each of ['socket', 'polling', 'none'] as const) modes.set({ mode: each }, each === mode ? 1 : 0)
+    },
     clockOffset: (ms) => offset.set(ms / 1000),
     json: () => registry.getMetricsAsJSON(),
     contentType: registry.contentType,

@@ -53,6 +53,10 @@ export interface EmsDouble {
   readonly reads: string[]
   /** A code that every signed call and upgrade is refused with; null: none. */
   refusal: 'not_authorised' | 'clock_skew' | null
+  /** Upgrades are answered with 502, as by a proxy that takes them away. */
+  noWebsocket: boolean
+  /** Answers `status`, asked with table → watermark. */
+  status: (held: Record<string, string>) => object | Promise<object>
   /** Who proves itself to this gateway's challenge: its CA unless a test says otherwise. */
   introducedBy: () => Promise<Signer>
   /** Called with each gateway that has said hello. */
@@ -93,7 +97,7 @@ export async function startEmsDouble(): Promise<EmsDouble> {
     joining: { state: 'authorised', reason: 'by its join code' }, inits: [], renewals: 0,
     sysinfo: () => ({ updated_after: mark(1), is_snapshot: true, rows: {} }),
     uidTags: () => ({ updated_after: mark(1), is_snapshot: true, rows: {} }),
-    hostTags: [], reads: [], refusal: null, introducedBy: () => Promise.resolve(signer), onHello: () => {}, sockets,
+    hostTags: [], reads: [], refusal: null, noWebsocket: false, status: () => ({}), introducedBy: () => Promise.resolve(signer), onHello: () => {}, sockets,
     async stop() {
       for (const client of refuseUpgrades?.clients ?? []) client.terminate()
       const closed = new Promise<void>((resolve) => server?.close(() => resolve()) ?? resolve())
@@ -107,6 +111,7 @@ export async function startEmsDouble(): Promise<EmsDouble> {
       })
       const upgrades = new WebSocketServer({ noServer: true })
       listening.on('upgrade', (request, socket, head) => {
+        if (double.noWebsocket) return void socket.end('HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
         signedCaller(request, new Uint8Array(0), false).then((caller) => {
           if (double.refusal !== null || !caller.ok) {
             const body = JSON.stringify({ code: double.refusal ?? (caller.ok ? '' : caller.code) })
@@ -182,6 +187,13 @@ export async function startEmsDouble(): Promise<EmsDouble> {
     if (pathname === fabric.renewGateway.path && json.csr !== undefined) {
       double.renewals++
       return void reply(response, 200, { certificate: await certify(json.csr), authorities: await authorities() })
+    }
+    if (pathname === fabric.status.path) {
+      const asked = json as Record<string, { version: { updated_after: string } }>
+      const held = Object.fromEntries(Object.entries(asked).map(([name, { version }]) => [name, version.updated_after]))
+      double.reads.push('status')
+      const told = await double.status(held)
+      return void reply(response, 200, { result: ok, data: { data: {}, ...told } })
     }
     const table = pathname === fabric.sysinfo.get.path ? 'sysinfo' : pathname === fabric.uidTags.get.path ? 'uid_tags' : 'host_tags'
     double.reads.push(`${table}?${searchParams.toString()}`)

@@ -10,6 +10,7 @@ import { createLog } from '../../../node/logging.ts'
 import type { Decision } from '../../../protocol/decisions.ts'
 import { followFabric, type FabricEvent, type Following } from '../../../gateway/fabric/follow.ts'
 import { beginMembership, type Membership } from '../../../gateway/fabric/membership.ts'
+import type { PollSettings } from '../../../gateway/fabric/polling.ts'
 import { createReplica, type Replica, type ReplicaState } from '../../../gateway/fabric/replica.ts'
 import { systemTimers, type Timers } from '../../../node/timers.ts'
 import type { Changed, ChangeCause } from '../../../gateway/world.ts'
@@ -78,7 +79,7 @@ export async function newMembership(ems: EmsDouble, directory: string, issuedAt 
   })
 }
 
-export async function startFollower(ems: EmsDouble, options: { state?: ReplicaState; timers?: Timers; now?: () => number; findDecision?: (id: string) => Promise<Decision | null> } = {}): Promise<FollowerUnderTest> {
+export async function startFollower(ems: EmsDouble, options: { state?: ReplicaState; timers?: Timers; now?: () => number; poll?: PollSettings; findDecision?: (id: string) => Promise<Decision | null> } = {}): Promise<FollowerUnderTest> {
   const directory = await mkdtemp(join(tmpdir(), 'follower-'))
   const { timers = systemTimers, now = Date.now } = options
   const { log, events: logged } = readableLog()
@@ -92,7 +93,7 @@ export async function startFollower(ems: EmsDouble, options: { state?: ReplicaSt
   replica.onChange((changed, cause) => changes.push({ changed, cause }))
   const events: FabricEvent[] = []
   const world = followFabric({
-    membership, client, replica, timers, now, log, findDecision: options.findDecision ?? (() => Promise.resolve(null)), onClockOffset: () => {}, onEvent: (event) => events.push(event),
+    membership, client, replica, timers, now, log, poll: options.poll, findDecision: options.findDecision ?? (() => Promise.resolve(null)), onClockOffset: () => {}, onEvent: (event) => events.push(event),
   })
   return {
     world, replica, membership, directory, events, changes, logged,
