@@ -9,7 +9,8 @@ import { fields } from './printer.ts'
 type Summary = Reply<typeof listEndpoints>['items'][number]
 const MOST = 12
 
-export const stateOf = ({ registered, online }: Pick<Summary, 'registered' | 'online'>): string => (registered ? online ? 'online' : 'offline' : 'deregistered')
+export const stateOf = ({ registered, online, flappingSince }: Pick<Summary, 'registered' | 'online' | 'flappingSince'>): string =>
+  `${registered ? online ? 'online' : 'offline' : 'deregistered'}${flappingSince === null ? '' : ', flapping'}`
 
 /** Names where they are known; `?` marks an unknown tag, which opens nothing. */
 export const tagNames = (tags: readonly TagState[], names: ReadonlyMap<string, string>): string[] => tags.map(({ tagUid, state }) => `${names.get(tagUid) ?? tagUid}${state === 'unknown' ? '?' : ''}`)
@@ -29,6 +30,7 @@ export function describeEndpoint(endpoint: Reply<typeof readEndpoint>, names: Re
       ['uid', endpoint.uid], ['state', stateOf(endpoint)], ['system', endpoint.os], ['agent', endpoint.agentVersion], ['user', endpoint.account || 'not reported'], ['group', endpoint.group || 'none'],
       ['enrolled', atAndAgo(endpoint.enrolledAt, now)], ['last report', ago(endpoint.lastReportAt, now)],
       ['tags', tagNames(tags, names).join(', ') || 'none'],
+      ...(endpoint.flappingSince === null ? [] : [['flapping', `since ${atAndAgo(endpoint.flappingSince, now)}: its tags changed more than 6 times in 10 minutes; ends after 10 quiet ones`] as const]),
     ]),
     '', 'certificates',
     ...(certificates.length === 0 ? ['  none'] : certificates.map(({ serial, purpose, user, notAfter }) => `  ${serial}  ${purpose}${user === '' ? '' : ` of ${user}`}, until ${at(notAfter)}`)),

@@ -7,7 +7,7 @@ import { sectionName } from '../facts.ts'
 import { gatewayState, shareMode } from '../fabric/joining.ts'
 import { certificateSerial, decisionId, gatewaySerial, uid, uuid } from '../ids.ts'
 import { endpointPolicy, endpointPolicyInput, licence, licenceInput, profile, profileInput } from '../profile.ts'
-import { ruleSet, ruleSetInput, tag, tagExplanation, tagState } from '../rules.ts'
+import { dryRunChange, ruleSet, ruleSetInput, tag, tagExplanation, tagPresence, tagState } from '../rules.ts'
 import { instant, line, lineOrEmpty } from '../text.ts'
 
 const done = z.object({ ok: z.literal(true) })
@@ -39,6 +39,8 @@ export const withdrawInvitation = operation({
 const endpointSummary = z.object({
   uid, hostName: z.string(), os: z.string(), group: z.string(), registered: z.boolean(), online: z.boolean(), account: z.string(),
   lastReportAt: instant.nullable(), enrolledAt: instant, tags: z.array(tagState),
+  /** Since when its tags change again and again; null: they do not. */
+  flappingSince: instant.nullable(),
 })
 export const listEndpoints = operation({ id: 'list-endpoints', method: 'GET', path: '/api/v1/admin/endpoints', caller, summary: 'Endpoints, by UID.', query: listQuery, reply: listOf(endpointSummary) })
 export const readEndpoint = operation({
@@ -68,6 +70,43 @@ export const listRuleSets = operation({ id: 'list-rule-sets', method: 'GET', pat
 export const createRuleSet = operation({ id: 'create-rule-set', method: 'POST', path: '/api/v1/admin/rule-sets', caller, maxBodyBytes: 128 * 1024, summary: 'Add a tagging rule set. Its tag is made when it is new.', body: ruleSetInput, reply: ruleSet })
 export const replaceRuleSet = operation({ id: 'replace-rule-set', method: 'PUT', path: '/api/v1/admin/rule-sets/{id}', caller, maxBodyBytes: 128 * 1024, summary: 'Replace a tagging rule set; endpoints that it concerns are evaluated anew.', params: byId, body: ruleSetInput, reply: ruleSet })
 export const deleteRuleSet = operation({ id: 'delete-rule-set', method: 'DELETE', path: '/api/v1/admin/rule-sets/{id}', caller, summary: 'Remove a rule set and what it tagged.', params: byId, reply: done })
+export const readRuleSet = operation({
+  id: 'read-rule-set', method: 'GET', path: '/api/v1/admin/rule-sets/{id}', caller, summary: 'One rule set, and how many endpoints it holds for.', params: byId,
+  reply: ruleSet.extend({ standing: z.object({
+    /** Endpoints for which it holds: they have its tag or, in a report-only rule set, would have it. */
+    holds: z.number().int(), unknown: z.number().int(),
+    /** Endpoints whose agent has yet to answer what decides; and of them, those whose verdict from before an edit still stands. */
+    owing: z.number().int(), standing: z.number().int(),
+  }) }),
+})
+export const ruleSetEndpoints = operation({
+  id: 'rule-set-endpoints', method: 'GET', path: '/api/v1/admin/rule-sets/{id}/endpoints', caller, summary: 'Endpoints for which a rule set holds or is unknown, by UID; of a report-only one, those who would have the tag. A page may be empty and not the last.',
+  params: byId, query: listQuery,
+  reply: listOf(z.object({
+    uid, hostName: z.string(), value: z.enum(['true', 'false', 'unknown']), validUntil: instant.nullable(),
+    /** Its agent has yet to answer; until then the verdict from before the edit stands, at most to that instant. */
+    owes: z.boolean(), standsUntil: instant.nullable(),
+  })),
+})
+export const dryRunRuleSet = operation({
+  id: 'dry-run-rule-set', method: 'POST', path: '/api/v1/admin/rule-sets/dry-run', caller, maxBodyBytes: 128 * 1024,
+  summary: 'What a rule set would change if it were saved and enforced, over the stored facts of one page of endpoints. Writes nothing.',
+  body: z.strictObject({
+    ruleSet: ruleSetInput,
+    /** The rule set that it is an edit of; null: it is new. */
+    replaces: uuid.nullable().default(null),
+    /** The page after this UID: `next` of the page before. */
+    after: uid.optional(),
+  }),
+  reply: z.object({
+    items: z.array(z.object({ uid, hostName: z.string(), tag: z.string(), before: tagPresence, after: tagPresence, change: dryRunChange })),
+    /** Endpoints of this page. */
+    examined: z.number().int(),
+    /** Endpoints in all; told with the first page. */
+    total: z.number().int().nullable(),
+    next: uid.nullable(),
+  }),
+})
 export const reEvaluation = operation({
   id: 're-evaluation', method: 'GET', path: '/api/v1/admin/re-evaluation', caller, summary: 'How far the last edit of the rules has come.',
   reply: z.object({

@@ -32,6 +32,11 @@ export const nextBehind = (db: DrizzleD1Database, given: { revision: number; aft
       FROM (SELECT uid, os, next_due, ${holdsAny(given.touched)} AS holds FROM endpoints WHERE uid > ${given.after} AND ${behind(given.revision)} ORDER BY uid LIMIT ${given.limit}) w) w ORDER BY w.uid`)
 export const countBehind = (db: DrizzleD1Database, revision: number) => db.select({ count: sql<number>`count(*)` }).from(endpoints).where(behind(revision))
 
+/** The same of every endpoint that has reported: later than all rules there will be. */
+const EVER = Number.MAX_SAFE_INTEGER
+export const nextReported = (db: DrizzleD1Database, given: { after: string; touched: Touched | null; sections: readonly string[]; limit: number }) => nextBehind(db, { ...given, revision: EVER, now: 0 })
+export const countReported = (db: DrizzleD1Database) => countBehind(db, EVER)
+
 /** Endpoints whose verdict falls due, the longest due first; without those that were set aside. */
 export const due = (db: DrizzleD1Database, now: number, without: readonly string[], limit: number) =>
   db.all<{ uid: string; bytes: number }>(sql`SELECT e.uid, COALESCE((SELECT sum(length(s.body)) FROM endpoint_sections s WHERE s.uid = e.uid), 0) AS bytes
@@ -43,7 +48,7 @@ export const nextDue = (db: DrizzleD1Database, without: readonly string[]) => db
 const evaluated = {
   uid: endpoints.uid, version: endpoints.version, registered: endpoints.registered, online: endpoints.online, onFabric: endpoints.onFabric, quarantined: endpoints.quarantined,
   certificates: endpoints.certificates, tags: endpoints.tags, addresses: endpoints.addresses, lastReportAt: endpoints.lastReportAt,
-  rulesRevision: endpoints.rulesRevision, verdicts: endpoints.verdicts, nextDue: endpoints.nextDue, assigned: endpoints.assigned, tagChanges: endpoints.tagChanges,
+  rulesRevision: endpoints.rulesRevision, verdicts: endpoints.verdicts, nextDue: endpoints.nextDue, assigned: endpoints.assigned, tagChanges: endpoints.tagChanges, hostName: endpoints.hostName,
 }
 export const evaluatedOf = (db: DrizzleD1Database, uids: readonly string[]) => db.select(evaluated).from(endpoints).where(sql`${endpoints.uid} IN ${among(uids)} AND ${registered}`).orderBy(asc(endpoints.uid))
 /** Sections of many endpoints; null: every section. What was matched for an endpoint belongs to its vulnerabilities. */

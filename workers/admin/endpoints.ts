@@ -1,5 +1,6 @@
 // Endpoints as administrators see them, and what they may do with one.
 import { asc, eq, gt } from 'drizzle-orm'
+import { flappingSince, readTagChanges } from '../../domain/tagging/flapping.ts'
 import type { CertificateRecord } from '../../protocol/certificates.ts'
 import { Fault } from '../../protocol/faults.ts'
 import { checkNow, deregisterEndpoint, explainDecision, explainTag, listEndpoints, readEndpoint, revokeCertificate } from '../../protocol/operations/admin.ts'
@@ -14,8 +15,8 @@ import { loadFacts } from '../flows/facts.ts'
 import { handle, type Route } from '../http/mount.ts'
 import { pageOf } from './paging.ts'
 
-const summary = ({ uid, hostName, os, group, registered, online, account, lastReportAt, enrolledAt, tags }: EndpointRow) =>
-  ({ uid, hostName, os, group, registered, online, account, lastReportAt, enrolledAt, tags: JSON.parse(tags) as TagState[] })
+const summary = ({ uid, hostName, os, group, registered, online, account, lastReportAt, enrolledAt, tags, tagChanges }: EndpointRow, now: number) =>
+  ({ uid, hostName, os, group, registered, online, account, lastReportAt, enrolledAt, tags: JSON.parse(tags) as TagState[], flappingSince: flappingSince(readTagChanges(tagChanges), now) })
 
 async function find({ db }: Context, uid: string): Promise<EndpointRow> {
   const [row] = await db.select().from(endpoints).where(eq(endpoints.uid, uid))
@@ -25,9 +26,9 @@ async function find({ db }: Context, uid: string): Promise<EndpointRow> {
 
 export const endpointRoutes: Route[] = [
   handle(listEndpoints, {
-    async run({ db }, { query: { after, limit } }) {
+    async run({ db, now }, { query: { after, limit } }) {
       const rows = await db.select().from(endpoints).where(after === undefined ? undefined : gt(endpoints.uid, after)).orderBy(asc(endpoints.uid)).limit(limit + 1)
-      return pageOf(rows, limit, ({ uid }) => uid, summary)
+      return pageOf(rows, limit, ({ uid }) => uid, (row) => summary(row, now()))
     },
   }),
   handle(readEndpoint, {
@@ -35,7 +36,7 @@ export const endpointRoutes: Route[] = [
       const row = await find(context, params.uid)
       const facts = await loadFacts(context.db, params.uid)
       const told = Object.entries(facts).map(([section, { at, value }]) => [section, { at, value }] as const)
-      return { ...summary(row), agentVersion: row.agentVersion, certificates: JSON.parse(row.certificates) as CertificateRecord[], facts: Object.fromEntries(told) }
+      return { ...summary(row, context.now()), agentVersion: row.agentVersion, certificates: JSON.parse(row.certificates) as CertificateRecord[], facts: Object.fromEntries(told) }
     },
   }),
   handle(deregisterEndpoint, {

@@ -1,5 +1,6 @@
 // One step of re-evaluation: a page of endpoints that are behind the rules, or whose verdict falls due by time. Reports go on meanwhile: each is guarded by its endpoint's version.
 import { lte, sql } from 'drizzle-orm'
+import type { CompiledRules } from '../../domain/tagging/compile.ts'
 import type { SectionName } from '../../protocol/facts.ts'
 import { rulesState } from '../../schema/change-log.ts'
 import { countBehind, due, markOf, nextBehind, nextDue, type Touched } from '../../schema/queries/behind.ts'
@@ -12,8 +13,8 @@ import { MAX_FULL, settle, type Candidate, type Settled } from './settle.ts'
 import { changedAt, evaluatedThrough, rulesRevisionOf, selectStates, states, type StateRow } from './states.ts'
 
 /** Endpoints in one page, and rows that one query of it returns. */
-const PAGE = 1_000
-const MAX_ROWS = 4_500
+export const PAGE = 1_000
+export const MAX_ROWS = 4_500
 /** Sections of one page, deflated. */
 const MAX_PAGE_BYTES = 4_000_000
 /** Pages in which no endpoint is concerned that one step passes. */
@@ -129,7 +130,7 @@ async function behindPage(context: Context, standing: Standing, rows: readonly S
   const revision = rulesRevisionOf(rows)
   const touched = touchedSince(held, evaluatedThrough(rows))
   const filter = filterOf(held, touched)
-  const sections = sectionsRead(held, touched)
+  const sections = sectionsRead(held.rules, touched)
   let { round } = standing
   if (round === null || !isFor(round, rows)) round = beginRound(round, rows, (await countBehind(db, revision))[0]?.count ?? 0, now)
   else if (round.finished) {
@@ -158,7 +159,7 @@ async function behindPage(context: Context, standing: Standing, rows: readonly S
 }
 
 /** At least one, and no more than their sections let be held at once. */
-function fitting<T extends { readonly bytes: number }>(rows: readonly T[]): T[] {
+export function fitting<T extends { readonly bytes: number }>(rows: readonly T[]): T[] {
   let bytes = 0
   return rows.filter((row, index) => (bytes += row.bytes) <= MAX_PAGE_BYTES || index === 0)
 }
@@ -169,7 +170,7 @@ function filterOf({ changes }: HeldRules, touched: ReadonlySet<string> | 'all'):
 }
 
 /** Stored sections that the touched rule sets read, and `os`, by which the rules are chosen. */
-function sectionsRead({ rules }: HeldRules, touched: ReadonlySet<string> | 'all'): string[] {
+export function sectionsRead(rules: CompiledRules, touched: ReadonlySet<string> | 'all'): string[] {
   const sets = Object.values(rules.byOs).flat().filter(({ ruleSet }) => touched === 'all' || touched.has(ruleSet.id))
   const read = new Set<SectionName>(['os', ...sets.flatMap((set) => [...set.sections])])
   // What the EMS matched itself is stored apart and is part of that fact.
