@@ -26,7 +26,7 @@ export async function checkPolicies(file: string, stateDirectory: string | null,
   if (!read.ok) return { ok: false, errors: describePolicyErrors(file, read.errors), warnings: [], services: 0 }
   const membership = stateDirectory === null ? null : await readMembership(stateDirectory)
   const loaded = stateDirectory === null || membership === null ? null : await loadSnapshot(stateDirectory, membership.serial, now)
-  return { ok: true, errors: [], warnings: [...await unusablePairs(read.policies), ...lintPolicies(read.policies, { tagsByName: loaded?.ok === true ? loaded.state.snapshot.tagsByName : null, now })], services: read.policies.services.length }
+  return { ok: true, errors: [], warnings: [...await unusablePairs(read.policies), ...lintPolicies(read.policies, { tagsByName: loaded?.ok === true ? loaded.state.snapshot.tagsByName : null, now })], services: read.policies.byService.size }
 }
 
 export interface GatewayStatus {

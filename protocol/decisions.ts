@@ -42,6 +42,10 @@ export const reasons = {
 export type Reason = keyof typeof reasons
 export const reason = z.enum(Object.keys(reasons) as [Reason, ...Reason[]])
 
+/** What a session carries. */
+export const accessProtocol = z.enum(['tcp', 'udp', 'https'])
+export type AccessProtocol = z.infer<typeof accessProtocol>
+
 /** One decision, as the gateway keeps and logs it. */
 export const decision = z.object({
   id: decisionId,
@@ -54,7 +58,7 @@ export const decision = z.object({
   event: z.enum(['decide', 'recheck']),
   uid: uid.nullable(),
   certificateSerial: certificateSerial.nullable(),
-  protocol: z.enum(['tcp', 'https']),
+  protocol: accessProtocol,
   service: line(128).nullable(),
   destination: lineOrEmpty(300),
   policy: line(128).nullable(),
@@ -82,7 +86,7 @@ export const sessionEnd = z.object({
   at: instant,
   gateway: gatewaySerial,
   uid: uid.nullable(),
-  protocol: z.enum(['tcp', 'https']),
+  protocol: accessProtocol,
   service: line(128).nullable(),
   destination: lineOrEmpty(300),
   source: z.string(),
@@ -90,6 +94,8 @@ export const sessionEnd = z.object({
   /** Carried from the client, and to it; headers are not counted. */
   bytesUp: z.number().int(),
   bytesDown: z.number().int(),
+  /** UDP alone: datagrams carried each way, and those for which there was no room. */
+  datagrams: z.object({ up: z.number().int(), down: z.number().int(), dropped: z.number().int() }).optional(),
 })
 export type SessionEnd = z.infer<typeof sessionEnd>
 

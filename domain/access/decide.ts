@@ -1,5 +1,5 @@
 // Decides whether a device may reach a service now, why, and until when that stands. Pure: whoever asks brings snapshot, policies and time.
-import type { Reason } from '../../protocol/decisions.ts'
+import type { AccessProtocol, Reason } from '../../protocol/decisions.ts'
 import { identify, type Identified, type Presented } from './identify.ts'
 import { matchPolicies, type Shadow } from './match-policies.ts'
 import { admitWithoutCertificate } from './no-certificate.ts'
@@ -13,10 +13,10 @@ import { staleness } from './staleness.ts'
 export interface AccessRequest {
   /** `recheck`: an open session is decided again. */
   readonly event: 'decide' | 'recheck'
-  readonly protocol: 'tcp' | 'https'
+  readonly protocol: AccessProtocol
   readonly host: string
   readonly port: number
-  /** Of the request target, without its query; `/` for TCP. */
+  /** Of the request target, without its query; `/` for TCP and UDP. */
   readonly path: string
   /** As claimed; `''` when there is none. */
   readonly userAgent: string

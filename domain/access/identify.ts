@@ -1,6 +1,6 @@
 // Says who asks: by the certificate of the TLS session and by the record of the device it names, and both must say the same.
 import type { CertificateRecord, Purpose } from '../../protocol/certificates.ts'
-import type { Reason } from '../../protocol/decisions.ts'
+import type { AccessProtocol, Reason } from '../../protocol/decisions.ts'
 import type { EndpointRecord } from './endpoint-record.ts'
 import { isStillAt, placeOf, type Place } from './sharded-map.ts'
 import { endpointByUid, type Snapshot } from './snapshot.ts'
@@ -43,7 +43,7 @@ function find(snapshot: Snapshot, certificate: Proved): Found | null {
  * @param settled what is unknown here is refused for good: the EMS has been asked, or a session was open
  * @param now ms
  */
-export function identify(certificate: Proved, { snapshot, protocol, settled, now }: { readonly snapshot: Snapshot; readonly protocol: 'tcp' | 'https'; readonly settled: boolean; readonly now: number }): Identified {
+export function identify(certificate: Proved, { snapshot, protocol, settled, now }: { readonly snapshot: Snapshot; readonly protocol: AccessProtocol; readonly settled: boolean; readonly now: number }): Identified {
   const { commonName: uid, purpose } = certificate
   const refuse = (reason: Reason, who: string | null = uid): Identified => ({ ok: false, reason, uid: who })
   const found = find(snapshot, certificate)

@@ -35,7 +35,7 @@ function lintPlaces(services: readonly Service[]): string[] {
   return services.flatMap((service) => {
     const { hosts, suffixes, ranges, ports, paths, protocol, name } = service
     const patterns = [...hosts, ...suffixes.map((suffix) => `*${suffix}`), ...ranges.map(([network, bits]) => `${network.toString()}/${bits}`)]
-    const places = patterns.flatMap((pattern) => (ports.length === 0 ? [[1, 65_535]] : ports).flatMap(([from, to]) => paths.map((path) => ({ text: `${pattern}:${from === to ? from : `${from}-${to}`}${path}`, key: `${protocol} ${pattern} ${from}-${to} ${path}` }))))
+    const places = patterns.flatMap((pattern) => (ports.length === 0 ? [[1, 65_535]] : ports).flatMap(([from, to]) => paths.map((path) => ({ text: `${pattern}:${from === to ? from : `${from}-${to}`}${path}${protocol === 'udp' ? ' by UDP' : ''}`, key: `${protocol} ${pattern} ${from}-${to} ${path}` }))))
     const doubled = places.filter(({ key }) => taken.has(key))
     for (const { key } of places) if (!taken.has(key)) taken.set(key, name)
     return doubled.map(({ text, key }) => `The service "${name}" is never found at ${text}: "${taken.get(key) ?? ''}" above it is declared there.`)

@@ -24,7 +24,7 @@ function compileListener({ certificates, acme, ...rest }: PolicyFile['listener']
 
 /** Makes the indexes of a file that the schema has accepted. @param fileAt the whole path of a file that it names */
 export function compilePolicies(file: PolicyFile, fileAt: (name: string) => string): Policies {
-  const services = file.services.map((service) => compileService(service, fileAt))
+  const services = file.services.flatMap((service) => compileService(service, fileAt))
   const byService = new Map(services.map(({ name }) => [name, [] as ReturnType<typeof compilePolicy>[]]))
   for (const each of file.policies) {
     if (!each.enabled) continue

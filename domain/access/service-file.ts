@@ -49,13 +49,19 @@ const targetUrl = z.url({ protocol: /^https?$/, error: 'must be a URL like http:
 }, 'must have neither path, query nor user')
 const hostAndPort = z.string().regex(/^(\[[0-9a-f:.]+\]|[a-z0-9.-]+):\d{1,5}$/, 'must be host:port').refine((text) => URL.canParse(`http://${text}`), 'must be host:port')
 
-const tcpService = z.strictObject({
-  ...common, protocol: z.literal('tcp'), ports: z.array(portRange).min(1).max(64),
+const tunnelled = {
+  ...common, ports: z.array(portRange).min(1).max(64),
   /** Where to connect, when not to the host and port that were asked for. */
   upstream: hostAndPort.optional(),
-  /** `bulk` tells agents to carry it over a connection of its own. */
-  traffic: z.enum(['interactive', 'bulk']).default('interactive'),
-})
+}
+/** `bulk` tells agents to carry it over a connection of its own. */
+const traffic = z.enum(['interactive', 'bulk']).default('interactive')
+/** Seconds without a datagram after which a session ends. Agents let go after 300 by themselves. */
+const idleSeconds = seconds.default(120)
+const tcpService = z.strictObject({ ...tunnelled, protocol: z.literal('tcp'), traffic })
+const udpService = z.strictObject({ ...tunnelled, protocol: z.literal('udp'), idleSeconds })
+/** The same places by both, like DNS. */
+const tcpAndUdpService = z.strictObject({ ...tunnelled, protocol: z.literal('tcp+udp'), traffic, idleSeconds })
 
 const upstreamTls = z.strictObject({
   /** Trusts this CA (PEM) for the upstream's own certificate, beside none other. */
@@ -93,4 +99,4 @@ const httpsService = z.strictObject({
   /** Whether somebody without a device may reach it, where `noCertificate` takes such at all. */
   anonymous: z.boolean().default(false),
 })
-export const serviceEntry = z.discriminatedUnion('protocol', [tcpService, httpsService])
+export const serviceEntry = z.discriminatedUnion('protocol', [tcpService, udpService, tcpAndUdpService, httpsService])

@@ -68,7 +68,7 @@ export function indexServices(services: readonly Service[]): ServiceIndex {
     const those = services.filter((service) => service.protocol === protocol)
     return { hosts: group(those, ({ hosts }) => hosts), suffixes: group(those, ({ suffixes }) => suffixes), ipv4: rangesOf(those, 'ipv4'), ipv6: rangesOf(those, 'ipv6') }
   }
-  return { tcp: index('tcp'), https: index('https') }
+  return { tcp: index('tcp'), udp: index('udp'), https: index('https') }
 }
 
 function routeAt(ports: Ports | undefined, port: number): Route | null {
@@ -119,7 +119,7 @@ function found(ports: Ports | undefined, port: number, path: string): Found | nu
 
 /**
  * The declared service for a destination; nothing undeclared is reached, and names never match ranges.
- * @param path of the request, without query; `/` for TCP
+ * @param path of the request, without query; `/` for TCP and UDP
  */
 export function lookUpService(index: ServiceIndex, protocol: Service['protocol'], asked: string, port: number, path: string): Found {
   const { host, address } = readHost(asked)

@@ -1,5 +1,6 @@
 // A declared service in the form that is looked up and connected to. Policies say who may reach it.
 import ipaddr from 'ipaddr.js'
+import type { AccessProtocol } from '../../protocol/decisions.ts'
 import { normalAddress, normalHost, type Address } from './host.ts'
 import type { PolicyFile } from './policy-file.ts'
 import { prefixOf } from './request-path.ts'
@@ -24,7 +25,7 @@ export interface UpstreamTls {
 
 export interface Service {
   readonly name: string
-  readonly protocol: 'tcp' | 'https'
+  readonly protocol: AccessProtocol
   /** Exact hosts, in normal form. */
   readonly hosts: readonly string[]
   /** Each begins with a dot. */
@@ -34,7 +35,7 @@ export interface Service {
   readonly ports: readonly (readonly [number, number])[]
   /** Path prefixes without a final slash; `''` is every path. */
   readonly paths: readonly string[]
-  /** Where to connect; none (TCP only): where the client asked to be taken. */
+  /** Where to connect; none (TCP and UDP only): where the client asked to be taken. */
   readonly upstreams: readonly Upstream[]
   readonly tls: UpstreamTls
   /** How an upstream is asked whether it is well; null: it is not asked. */
@@ -42,6 +43,8 @@ export interface Service {
   readonly limits: { readonly requestBytes: number; readonly requestMs: number; readonly silenceMs: number }
   /** `bulk`: agents are told to carry it over a connection of its own. */
   readonly traffic: 'interactive' | 'bulk'
+  /** Without a datagram for so long, a UDP session ends. */
+  readonly idleMs: number
   /** Addresses that are dialled although they are special, in normal form. */
   readonly addresses: ReadonlySet<string>
   readonly stale: { readonly afterMs: number; readonly holdMs: number }
@@ -70,8 +73,8 @@ function upstreamOf(text: string): Upstream {
 
 const seconds = (value: number) => value * 1000
 
-/** Reads one service that the schema has accepted. */
-export function compileService(service: Declared, fileAt: (name: string) => string): Service {
+/** Reads one service that the schema has accepted; one that is declared for two protocols makes two. */
+export function compileService(service: Declared, fileAt: (name: string) => string): Service[] {
   const is = { range: (pattern: string) => pattern.includes('/'), suffix: (pattern: string) => pattern.startsWith('*.') }
   const upstreams = [service.upstream ?? []].flat().map(upstreamOf)
   // An upstream written as an address is a very address that the administrator listed.
@@ -83,12 +86,16 @@ export function compileService(service: Declared, fileAt: (name: string) => stri
     stale: { afterMs: seconds(service.stale.after), holdMs: seconds(service.stale.holdFor ?? 0) },
   }
   const unlimited = { requestBytes: Infinity, requestMs: Infinity, silenceMs: Infinity }
-  if (service.protocol === 'tcp') return { ...common, protocol: 'tcp', paths: [''], tls: { ca: null, name: null, client: null }, health: null, limits: unlimited, traffic: service.traffic, anonymous: false }
+  if (service.protocol !== 'https') {
+    const tunnelled = { ...common, paths: [''], tls: { ca: null, name: null, client: null }, health: null, limits: unlimited, anonymous: false }
+    const tcp: Service[] = service.protocol === 'udp' ? [] : [{ ...tunnelled, protocol: 'tcp', traffic: service.traffic, idleMs: Infinity }]
+    return service.protocol === 'tcp' ? tcp : [...tcp, { ...tunnelled, protocol: 'udp', traffic: 'interactive', idleMs: seconds(service.idleSeconds) }]
+  }
   const { upstreamTls: { ca, name, certificateFile, keyFile }, health, limits } = service
-  return {
-    ...common, protocol: 'https', paths: service.paths.map(prefixOf), traffic: 'interactive', anonymous: service.anonymous,
+  return [{
+    ...common, protocol: 'https', paths: service.paths.map(prefixOf), traffic: 'interactive', idleMs: Infinity, anonymous: service.anonymous,
     tls: { ca: ca ?? null, name: name ?? null, client: certificateFile === undefined || keyFile === undefined ? null : { certificateFile: fileAt(certificateFile), keyFile: fileAt(keyFile) } },
     health: health === undefined ? null : { path: health.path, everyMs: seconds(health.every), withinMs: seconds(health.within) },
     limits: { requestBytes: limits.requestBytes, requestMs: seconds(limits.requestSeconds), silenceMs: seconds(limits.silenceSeconds) },
-  }
+  }]
 }

@@ -5,8 +5,8 @@ import type { Reason } from '../../protocol/decisions.ts'
 export interface Metrics {
   decided(reason: Reason, event: 'decide' | 'recheck'): void
   sessionsOpen(count: number): void
-  /** Bytes carried since the start, of open sessions too. Asked when metrics are read. */
-  readBytes(total: () => { readonly up: number; readonly down: number }): void
+  /** Bytes and datagrams carried since the start, of open sessions too. Asked when metrics are read. */
+  readCarried(total: () => Carried): void
   /** Connections that have proved nothing. */
   strangers(count: number): void
   /** A TLS handshake has ended. */
@@ -32,6 +32,9 @@ export interface Metrics {
   readonly contentType: string
   text(): Promise<string>
 }
+
+/** `dropped`: datagrams for which there was no room, or which were too long for the way. */
+interface Carried { readonly up: number; readonly down: number; readonly datagrams: { readonly up: number; readonly down: number; readonly dropped: number } }
 
 const buckets = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60]
 
@@ -62,7 +65,7 @@ export function createMetrics(): Metrics {
     },
   })
   registry.registerMetric(snapshotAge)
-  let carried: () => { readonly up: number; readonly down: number } = () => ({ up: 0, down: 0 })
+  let carried: () => Carried = () => ({ up: 0, down: 0, datagrams: { up: 0, down: 0, dropped: 0 } })
   registry.registerMetric(new Counter({
     name: 'sallyport_bytes_total', help: 'Bytes carried, up from clients and down to them.', labelNames: ['direction'], registers: [],
     collect(this: Counter) {
@@ -72,10 +75,17 @@ export function createMetrics(): Metrics {
       this.inc({ direction: 'down' }, down)
     },
   }))
+  registry.registerMetric(new Counter({
+    name: 'sallyport_datagrams_total', help: 'UDP datagrams carried up from clients and down to them, and dropped.', labelNames: ['way'], registers: [],
+    collect(this: Counter) {
+      this.reset()
+      for (const [way, count] of Object.entries(carried().datagrams)) this.inc({ way }, count)
+    },
+  }))
   return {
     decided: (reason, event) => decisions.inc({ reason, event }),
     sessionsOpen: (count) => sessions.set(count),
-    readBytes: (read) => {
+    readCarried: (read) => {
       carried = read
     },
     strangers: (count) => strangers.set(count),

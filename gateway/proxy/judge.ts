@@ -6,6 +6,7 @@ import { newDecisionId } from '../audit/decision-id.ts'
 import type { Metrics } from '../metrics/metrics.ts'
 import type { World } from '../world.ts'
 import type { PolicyStore } from './policy-store.ts'
+import type { Carried } from './sessions.ts'
 
 /** What is asked, by whom and from where. `host`, `port` and `path` as the client named them. */
 export interface Question extends Pick<AccessRequest, 'protocol' | 'host' | 'port' | 'path' | 'userAgent' | 'certificate'> { readonly source: string }
@@ -52,13 +53,13 @@ export function createJudge({ world, policies, serial, audit, metrics, now }: Ju
     /** Refuses what no policy has a say in. */
     refuse: (question: Question, reason: Reason): Decision => record(question, { allowed: false, reason, uid: null, service: null, policy: null, tags: [], validUntil: null, shadow: null }),
     /** Takes down that an open session ends for a reason of the gateway's own. */
-    stop: (question: Question, { id, uid, service, policy }: Decision, reason: Reason): Decision =>
-      record(question, { allowed: false, reason, uid, service: policies.current().services.find(({ name }) => name === service) ?? null, policy, tags: [], validUntil: null, shadow: null }, { event: 'recheck', session: id }),
+    stop: (question: Question, { id, uid, protocol, service, policy }: Decision, reason: Reason): Decision =>
+      record(question, { allowed: false, reason, uid, service: policies.current().services.find((each) => each.name === service && each.protocol === protocol) ?? null, policy, tags: [], validUntil: null, shadow: null }, { event: 'recheck', session: id }),
     record,
     /** Takes down that a session has ended, by itself or by a decision. */
-    ended({ id, at, gateway, uid, protocol, service, destination, source }: Decision, { up, down }: { readonly up: number; readonly down: number }, cutBy: Decision | null): void {
+    ended({ id, at, gateway, uid, protocol, service, destination, source }: Decision, { up, down, datagrams }: Carried, cutBy: Decision | null): void {
       const ended = now()
-      audit.ended({ event: 'end', session: id, cutBy: cutBy?.id ?? null, at: ended, gateway, uid, protocol, service, destination, source, durationMs: Math.max(0, Math.round(ended - at)), bytesUp: up, bytesDown: down })
+      audit.ended({ event: 'end', session: id, cutBy: cutBy?.id ?? null, at: ended, gateway, uid, protocol, service, destination, source, durationMs: Math.max(0, Math.round(ended - at)), bytesUp: up, bytesDown: down, ...(datagrams === undefined ? {} : { datagrams }) })
     },
   }
 }

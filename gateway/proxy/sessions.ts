@@ -6,14 +6,17 @@ import type { Metrics } from '../metrics/metrics.ts'
 import type { ChangeCause, Changed } from '../world.ts'
 import { Deadlines } from './deadlines.ts'
 import type { Judge, Question } from './judge.ts'
+import type { CarriedDatagrams } from './carry-datagrams.ts'
 import type { Timers } from '../../node/timers.ts'
+
+export interface Carried { readonly up: number; readonly down: number; readonly datagrams?: CarriedDatagrams }
 
 /** What a session gives to be ended and accounted for. */
 export interface Carriage {
   /** Ends it at once, without another byte, and tells the client why. */
   readonly cut: (decision: Decision) => void
-  /** Bytes carried so far: up from the client, down to it. */
-  readonly carried: () => { readonly up: number; readonly down: number }
+  /** Bytes carried so far, up from the client and down to it; of UDP the datagrams too. */
+  readonly carried: () => Carried
 }
 interface Session {
   readonly uid: string
@@ -30,6 +33,12 @@ function leadsAlike(before: Service | null, after: Service | null): boolean {
   return before === after || places(before) === places(after)
 }
 
+const none: CarriedDatagrams = { up: 0, down: 0, dropped: 0 }
+const plus = (sum: Required<Carried>, { up, down, datagrams = none }: Carried): Required<Carried> => ({
+  up: sum.up + up, down: sum.down + down,
+  datagrams: { up: sum.datagrams.up + datagrams.up, down: sum.datagrams.down + datagrams.down, dropped: sum.datagrams.dropped + datagrams.dropped },
+})
+
 /** Far timers are set in steps: a clock that jumps, or one beyond Node's 24.8 days, must not be slept through. */
 const LONGEST_SLEEP = 30_000
 
@@ -38,8 +47,8 @@ interface SessionsOptions { readonly judge: Judge; readonly metrics: Metrics; re
 /** The table of one gateway. */
 export function createSessions({ judge, metrics, log, timers, now, limit, perDevice }: SessionsOptions) {
   const byUid = new Map<string, Set<Session>>()
-  /** Bytes of the sessions that have ended. */
-  const total = { up: 0, down: 0 }
+  /** Of the sessions that have ended. */
+  let total: Required<Carried> = { up: 0, down: 0, datagrams: { up: 0, down: 0, dropped: 0 } }
   let deadlines = new Deadlines<Session>()
   let count = 0
   let wake: { readonly at: number; readonly stop: () => void } | null = null
@@ -50,10 +59,9 @@ export function createSessions({ judge, metrics, log, timers, now, limit, perDev
   function remove(session: Session, cutBy: Decision | null): void {
     const those = byUid.get(session.uid)
     if (!those?.delete(session)) return
-    const { up, down } = session.carriage.carried()
-    total.up += up
-    total.down += down
-    judge.ended(session.admitted, { up, down }, cutBy)
+    const carried = session.carriage.carried()
+    total = plus(total, carried)
+    judge.ended(session.admitted, carried, cutBy)
     if (those.size === 0) byUid.delete(session.uid)
     count -= 1
     metrics.sessionsOpen(count)
@@ -101,16 +109,10 @@ export function createSessions({ judge, metrics, log, timers, now, limit, perDev
     if (cause.at !== undefined) metrics.cut(now() - cause.at)
   }
 
-  metrics.readBytes(() => {
-    let { up, down } = total
-    for (const those of byUid.values()) {
-      for (const { carriage } of those) {
-        const open = carriage.carried()
-        up += open.up
-        down += open.down
-      }
-    }
-    return { up, down }
+  metrics.readCarried(() => {
+    let all = total
+    for (const those of byUid.values()) for (const { carriage } of those) all = plus(all, carriage.carried())
+    return all
   })
   let stopping = false
   let onEmpty = () => {}
@@ -142,8 +144,8 @@ export function createSessions({ judge, metrics, log, timers, now, limit, perDev
     get count() {
       return count
     },
-    /** Takes a session in; must be called in the same tick as the decision that let it in. @returns to be called when it has ended */
-    open(question: Question, service: Service | null, admitted: Decision, carriage: Carriage): () => void {
+    /** Takes a session in; must be called in the same tick as the decision that let it in. @returns to be called when it has ended, by itself or by a decision */
+    open(question: Question, service: Service | null, admitted: Decision, carriage: Carriage): (cutBy?: Decision) => void {
       const session: Session = { uid: admitted.uid ?? '', question, service, admitted, carriage, validUntil: admitted.validUntil }
       const those = byUid.get(session.uid) ?? new Set<Session>()
       byUid.set(session.uid, those.add(session))
@@ -151,7 +153,7 @@ export function createSessions({ judge, metrics, log, timers, now, limit, perDev
       metrics.sessionsOpen(count)
       if (session.validUntil !== null) deadlines.add(session.validUntil, session)
       sleep()
-      return () => remove(session, null)
+      return (cutBy) => remove(session, cutBy ?? null)
     },
     /** Decides again what a change concerns, and nothing else. */
     recheck(changed: Changed, cause: ChangeCause): void {
