@@ -10,8 +10,10 @@ interface Weather {
   databaseMs: number
   /** Pokes are answered as if told, and never told. */
   pokesLost: boolean
+  /** Share of rows of an object's journal at which the object ends instead of writing it: its gateway may have been told already. */
+  crashAfterFrame: number
 }
-const weather: Weather = { database: 0, databaseMs: 0, pokesLost: false }
+const weather: Weather = { database: 0, databaseMs: 0, pokesLost: false, crashAfterFrame: 0 }
 
 async function faulty<T>(work: () => Promise<T>): Promise<T> {
   if (weather.databaseMs > 0) await new Promise((resolve) => setTimeout(resolve, weather.databaseMs))
@@ -58,7 +60,16 @@ const lossyNamespace = (namespace: Env['FCM_NOTIFY']): Env['FCM_NOTIFY'] => new 
 const withFaults = (env: Env): Env => ({ ...env, DB: faultyDatabase(env.DB), FCM_NOTIFY: lossyNamespace(env.FCM_NOTIFY) })
 
 export class FcmNotify extends Notify {
-  constructor(state: DurableObjectState, env: Env) { super(state, withFaults(env)) }
+  constructor(state: DurableObjectState, env: Env) {
+    super(state, withFaults(env))
+    const { sql } = state.storage
+    const exec = sql.exec.bind(sql)
+    sql.exec = ((query: string, ...bound: unknown[]) => {
+      if (!query.startsWith('INSERT INTO journal') || Math.random() >= weather.crashAfterFrame) return exec(query, ...bound)
+      this.crash()
+      throw new Error('crashed by the test')
+    }) as typeof sql.exec
+  }
   /** Ends this object where it stands, as a crash does. */
   crash(): void { this.ctx.abort('crashed by the test') }
 }

@@ -1,10 +1,10 @@
-// What stands between a gateway and its EMS: it passes everything on, until it is told to lose, double, delay or swap what comes down the websocket, to fall silent, or to be away.
+// What stands between a gateway and its EMS: it passes everything on, until it is told to lose, double, delay or swap what comes down the websocket, to fall silent, to be away, or to take upgrades away as some proxies do.
 import { createServer, request as httpsRequest } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { WebSocket, WebSocketServer, type RawData } from 'ws'
 
-export type Weather = 'fair' | 'lost' | 'doubled' | 'delayed' | 'swapped' | 'silent' | 'away'
+export type Weather = 'fair' | 'lost' | 'doubled' | 'delayed' | 'swapped' | 'silent' | 'away' | 'no-websocket'
 
 export interface Front {
   readonly port: number
@@ -16,7 +16,8 @@ export interface Front {
 
 const LONGEST_DELAY_MS = 400
 
-export async function startFront(tls: { certificatePem: string; privateKeyPem: string; caPem: string }, random: () => number): Promise<Front> {
+/** @param onRequest told of each request that is no upgrade, by its path */
+export async function startFront(tls: { certificatePem: string; privateKeyPem: string; caPem: string }, random: () => number, onRequest: (path: string) => void = () => {}): Promise<Front> {
   let weather: Weather = 'fair'
   let upstream = 0
   const sockets = new Set<Socket>()
@@ -28,6 +29,7 @@ export async function startFront(tls: { certificatePem: string; privateKeyPem: s
     else serve(request, response)
   })
   const serve = (request: IncomingMessage, response: ServerResponse) => {
+    onRequest(request.url ?? '')
     const asked = httpsRequest({ ...agentless, host: '127.0.0.1', servername: 'localhost', port: upstream, method: request.method, path: request.url, headers: request.headers }, (answer) => {
       response.writeHead(answer.statusCode ?? 502, answer.headers)
       answer.pipe(response)
@@ -69,7 +71,18 @@ export async function startFront(tls: { certificatePem: string; privateKeyPem: s
     }
   }
 
+  /** Passed on without what makes it an upgrade: the EMS refuses it itself. */
+  const withoutUpgrade = (request: IncomingMessage, socket: Socket) => {
+    const headers = Object.fromEntries(Object.entries(request.headers).filter(([name]) => name !== 'connection' && name !== 'upgrade' && !name.startsWith('sec-websocket-')))
+    const asked = httpsRequest({ ...agentless, host: '127.0.0.1', servername: 'localhost', port: upstream, method: request.method, path: request.url, headers }, (answer) => {
+      socket.write(`HTTP/1.1 ${answer.statusCode ?? 502} Refused\r\nconnection: close\r\ncontent-type: application/json\r\n\r\n`)
+      answer.pipe(socket)
+    })
+    asked.on('error', () => socket.destroy())
+    asked.end()
+  }
   const upgrade = (request: IncomingMessage, socket: Socket, head: Buffer) => {
+    if (weather === 'no-websocket') return withoutUpgrade(request, socket)
     const { connection: _c, upgrade: _u, 'sec-websocket-key': _k, 'sec-websocket-version': _v, 'sec-websocket-extensions': _e, 'sec-websocket-protocol': protocol, ...headers } = request.headers
     const up = new WebSocket(`wss://localhost:${upstream}${request.url ?? ''}`, protocol, { headers: headers as Record<string, string>, ca: tls.caPem, perMessageDeflate: false })
     up.on('error', () => socket.destroy())
@@ -107,6 +120,7 @@ export async function startFront(tls: { certificatePem: string; privateKeyPem: s
       weather = next
       if (next !== 'silent') for (const go of waiting.splice(0)) go()
       if (next === 'away') for (const socket of sockets) socket.destroy()
+      if (next === 'no-websocket') for (const socket of open) socket.terminate()
     },
     async close() {
       for (const socket of open) socket.terminate()

@@ -22,6 +22,8 @@ export interface Gate {
 }
 interface Where { readonly directory: string; readonly name: string; readonly policies: string; readonly joinCode: string; readonly tlsCaFile: string; readonly tlsCaPem: string }
 
+/** When gateways ask, having no websocket. */
+export const POLL = { afterMs: 1_000, everyMs: 1_000 }
 const program = fileURLToPath(new URL('../../gateway/main.ts', import.meta.url))
 const stateOf = ({ directory, name }: Where) => join(directory, name)
 const serialIn = async (where: Where): Promise<string> => await until('the gateway to have joined', async () => (await readMembership(stateOf(where)))?.serial ?? null, 20_000)
@@ -42,7 +44,8 @@ export async function processGate(where: Where): Promise<Gate> {
   return {
     name: where.name, port, serial: () => serial,
     async start() {
-      child = spawn(process.execPath, [program, 'run', '--state', stateOf(where), '--policies', policiesFile, '--listen', `127.0.0.1:${port}`, '--metrics-port', String(metricsPort), '--join-code-file', codeFile, '--tls-ca', where.tlsCaFile], {
+      child = spawn(process.execPath, [program, 'run', '--state', stateOf(where), '--policies', policiesFile, '--listen', `127.0.0.1:${port}`, '--metrics-port', String(metricsPort), '--join-code-file', codeFile, '--tls-ca', where.tlsCaFile,
+        '--poll-after', String(POLL.afterMs / 1_000), '--poll-every', String(POLL.everyMs / 1_000)], {
         stdio: ['ignore', 'ignore', 'ignore'],
       })
       serial = await serialIn(where)
@@ -69,7 +72,7 @@ export async function insideGate(where: Where): Promise<Gate> {
     name: where.name, port, serial: () => serial,
     async start() {
       gateway = await startGateway({
-        stateDirectory: stateOf(where), policiesFile, listen: { host: '127.0.0.1', port }, metricsPort: 0, joinCode: where.joinCode, tlsCa: [where.tlsCaPem],
+        stateDirectory: stateOf(where), policiesFile, listen: { host: '127.0.0.1', port }, metricsPort: 0, joinCode: where.joinCode, tlsCa: [where.tlsCaPem], poll: POLL,
         now: () => Date.now() + ahead, log: silentLog(),
       })
       serial = gateway.serial

@@ -2,6 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { World } from './world.ts'
 import { CURRENT_EVERY_MS, STALE_AFTER_MS } from './world.ts'
+import { POLL } from './gates.ts'
 
 export interface Fault {
   readonly name: string
@@ -13,6 +14,8 @@ export interface Fault {
   readonly quiet?: boolean
   /** What the EMS had taken may be gone: laptops must report again. */
   readonly forgets?: boolean
+  /** Gateways learn what changes while it lasts, within {@link LEARNT_MS}. */
+  readonly learns?: boolean
   /** Longer than the staleness contract: what gateways do meanwhile is checked. */
   readonly outlastsStaleness?: boolean
 }
@@ -46,7 +49,8 @@ export const faults: readonly Fault[] = [
   },
   { name: 'object-crashed', begin: async ({ gates, weather }) => { for (const gate of gates) await weather({ crash: gate.serial() }) }, end: nothing },
   front('notices-lost', 'lost', { quiet: true }), front('notices-doubled', 'doubled'), front('notices-delayed', 'delayed'), front('notices-swapped', 'swapped', { quiet: true }),
-  front('half-open', 'silent', { quiet: true }), front('ems-away', 'away'), front('ems-away-for-long', 'away', { outlastsStaleness: true }),
+  front('half-open', 'silent', { quiet: true }), front('ems-away', 'away'), front('no-websocket', 'no-websocket', { learns: true }), front('ems-away-for-long', 'away', { outlastsStaleness: true }),
+  { name: 'crash-after-frame', begin: ({ weather }) => weather({ crashAfterFrame: 0.3 }), end: ({ weather }) => weather({ crashAfterFrame: 0 }) },
   { name: 'database-errors', begin: ({ weather }) => weather({ database: 0.4 }), end: ({ weather }) => weather({ database: 0 }) },
   { name: 'database-slow', begin: ({ weather }) => weather({ databaseMs: 700 }), end: ({ weather }) => weather({ databaseMs: 0 }) },
   { name: 'pokes-lost', quiet: true, begin: ({ weather }) => weather({ pokesLost: true }), end: ({ weather }) => weather({ pokesLost: false }) },
@@ -62,6 +66,8 @@ async function restart(gates: World['gates']): Promise<void> {
   }
 }
 
+/** Without a websocket, until a gateway asks and has read. */
+export const LEARNT_MS = POLL.afterMs + POLL.everyMs + 5_000
 /** How long after a fault's end all must be as it is true, ms. */
 export const limitOf = ({ quiet }: Fault): number => (quiet === true ? CURRENT_EVERY_MS + 5_000 : 5_000)
 export { STALE_AFTER_MS }

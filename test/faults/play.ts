@@ -1,6 +1,6 @@
 // Plays one fault: laptops change while it lasts, and when it is over every gateway must do what is true, in time, and hold no session that is not.
 import { setTimeout as pause } from 'node:timers/promises'
-import { limitOf, STALE_AFTER_MS, type Fault } from './kinds.ts'
+import { LEARNT_MS, limitOf, STALE_AFTER_MS, type Fault } from './kinds.ts'
 import type { World } from './world.ts'
 
 export interface Played { readonly fault: string; readonly flips: number; readonly rounds: number; readonly violations: readonly string[]; /** ms from the fault's end to all being true, the longest of all rounds. */ readonly slowestMs: number }
@@ -65,6 +65,12 @@ export async function play({ world, fault, flips, random, patience = 1, onRound 
     if (fault.outlastsStaleness === true) {
       await pause(STALE_AFTER_MS + 1_000)
       for (const { gate, laptop, ended } of world.held) if (!ended) violations.push(`${gate.name} held a session of ${laptop.device.uid.slice(0, 8)} for longer than its staleness contract`)
+    }
+    if (fault.learns === true) {
+      if (!await settle(world, 10_000 * patience)) violations.push(`a report was not taken during ${fault.name}`)
+      const { left, ms } = await converge(world, LEARNT_MS * patience)
+      slowestMs = Math.max(slowestMs, ms)
+      violations.push(...left.map((each) => `during ${fault.name} ${each}`))
     }
     await fault.end(world)
     const ended = performance.now()

@@ -39,7 +39,7 @@ export interface World {
   readonly laptops: readonly Laptop[]
   readonly held: Held[]
   /** Sets what the database and pokes do. */
-  weather(next: { database?: number; databaseMs?: number; pokesLost?: boolean; crash?: string }): Promise<void>
+  weather(next: { database?: number; databaseMs?: number; pokesLost?: boolean; crashAfterFrame?: number; crash?: string }): Promise<void>
   /** Kills the runtime where it stands. */
   killEms(): Promise<void>
   startEms(): Promise<void>
