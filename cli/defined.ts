@@ -1,13 +1,14 @@
-// The commands that every kind of definition has: list, show, apply, export, delete. What a kind is stands with its noun.
+// The commands that every kind of definition has: list, show, apply, import, export, delete. What a kind is stands with its noun.
 import { z } from 'zod'
 import { line } from '../protocol/text.ts'
 import { applyDefinitions } from './apply.ts'
 import { command, type Command, type Session } from './command.ts'
 import { readDefinitions, toYaml, type Check } from './definitions.ts'
+import { exportDefinitions } from './export-file.ts'
 import { findNamed } from './named.ts'
 import { allOf } from './pages.ts'
 import type { Column } from './printer.ts'
-import { flag, yes } from './values.ts'
+import { flag, force, target, yaml, yes } from './values.ts'
 
 export interface Kind<Item extends { readonly id: string; readonly name: string }, Body extends { readonly name: string }> {
   /** `rule-sets`, and for sentences `rule set`. */
@@ -23,11 +24,15 @@ export interface Kind<Item extends { readonly id: string; readonly name: string 
   readonly deleting: string
   /** Learns what a file may refer to; gives the check of one definition, and how one is written into a file. */
   fileForm(session: Session): Promise<{ check: Check<Body>; toFile(body: Body): unknown }>
+  /** What show says of one beside its definition, which no file holds. */
+  more?(session: Session, item: Item): Promise<{ readonly json: object; readonly lines: readonly string[] }>
+  /** Which are written by export, where not all are; and why, for help. */
+  readonly exports?: { takes(item: Item): boolean; readonly note: string }
   /** A name and a file, for examples. */
   readonly example: { readonly name: string; readonly file: string }
 }
 
-/** The five commands of one kind. */
+/** The six commands of one kind. */
 export function definedCommands<Item extends { readonly id: string; readonly name: string }, Body extends { readonly name: string }>(kind: Kind<Item, Body>): Command[] {
   const { noun, one, example } = kind
   const which = { says: `the id of the ${one}, or its name`, schema: line(128) }
@@ -45,7 +50,8 @@ export function definedCommands<Item extends { readonly id: string; readonly nam
       async run({ words }, session) {
         const item = findNamed(await allOf(kind.pages(session)), words['ID-OR-NAME'], one)
         const [definition] = await written(session, [item])
-        await session.printer.one(item, () => [`# ${item.id}`, ...toYaml(definition)])
+        const more = await kind.more?.(session, item)
+        await session.printer.one({ ...item, ...more?.json }, () => [`# ${item.id}`, ...(more?.lines ?? []).map((said) => `# ${said}`), ...toYaml(definition)])
       },
     }),
     command({
@@ -62,10 +68,26 @@ export function definedCommands<Item extends { readonly id: string; readonly nam
       },
     }),
     command({
-      name: `${noun} export`, summary: `Every ${one}, as a file that apply takes.`, words: {}, options: {}, examples: [`${noun} export`, `${noun} export --json`],
-      async run(_, session) {
-        const definitions = await written(session, await allOf(kind.pages(session)))
-        await session.printer.one(definitions, () => toYaml(definitions))
+      name: `${noun} import`, summary: 'Show what a file would change, then apply it once you say yes.',
+      note: 'As apply does, after a preview and a question.',
+      words: { FILE: { says: 'YAML or JSON, as export writes it; - reads standard input and needs --yes', schema: z.string().min(1) } }, options: { yes },
+      examples: [`${noun} import ${example.file}`, `${noun} import ${example.file} --yes`],
+      async run({ words, options }, session) {
+        const text = await session.read(words.FILE)
+        const { check } = await kind.fileForm(session)
+        const [definitions, existing] = [readDefinitions(text, words.FILE === '-' ? 'standard input' : words.FILE, check), await allOf(kind.pages(session))]
+        const changing = await applyDefinitions(session, kind, existing, definitions, true)
+        if (changing === 0) return await session.printer.say('Everything is so already.')
+        await session.confirm(options.yes, `Take ${changing === 1 ? 'this change' : `these ${changing} changes`}?`)
+        await applyDefinitions(session, kind, existing, definitions, false)
+      },
+    }),
+    command({
+      name: `${noun} export`, summary: `Every ${one}, as a file that apply and import take.`, ...kind.exports === undefined ? {} : { note: kind.exports.note },
+      words: { FILE: target }, options: { yaml, force }, examples: [`${noun} export`, `${noun} export ${example.file}`, `${noun} export ${example.file.replace('.yaml', '.json')} --json`],
+      async run({ words, options }, session) {
+        const definitions = await written(session, (await allOf(kind.pages(session))).filter((item) => kind.exports?.takes(item) ?? true))
+        await exportDefinitions(session, definitions, words.FILE, options, `${definitions.length} of the kind ${one}`)
       },
     }),
     command({

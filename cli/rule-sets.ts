@@ -1,20 +1,22 @@
 // `rule-sets`: tagging rule sets as administrators keep them in files.
 import { checkRuleSet } from '../domain/tagging/rule-set.ts'
-import { createRuleSet, deleteRuleSet, listRuleSets, replaceRuleSet } from '../protocol/operations/admin.ts'
+import { createRuleSet, deleteRuleSet, listRuleSets, readRuleSet, replaceRuleSet } from '../protocol/operations/admin.ts'
 import { ruleSetInput, type RuleSet, type RuleSetInput } from '../protocol/rules.ts'
 import { definedCommands } from './defined.ts'
 import { checkBy } from './definitions.ts'
 import { pagesOf } from './pages.ts'
+import { ruleSetTrials } from './rule-set-trial.ts'
 
 const check = checkBy(ruleSetInput, checkRuleSet)
 
-export const ruleSetCommands = definedCommands<RuleSet, RuleSetInput>({
+export const ruleSetCommands = [...ruleSetTrials(check), ...definedCommands<RuleSet, RuleSetInput>({
   noun: 'rule-sets', one: 'rule set',
   columns: [
     { title: 'ID', cell: ({ id }) => id },
     { title: 'TAG', cell: ({ tag }) => tag },
-    { title: 'ENABLED', cell: ({ enabled }) => (enabled ? 'yes' : 'no') },
+    { title: 'ENABLED', cell: ({ enabled, mode }) => (enabled ? mode === 'shadow' ? 'report-only' : 'yes' : 'no') },
     { title: 'CONDITIONS', cell: ({ rules }) => Object.entries(rules).map(([os, each]) => `${os} ${each?.conditions.length ?? 0}`).join(', ') },
+    { title: 'PACK', cell: ({ packId }) => (packId === undefined ? '' : 'yes') },
     { title: 'NAME', cell: ({ name }) => name },
   ],
   pages: ({ call }) => pagesOf((query) => call(listRuleSets, { query })),
@@ -23,6 +25,12 @@ export const ruleSetCommands = definedCommands<RuleSet, RuleSetInput>({
   replace: ({ call }, id, body) => call(replaceRuleSet, { params: { id }, body }),
   remove: ({ call }, id) => call(deleteRuleSet, { params: { id } }),
   deleting: 'Endpoints that only it gave its tag lose the tag at once, and with it what the tag opens.',
+  exports: { takes: ({ packId }) => packId === undefined, note: 'Without those of packs: packs export writes them.' },
   fileForm: () => Promise.resolve({ check, toFile: (body) => body }),
   example: { name: 'disk encrypted', file: 'rules.yaml' },
-})
+  async more({ call }, { id, mode }) {
+    const { standing } = await call(readRuleSet, { params: { id } })
+    const owing = `${standing.owing} wait for an answer of their agent${standing.standing === 0 ? '' : `, of which ${standing.standing} stand as before the edit until it comes or the transition ends`}`
+    return { json: { standing }, lines: [`${mode === 'shadow' ? 'Report-only: would give' : 'Gives'} its tag to ${standing.holds} endpoints; unknown for ${standing.unknown}; ${owing}.`] }
+  },
+})]

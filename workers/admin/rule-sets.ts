@@ -1,14 +1,19 @@
 // Tagging rule sets and the tags they give. A change of what one decides bumps the rules' revision in the same batch, and endpoints that it concerns are evaluated anew.
 import { and, asc, eq, gt, sql } from 'drizzle-orm'
 import { questionsOf } from '../../domain/tagging/agent-rules.ts'
+import type { RuleVerdict } from '../../domain/tagging/transition.ts'
 import { checkRuleSet, meaningOf, standsUntil, systemsOf } from '../../domain/tagging/rule-set.ts'
 import { Fault } from '../../protocol/faults.ts'
-import { createRuleSet, deleteRuleSet, listRuleSets, listTags, reEvaluation, replaceRuleSet } from '../../protocol/operations/admin.ts'
+import { createRuleSet, deleteRuleSet, dryRunRuleSet, listRuleSets, listTags, readRuleSet as readRuleSetOperation, reEvaluation, replaceRuleSet, ruleSetEndpoints } from '../../protocol/operations/admin.ts'
 import { tagTypes, type RuleSet, type RuleSetInput, type Tag } from '../../protocol/rules.ts'
 import { countBehind } from '../../schema/queries/behind.ts'
+import { dropUnusedTags } from '../../schema/queries/unused-tags.ts'
 import { ruleChanges, ruleSets, tags } from '../../schema/rules.ts'
-import { logEvent, type Context } from '../context.ts'
-import { announceToAgents, announceToGateways, tagsChanged } from '../flows/announce.ts'
+import { holdersOf, lookedTo, standingOf } from '../../schema/queries/rule-set-endpoints.ts'
+import type { Context } from '../context.ts'
+import { dryRun } from '../flows/dry-run.ts'
+import { tagsChanged } from '../flows/announce.ts'
+import { announceRules } from '../flows/announce-rules.ts'
 import { readRuleSet } from '../flows/rules.ts'
 import { bumpState, evaluatedThrough, rulesRevisionOf, selectStates, states } from '../flows/states.ts'
 import { handle, type Route } from '../http/mount.ts'
@@ -16,6 +21,8 @@ import { pageOf } from './paging.ts'
 
 const ZERO_TRUST = 1
 const ATTEMPTS = 5
+/** Endpoints among which a page of a rule set's own is looked for. */
+const LOOKED_AT = 2_000
 type Row = typeof ruleSets.$inferSelect
 
 async function save(context: Context, id: string, input: RuleSetInput, create: boolean): Promise<RuleSet> {
@@ -36,11 +43,11 @@ async function save(context: Context, id: string, input: RuleSetInput, create: b
     const asks = questionsOf(before) !== questionsOf({ id, tagUid: '', ...input })
     const [, saved, , , , , [tag]] = await db.batch([
       db.insert(tags).values({ uid: crypto.randomUUID(), name: input.tag, type: ZERO_TRUST, createdAt: now }).onConflictDoNothing(),
-      write(context, id, row, input, now), dropUnusedTags(context), bumpState(context, states.rules, now), noteChange(context, id, systemsOf(input), before?.tag === input.tag ? standsUntil(before, { id, tagUid: before.tagUid, ...input }, now) : null), tagsChanged(context),
+      write(context, id, row, input, now), dropUnusedTags(db), bumpState(context, states.rules, now), noteChange(context, id, systemsOf(input), before?.tag === input.tag ? standsUntil(before, { id, tagUid: before.tagUid, ...input }, now) : null), tagsChanged(context),
       db.select().from(tags).where(eq(tags.name, input.tag)), ...(asks ? [bumpState(context, states.questions, now)] : []),
     ])
     if (saved.meta.changes === 0 || tag === undefined) continue
-    await announce(context, asks)
+    await announceRules(context, asks)
     return { id, tagUid: tag.uid, ...input }
   }
   throw new Fault('busy', 'The rule set is being changed by others; try again.', { retryAfterSeconds: 1 })
@@ -55,17 +62,6 @@ function write({ db }: Context, id: string, before: Row | null, input: RuleSetIn
 /** Which rule set the revision that this batch has just made is about. */
 const noteChange = ({ db }: Context, id: string, systems: readonly string[], stands: number | null) =>
   db.insert(ruleChanges).select(sql`SELECT revision, ${id}, ${systems.join(',')}, ${stands} FROM rules_state WHERE id = ${states.rules}`)
-
-/** The edit stands whoever hears of it: an administrator must not be told to send it again. Who did not hear is told by the re-evaluation, and that is begun by the cron at the latest. */
-async function announce(context: Context, asks: boolean): Promise<void> {
-  if (asks) announceToAgents(context)
-  const orSay = (event: string) => (cause: unknown) => {
-    logEvent(event, { cause: cause instanceof Error ? cause.message : String(cause) })
-    return false
-  }
-  const told = await announceToGateways(context).then(() => true, orSay('gateways-not-told'))
-  await context.env.RE_EVALUATION.getByName('one').start(!told).then(() => true, orSay('re-evaluation-not-started'))
-}
 
 async function find({ db }: Context, id: string): Promise<Row> {
   const [row] = await db.select().from(ruleSets).where(eq(ruleSets.id, id))
@@ -93,6 +89,33 @@ export const ruleSetRoutes: Route[] = [
       return pageOf(rows, limit, ({ id }) => id, readRuleSet)
     },
   }),
+  handle(readRuleSetOperation, {
+    async run(context, { params }) {
+      const ruleSet = readRuleSet(await find(context, params.id))
+      const [standing] = await standingOf(context.db, params.id)
+      return { ...ruleSet, standing: standing ?? { holds: 0, unknown: 0, owing: 0, standing: 0 } }
+    },
+  }),
+  handle(ruleSetEndpoints, {
+    async run(context, { params, query: { after = '', limit } }) {
+      await find(context, params.id)
+      const { db } = context
+      const [found, [looked]] = [await holdersOf(db, params.id, after, LOOKED_AT, limit + 1), await lookedTo(db, after, LOOKED_AT)]
+      const { items, next } = pageOf(found, limit, ({ uid }) => uid, ({ uid, hostName, verdict }) => {
+        const { value, validUntil, owes = false, standsUntil = null } = JSON.parse(verdict) as RuleVerdict
+        return { uid, hostName, value, validUntil, owes, standsUntil }
+      })
+      return { items, next: next ?? looked?.uid ?? null }
+    },
+  }),
+  handle(dryRunRuleSet, {
+    async run(context, { body }) {
+      const errors = checkRuleSet(body.ruleSet)
+      if (errors.length > 0) throw new Fault('invalid', 'The rule set can not be taken.', { errors: errors.map(({ pointer, detail }) => ({ pointer: `/ruleSet${pointer}`, detail })) })
+      await refuseSetTag(context, body.ruleSet.tag)
+      return await dryRun(context, body)
+    },
+  }),
   handle(createRuleSet, { run: (context, { body }) => save(context, crypto.randomUUID(), body, true) }),
   handle(replaceRuleSet, { run: (context, { params, body }) => save(context, params.id, body, false) }),
   handle(deleteRuleSet, {
@@ -100,10 +123,10 @@ export const ruleSetRoutes: Route[] = [
       const before = readRuleSet(await findOwn(context, params.id))
       const [now, asked] = [context.now(), questionsOf(before) !== questionsOf(null)]
       await context.db.batch([
-        context.db.delete(ruleSets).where(eq(ruleSets.id, params.id)), dropUnusedTags(context), bumpState(context, states.rules, now), noteChange(context, params.id, [], null), tagsChanged(context),
+        context.db.delete(ruleSets).where(eq(ruleSets.id, params.id)), dropUnusedTags(context.db), bumpState(context, states.rules, now), noteChange(context, params.id, [], null), tagsChanged(context),
         ...(asked ? [bumpState(context, states.questions, now)] : []),
       ])
-      await announce(context, asked)
+      await announceRules(context, asked)
       return { ok: true as const }
     },
   }),
@@ -123,6 +146,3 @@ export const ruleSetRoutes: Route[] = [
     },
   }),
 ]
-
-/** A tag that no rule set gives any more is gone with the last one. */
-export const dropUnusedTags = ({ db }: Pick<Context, 'db'>) => db.delete(tags).where(sql`${tags.type} IN (1, 2) AND NOT EXISTS (SELECT 1 FROM rule_sets r WHERE r.tag_uid = ${tags.uid})`)
