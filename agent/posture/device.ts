@@ -1,4 +1,4 @@
-// What agent-side conditions may ask of this machine: a file and its hash, and the running processes. A look that hangs is given up, never waited for.
+// What agent-side conditions may ask of this machine: files and running programs with their hashes, certificates, the registry. A look that hangs is given up, never waited for.
 import { createHash } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import type { BigIntStats } from 'node:fs'
@@ -13,8 +13,10 @@ const SETTLED_MS = 2_000
 const MAX_HASHED_BYTES = 1024n * 1024n * 1024n
 /** A dead network mount answers never. One condition that asks there must not keep the others from being answered. */
 const LOOK_LIMIT_MS = 5_000
-/** Reading a gigabyte takes a while. */
+/** Reading a gigabyte takes a while, and so does a store of thousands of certificates. */
 const HASH_LIMIT_MS = 30_000
+const STORE_LIMIT_MS = 60_000
+const MOST_HASHES = 1_000
 
 const signatureOf = ({ dev, ino, size, ctimeNs }: BigIntStats): string => `${dev}:${ino}:${size}:${ctimeNs}`
 
@@ -38,8 +40,10 @@ async function hashFile(path: string, signature: string): Promise<string | null>
 }
 
 /** A device that remembers hashes as long as a file is the same by number, size and change time (ctime, which its owner can't set back). */
-export function createDevice({ root, now, timers, statFile = (path) => stat(path, { bigint: true }) }: {
+export function createDevice({ root, now, timers, statFile = (path) => stat(path, { bigint: true }), certificates, registryValue }: {
   root: string; now: () => number; timers: Timers; statFile?: (path: string) => Promise<BigIntStats>
+  /** As far as this system has them. */
+  certificates?: Device['certificates'] | undefined; registryValue?: Device['registryValue'] | undefined
 }): Device {
   const hashes = new Map<string, { signature: string; sha256: string }>()
   /** Looks that were given up and have not come back. Each holds a thread of Node's pool, perhaps for ever, so that there is never a second one. */
@@ -56,15 +60,20 @@ export function createDevice({ root, now, timers, statFile = (path) => stat(path
     return await Promise.race([begun, late]).finally(cancel)
   }
 
-  async function hashOf(path: string, facts: BigIntStats): Promise<string | null> {
+  /** @param key what the hash is remembered by: a path, or a program that many processes run */
+  async function hashOf(path: string, facts: BigIntStats, key = path): Promise<string | null> {
     // Opening a pipe or a device would wait for ever, or do something.
     if (!facts.isFile() || facts.size > MAX_HASHED_BYTES) return null
     const signature = signatureOf(facts)
-    const kept = hashes.get(path)
+    const kept = hashes.get(key)
     if (kept?.signature === signature) return kept.sha256
-    const sha256 = await within(`hash ${path}`, HASH_LIMIT_MS, () => hashFile(path, signature))
+    const sha256 = await within(`hash ${key}`, HASH_LIMIT_MS, () => hashFile(path, signature))
     // Two writes within one tick of the file system's clock look alike: what is that young is hashed again.
-    if (sha256 !== null && now() - Number(facts.ctimeMs) > SETTLED_MS) hashes.set(path, { signature, sha256 })
+    if (sha256 === null || now() - Number(facts.ctimeMs) <= SETTLED_MS) return sha256
+    hashes.delete(key)
+    hashes.set(key, { signature, sha256 })
+    const [oldest] = hashes.keys()
+    if (hashes.size > MOST_HASHES && oldest !== undefined) hashes.delete(oldest)
     return sha256
   }
 
@@ -80,9 +89,21 @@ export function createDevice({ root, now, timers, statFile = (path) => stat(path
     }
   }
 
+  async function programHash(program: string): Promise<string | null> {
+    try {
+      const facts = await statFile(program)
+      return await hashOf(program, facts, `program ${facts.dev}:${facts.ino}`)
+    } catch (cause) {
+      if (tellsOfFile(cause)) return null // it ended, or it is somebody else's
+      throw cause
+    }
+  }
+
   return {
     // A path of another system names nothing here; taken as relative it would name something.
     fileFacts: (path) => (isAbsolute(path) ? within(`look ${path}`, LOOK_LIMIT_MS, () => look(path)) : Promise.resolve('unreadable')),
-    processes: () => Promise.resolve().then(() => listProcesses(join(root, 'proc'))),
+    processes: () => Promise.resolve().then(() => listProcesses(join(root, 'proc'), programHash)),
+    ...(certificates === undefined ? {} : { certificates: () => within('certificates', STORE_LIMIT_MS, certificates) }),
+    ...(registryValue === undefined ? {} : { registryValue: (key: string, name: string | null) => within(`registry ${key}`, STORE_LIMIT_MS, () => registryValue(key, name)) }),
   }
 }

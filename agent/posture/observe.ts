@@ -9,7 +9,7 @@ import type { TelemetryState } from '../telemetry/telemetry-state.ts'
 import type { Timers } from '../../node/timers.ts'
 import type { Troubles } from '../troubles.ts'
 import { createAnswers } from './answers.ts'
-import { createDevice } from './device.ts'
+import { deviceHere } from './device-here.ts'
 import type { Pictures } from './pictures.ts'
 import { osTypeHere } from './portable.ts'
 import { probesHere } from './probes.ts'
@@ -57,7 +57,7 @@ export function observeMachine(options: ObserveOptions): Observed {
   let closed = false
 
   const answer = createAnswers({
-    device: createDevice({ root, now, timers }), rules: () => documents.current('rules'), previous: telemetry.answers, processes, now, timers,
+    device: deviceHere({ root, ownerUid: options.ownerUid, run, now, timers }), rules: () => documents.current('rules'), previous: telemetry.answers, processes, now, timers,
     async onAnswers(answers, changedAt) {
       hold('verdicts', { answers }, changedAt)
       if (!closed && JSON.stringify(answers) !== JSON.stringify(telemetry.answers())) await telemetry.keep({ answers })

@@ -81,9 +81,21 @@ export function processIds(proc: string): string[] {
   return ids
 }
 
-/** Everything that runs, once under each of its names. Throws when not all of it can be looked at. */
-export const listProcesses = (proc: string): RunningProcess[] =>
+/**
+ * Everything that runs, once under each of its names. Throws when not all of it can be looked at.
+ * @param hashOf hex hash of what a process runs, from the file that the kernel holds for it; null when that can't be read. It is asked for one that was just seen, and may be another by then.
+ */
+export const listProcesses = (proc: string, hashOf?: (program: string) => Promise<string | null>): RunningProcess[] =>
   processIds(proc).flatMap((pid) => {
     const seen = readProcess(proc, pid)
-    return seen === null ? [] : seen.names.map((name) => ({ name, path: seen.path }))
+    if (seen === null) return []
+    const hashed = hashOf === undefined ? {} : {
+      async sha256() {
+        const hash = await hashOf(`${proc}/${pid}/exe`)
+        // Its number may have passed to another process, or it to another program, meanwhile.
+        const now = hash === null ? null : readProcess(proc, pid)
+        return now?.startedAt === seen.startedAt && now.path === seen.path ? hash : null
+      },
+    }
+    return seen.names.map((name) => ({ name, path: seen.path, ...hashed }))
   })

@@ -12,7 +12,6 @@ import { closeAll } from '../agent-under-test.ts'
 import { machine } from './machine.ts'
 
 afterEach(closeAll)
-const nothing = () => Promise.resolve(null)
 
 describe('vulnerabilities', () => {
   const upgrades = 'Inst openssl [3.0.1] (3.0.2 Debian-Security:12/stable-security [amd64])\nInst bash [5.1] (5.2 Debian:12.5/stable [amd64])\nInst new (1 Debian-Security:12 [amd64])\nConf openssl (x)\n'
