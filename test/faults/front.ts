@@ -1,10 +1,10 @@
-// What stands between a gateway and its EMS: it passes everything on, until it is told to lose, double, delay or swap what comes down the websocket, to fall silent, to be away, or to take upgrades away as some proxies do.
+// What stands between a gateway and its EMS: it passes everything on, until it is told to lose, double, delay or swap what comes down the websocket, to fall silent, to be away, or to take upgrades away, as some proxies do, with an answer or without.
 import { createServer, request as httpsRequest } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { WebSocket, WebSocketServer, type RawData } from 'ws'
 
-export type Weather = 'fair' | 'lost' | 'doubled' | 'delayed' | 'swapped' | 'silent' | 'away' | 'no-websocket'
+export type Weather = 'fair' | 'lost' | 'doubled' | 'delayed' | 'swapped' | 'silent' | 'away' | 'no-websocket' | 'upgrades-hang'
 
 export interface Front {
   readonly port: number
@@ -22,6 +22,7 @@ export async function startFront(tls: { certificatePem: string; privateKeyPem: s
   let upstream = 0
   const sockets = new Set<Socket>()
   const waiting: (() => void)[] = []
+  const hanging: Socket[] = []
   const agentless = { ca: tls.caPem, agent: false as const }
   const server = createServer({ cert: tls.certificatePem, key: tls.privateKeyPem }, (request, response) => {
     // The network holds what was sent into it, and delivers it when it can.
@@ -83,6 +84,7 @@ export async function startFront(tls: { certificatePem: string; privateKeyPem: s
   }
   const upgrade = (request: IncomingMessage, socket: Socket, head: Buffer) => {
     if (weather === 'no-websocket') return withoutUpgrade(request, socket)
+    if (weather === 'upgrades-hang') return void hanging.push(socket)
     const { connection: _c, upgrade: _u, 'sec-websocket-key': _k, 'sec-websocket-version': _v, 'sec-websocket-extensions': _e, 'sec-websocket-protocol': protocol, ...headers } = request.headers
     const up = new WebSocket(`wss://localhost:${upstream}${request.url ?? ''}`, protocol, { headers: headers as Record<string, string>, ca: tls.caPem, perMessageDeflate: false })
     up.on('error', () => socket.destroy())
@@ -118,9 +120,10 @@ export async function startFront(tls: { certificatePem: string; privateKeyPem: s
     lead(port) { upstream = port },
     set(next) {
       weather = next
+      for (const socket of hanging.splice(0)) socket.destroy()
       if (next !== 'silent') for (const go of waiting.splice(0)) go()
       if (next === 'away') for (const socket of sockets) socket.destroy()
-      if (next === 'no-websocket') for (const socket of open) socket.terminate()
+      if (next === 'no-websocket' || next === 'upgrades-hang') for (const socket of open) socket.terminate()
     },
     async close() {
       for (const socket of open) socket.terminate()
