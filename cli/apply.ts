@@ -2,8 +2,7 @@
 import { Fault } from '../protocol/faults.ts'
 import type { Session } from './command.ts'
 import type { Definition } from './definitions.ts'
-import { differences, type Difference } from './differences.ts'
-import { harmlessJson } from './harmless.ts'
+import { describeDifference, differences, type Difference } from './differences.ts'
 import { findNamed } from './named.ts'
 
 interface Target<Item, Body> {
@@ -17,10 +16,10 @@ type Step = { readonly action: 'create' | 'replace' | 'unchanged'; readonly id: 
 const done = { create: 'created', replace: 'replaced', unchanged: 'unchanged' } as const
 const wouldBe = { create: 'would be created', replace: 'would be replaced', unchanged: 'unchanged' } as const
 
-/** What is to be done for every definition is known before the first is done. */
+/** What is to be done for every definition is known before the first is done. @returns how many are not as they were */
 export async function applyDefinitions<Item extends { readonly id: string; readonly name: string }, Body extends { readonly name: string }>(
   session: Session, target: Target<Item, Body>, existing: readonly Item[], definitions: readonly Definition<Body>[], dryRun: boolean,
-): Promise<void> {
+): Promise<number> {
   const steps = definitions.map((definition) => ({ definition, ...stepFor(target, existing, definition.body) }))
   for (const [index, { definition, action, id, changes }] of steps.entries()) {
     const { name } = definition.body
@@ -28,8 +27,9 @@ export async function applyDefinitions<Item extends { readonly id: string; reado
       throw told(cause, { ...definition, one: target.one, name, before: index })
     })
     const said = (dryRun ? wouldBe : done)[action]
-    await session.printer.one({ name, action: dryRun ? action : said, dryRun, id: item?.id ?? id, changes }, () => [`${said}: ${name}`, ...changes.map(describe)])
+    await session.printer.one({ name, action: dryRun ? action : said, dryRun, id: item?.id ?? id, changes }, () => [`${said}: ${name}`, ...changes.map(describeDifference)])
   }
+  return steps.filter(({ action }) => action !== 'unchanged').length
 }
 
 function stepFor<Item extends { readonly id: string; readonly name: string }, Body extends { readonly name: string }>(target: Target<Item, Body>, existing: readonly Item[], body: Body): Step {
@@ -41,9 +41,6 @@ function stepFor<Item extends { readonly id: string; readonly name: string }, Bo
 
 const carryOut = <Item, Body>(session: Session, target: Target<Item, Body>, id: string | null, { body }: Definition<Body>): Promise<Item> =>
   id === null ? target.create(session, body) : target.replace(session, id, body)
-
-const describe = ({ pointer, ...change }: Difference): string =>
-  `  ${pointer}: ${'from' in change ? harmlessJson(change.from) : 'nothing'} → ${'to' in change ? harmlessJson(change.to) : 'nothing'}`
 
 /** A refusal of the EMS, with the places in the file and with how far it had got. */
 function told(cause: unknown, { one, name, place, before }: Pick<Definition<unknown>, 'place'> & { one: string; name: string; before: number }): unknown {

@@ -26,6 +26,8 @@ export interface Session {
   read(path: string): Promise<string>
   /** The same in pieces, for files that need not fit into memory. */
   open(path: string): AsyncIterable<string>
+  /** Writes lines to a file; throws when it is there already, unless forced. */
+  save(path: string, lines: readonly string[], force: boolean): Promise<void>
   /** Goes on with `--yes` or after a yes on the terminal; throws otherwise. */
   confirm(yes: boolean, question: Question): Promise<void>
 }

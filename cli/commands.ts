@@ -9,6 +9,7 @@ import { gatewaySightCommands } from './gateway-sight.ts'
 import { healthCommands } from './health.ts'
 import { invitationCommands } from './invitations.ts'
 import { licenceCommands } from './licence.ts'
+import { packCommands } from './packs.ts'
 import { policyCommands } from './policies.ts'
 import { profileCommands } from './profiles.ts'
 import { reEvaluationCommands } from './re-evaluation.ts'
@@ -16,6 +17,6 @@ import { ruleSetCommands } from './rule-sets.ts'
 import { tagCommands } from './tags.ts'
 
 export const commands: readonly Command[] = [
-  ...explainCommands, ...endpointCommands, ...invitationCommands, ...ruleSetCommands, ...reEvaluationCommands, ...tagCommands, ...profileCommands, ...policyCommands, ...licenceCommands,
+  ...explainCommands, ...endpointCommands, ...invitationCommands, ...ruleSetCommands, ...packCommands, ...reEvaluationCommands, ...tagCommands, ...profileCommands, ...policyCommands, ...licenceCommands,
   ...gatewayCommands, ...gatewaySightCommands, ...authorityCommands, ...advisoryCommands, ...healthCommands,
 ]

@@ -1,5 +1,6 @@
 // What is different between two JSON values, place by place.
 import { isDeepStrictEqual } from 'node:util'
+import { harmlessJson } from './harmless.ts'
 
 /** `from` or `to` is missing where the place is new or gone. */
 export interface Difference { readonly pointer: string; readonly from?: unknown; readonly to?: unknown }
@@ -15,3 +16,7 @@ export function differences(from: unknown, to: unknown, pointer = ''): Differenc
 }
 
 const membersOf = (value: unknown): Map<string, unknown> | null => (typeof value === 'object' && value !== null ? new Map(Object.entries(value)) : null)
+
+/** For people: one line, indented. */
+export const describeDifference = ({ pointer, ...change }: Difference): string =>
+  `  ${pointer}: ${'from' in change ? harmlessJson(change.from) : 'nothing'} → ${'to' in change ? harmlessJson(change.to) : 'nothing'}`

@@ -10,6 +10,7 @@ import { failureText, type Attempt } from './failure-text.ts'
 import { pieces, systemIo, write, type Io } from './io.ts'
 import { chooseCommand, readTyped } from './parse.ts'
 import { createPrinter } from './printer.ts'
+import { saveText } from './save.ts'
 
 /** Runs one command. @returns the exit code: 0 done, 1 failed, 2 wrong usage */
 export async function main(argv: readonly string[], io: Io): Promise<number> {
@@ -34,6 +35,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
         call: client.call, printer, now: io.now,
         read: (path) => (path === '-' ? text(io.in) : readText(resolve(io.directory, path))),
         open: (path) => (path === '-' ? pieces(io.in) : readPieces(resolve(io.directory, path))),
+        save: (path, lines, force) => saveText(resolve(io.directory, path), `${lines.join('\n')}\n`, force),
         confirm: (yes, question) => confirm(io, yes, question),
       })
     } finally {

@@ -6,6 +6,11 @@ import type { Option } from './command.ts'
 export const flag = (says: string) => ({ says, schema: z.boolean().default(false) }) satisfies Option
 export const yes = flag('do not ask; needed when standard input is no terminal')
 
+export const yaml = flag('as YAML, which it is unless --json is given')
+export const force = flag('overwrite FILE')
+/** Where a file is written; standard output unless named. */
+export const target = { says: 'where to write it; standard output unless named', schema: z.string().min(1).optional() }
+
 export const wholeNumber = z.string().regex(/^\d{1,15}$/, 'must be a whole number').transform(Number)
 export const yesOrNo = z.enum(['yes', 'no'], { error: 'must be yes or no' }).transform((word) => word === 'yes')
 

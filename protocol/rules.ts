@@ -47,7 +47,8 @@ const ruleSetFields = {
   rules: z.partialRecord(osType, osRules).refine((r) => Object.keys(r).length > 0, 'name at least one OS'),
 }
 export const ruleSetInput = z.strictObject(ruleSetFields)
-export const ruleSet = z.object({ id: uuid, tagUid: uuid, ...ruleSetFields })
+/** `packId`: it came with a pack, and is changed by importing that anew. */
+export const ruleSet = z.object({ id: uuid, tagUid: uuid, packId: uuid.optional(), ...ruleSetFields })
 export type RuleSetInput = z.infer<typeof ruleSetInput>
 export type RuleSet = z.infer<typeof ruleSet>
 

@@ -6,9 +6,10 @@ import { endpointRoutes } from './endpoints.ts'
 import { gatewayRoutes } from './gateways.ts'
 import { invitationRoutes } from './invitations.ts'
 import { licenceRoutes } from './licence.ts'
+import { packRoutes } from './packs.ts'
 import { policyRoutes } from './policies.ts'
 import { profileRoutes } from './profiles.ts'
 import { ruleSetRoutes } from './rule-sets.ts'
 import { tagRoutes } from './tags.ts'
 
-export const routes: readonly Route[] = [...invitationRoutes, ...endpointRoutes, ...ruleSetRoutes, ...tagRoutes, ...profileRoutes, ...policyRoutes, ...licenceRoutes, ...gatewayRoutes, ...authorityRoutes, ...advisoryRoutes]
+export const routes: readonly Route[] = [...invitationRoutes, ...endpointRoutes, ...ruleSetRoutes, ...tagRoutes, ...packRoutes, ...profileRoutes, ...policyRoutes, ...licenceRoutes, ...gatewayRoutes, ...authorityRoutes, ...advisoryRoutes]

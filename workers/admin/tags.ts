@@ -9,6 +9,7 @@ import { tags } from '../../schema/rules.ts'
 import type { Context } from '../context.ts'
 import { announceToGateways, tagsChanged } from '../flows/announce.ts'
 import { resetTags } from '../flows/assign-tags.ts'
+import { bumpState, states } from '../flows/states.ts'
 import { handle, type Route } from '../http/mount.ts'
 
 const CLASSIFICATION = 3
@@ -21,13 +22,16 @@ async function find({ db }: Context, id: string): Promise<Tag> {
   return tag
 }
 
+/** Rules may name it: whoever holds them compiled reads them anew. */
+const renamed = (context: Context) => bumpState(context, states.wording, context.now())
+
 /** The four of them, made by the first setting of any. Whoever has taken one of their names keeps it, and is told. */
 async function ensureImportances(context: Context): Promise<void> {
   const { db } = context
   const rows = importance.options.map((level) => ({ uid: importanceTags[level], name: importanceName(level), type: CLASSIFICATION, description: '', createdAt: context.now() }))
   const [there] = await tagByUid(db, importanceTags.critical)
   if (there !== undefined) return
-  const [made] = await db.batch([db.insert(tags).values(rows).onConflictDoNothing({ target: tags.uid }), tagsChanged(context)]).catch((cause: unknown) => {
+  const [made] = await db.batch([db.insert(tags).values(rows).onConflictDoNothing({ target: tags.uid }), renamed(context), tagsChanged(context)]).catch((cause: unknown) => {
     if (String(cause instanceof Error ? cause.cause ?? cause : cause).includes('UNIQUE')) throw new Fault('conflict', `Another tag bears the name of an importance (${rows.map(({ name }) => name).join(', ')}): rename what gives it.`, { cause })
     throw cause
   })
@@ -39,7 +43,7 @@ export const tagRoutes: Route[] = [
     async run(context, { body }) {
       const { db } = context
       const tag: Tag = { uid: crypto.randomUUID(), ...body, createdAt: context.now() }
-      const [made] = await db.batch([db.insert(tags).values(tag).onConflictDoNothing(), tagsChanged(context)])
+      const [made] = await db.batch([db.insert(tags).values(tag).onConflictDoNothing(), renamed(context), tagsChanged(context)])
       if (made.meta.changes === 0) throw new Fault('conflict', `There is a tag "${body.name}" already.`)
       await announceToGateways(context)
       return tag
@@ -48,7 +52,7 @@ export const tagRoutes: Route[] = [
   handle(deleteTag, {
     async run(context, { params }) {
       const tag = await find(context, params.id)
-      const [gone] = await context.db.batch([deleteUnborneTag(context.db, tag.uid), tagsChanged(context)])
+      const [gone] = await context.db.batch([deleteUnborneTag(context.db, tag.uid), renamed(context), tagsChanged(context)])
       if (gone.meta.changes === 0) throw new Fault('conflict', `Endpoints bear the tag "${tag.name}": clear it first.`)
       await announceToGateways(context)
       return { ok: true as const }

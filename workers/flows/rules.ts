@@ -48,13 +48,13 @@ export function standingSince({ changes }: HeldRules, since: number): ReadonlyMa
 }
 
 /** A rule set as stored. What can't be read stands for every system with a condition that nobody knows: its tag is unknown, and it can be seen and replaced. */
-export function readRuleSet({ id, tagUid, body }: Pick<typeof ruleSets.$inferSelect, 'id' | 'tagUid' | 'body'>): RuleSet {
+export function readRuleSet({ id, tagUid, packId, body }: Pick<typeof ruleSets.$inferSelect, 'id' | 'tagUid' | 'packId' | 'body'>): RuleSet {
   const stored = parseJson(body)
-  const read = ruleSetShape.safeParse({ ...typeof stored === 'object' ? stored : null, id, tagUid })
+  const read = ruleSetShape.safeParse({ ...typeof stored === 'object' ? stored : null, id, tagUid, packId: packId ?? undefined })
   if (read.success) return read.data
   const unreadable = { conditions: [{ type: 'unreadable', negate: false }] }
   return {
-    id, tagUid, name: 'unreadable', enabled: true, tag: 'unreadable', message: '', comment: 'What is stored of this rule set can not be read. Replace it or remove it.', mode: 'enforce', transitionSeconds: 0,
+    id, tagUid, ...(packId === null ? {} : { packId }), name: 'unreadable', enabled: true, tag: 'unreadable', message: '', comment: 'What is stored of this rule set can not be read. Replace it or remove it.', mode: 'enforce', transitionSeconds: 0,
     rules: Object.fromEntries(osType.options.map((os) => [os, unreadable])),
   }
 }

@@ -52,6 +52,7 @@ describe('hostile values', () => {
       'replace-rule-set': { name: 'n', tag: 't', rules: { linux: { conditions } } }, 'create-profile': { name: 'n', settings }, 'replace-profile': { name: 'n', settings },
       'create-endpoint-policy': { name: 'n', position: 1, groups: ['g'], profileId: uuid }, 'replace-endpoint-policy': { name: 'n', position: 1, groups: ['g'], profileId: uuid },
       'create-tag': { name: 'n', type: 3, description: 'd' }, 'assign-tag': { uids: [endpoint.uid], source: 's', reason: 'r' }, 'clear-tag': { uids: [endpoint.uid], source: 's' },
+      'import-pack': { name: 'n', version: '1', issuedAt: '2026-11-25', description: 'd', tags: [{ name: 't', type: 'outbreak', description: 'd' }], ruleSets: [{ name: 'n', tag: 't', message: 'm', comment: 'c', rules: { linux: { conditions, logic: '1 and 2' } } }] },
       'set-importance': { uids: [endpoint.uid], importance: 'high', source: 's', reason: 'r' }, 'issue-licence': { features: ['all'] }, 'authorise-gateway': { fingerprint: 'AA' }, 'deauthorise-gateway': { reason: 'r' }, 'create-join-code': { name: 'n' },
       'fabric-join': { serial_number: 'n', management_ip: '10.0.0.1', host_name: 'h', vdom: 'v', csr, join_code: 'x' }, 'fabric-renew': { csr }, 'fabric-disconnect': { fgt_sns: ['SPGW00000000000F'] },
       'fabric-update': { selected_cn_list: ['SPGW00000000000F'], alias: 'a' }, 'fabric-update-auth': { devices_to_update: [{ id: 'SPGW00000000000F', authorized: false }] },
@@ -93,7 +94,7 @@ describe('hostile values', () => {
     expect(linesLogged()).toEqual([])
   }, 60_000)
 
-  it.each(operations.filter(({ id }) => ['create-invitation', 'create-tag', 'set-importance', 'create-rule-set', 'create-profile', 'create-endpoint-policy', 'issue-licence', 'create-join-code', 'browser-certificate', 'enrol', 'deregister-endpoint'].includes(id)))('$id takes SQL, paths and markup as text or refuses them, and never fails', async (operation) => {
+  it.each(operations.filter(({ id }) => ['create-invitation', 'create-tag', 'set-importance', 'import-pack', 'create-rule-set', 'create-profile', 'create-endpoint-policy', 'issue-licence', 'create-join-code', 'browser-certificate', 'enrol', 'deregister-endpoint'].includes(id)))('$id takes SQL, paths and markup as text or refuses them, and never fails', async (operation) => {
     const valid = bodies[operation.id] ?? null
     const tables = Object.keys(await dump())
     for (const by of texts) {
