@@ -4,7 +4,6 @@ import { introduceEms } from '../node/introduce.ts'
 import type { Log } from '../node/logging.ts'
 import { CHANNEL_SUBPROTOCOL } from '../protocol/channel.ts'
 import type { Fault } from '../protocol/faults.ts'
-import { PROTOCOL } from '../protocol/ids.ts'
 import { channel as channelOperation, documents as fetchDocuments, putAvatar, report } from '../protocol/operations/endpoint.ts'
 import { sentences, type AgentEvent } from './agent-event.ts'
 import { keepBrowsers, type KeptBrowsers } from './certificates/browsers/keep-browsers.ts'
@@ -24,6 +23,7 @@ import { createPictures } from './posture/pictures.ts'
 import { openDocumentStore, type StoredDocuments } from './profile/document-store.ts'
 import { followDocuments } from './profile/follow-documents.ts'
 import { lockState } from './state-lock.ts'
+import { agentSection } from './telemetry/agent-section.ts'
 import { openChannel, type Channel } from './telemetry/channel.ts'
 import { createReporter } from './telemetry/reporter.ts'
 import type { FaultAnswer } from './telemetry/retry.ts'
@@ -32,7 +32,6 @@ import { tellStatus } from './tell-status.ts'
 import { holdingTimers, systemTimers, type Timers } from '../node/timers.ts'
 import { createTroubles } from './troubles.ts'
 import { createRevocations } from './tunnel/revocations.ts'
-import { AGENT_VERSION } from './version.ts'
 
 export type { AgentEvent } from './agent-event.ts'
 export interface AgentOptions {
@@ -158,7 +157,8 @@ async function begin({ stateDirectory, log, now, onEvent = () => undefined, root
     },
   })
   life.begun(observed.close)
-  const holdAgent = () => reporter.hold('agent', { version: AGENT_VERSION, protocol: PROTOCOL, profileVersion: store.versions().profile, rulesVersion: store.versions().rules })
+  let proxyRuns = false
+  const holdAgent = () => reporter.hold('agent', agentSection(store.versions(), store.current('profile') === null ? null : store.settings(), proxyRuns))
   const checkNow = async (): Promise<void> => {
     // First: the reply tells of newer documents, and an edit of the rules must not wait for the probes. What they find is reported when they find it.
     reporter.flush()
@@ -174,7 +174,12 @@ async function begin({ stateDirectory, log, now, onEvent = () => undefined, root
     settings: () => (store.current('profile') === null ? null : store.settings()),
     onSettings: (listener) => store.onChange((kind) => { if (kind === 'profile') listener() }),
     identity: () => certificate.identity(), authorities: store.authorities, revocations, ownerUid, log, now: control.emsNow, timers, onDefect: defect,
-    onState: (state) => tell({ event: 'tunnel', state }), onDenial: (denial) => tell({ event: 'denied', denial }),
+    onState(state) {
+      tell({ event: 'tunnel', state })
+      proxyRuns = state.running
+      holdAgent()
+    },
+    onDenial: (denial) => tell({ event: 'denied', denial }),
   })
   // The proxy before the rest: what was allowed by an enrolment must not outlive it.
   life.begun(tunnel.close)

@@ -1,7 +1,9 @@
 // Whether what lies on the disk can be read without a key: under `/`, and under the enrolled user's home. A swapped-out page is nobody's here.
+import { stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { State } from '../../../protocol/facts.ts'
-import { readNames, readTarget, readText, type RunCommand } from '../read.ts'
+import { createKept } from '../kept.ts'
+import { readNames, readTarget, readText, tellsOfFile, type RunCommand } from '../read.ts'
 
 const MAX_STACK = 8
 interface Mount { readonly source: string; readonly at: string; readonly type: string }
@@ -54,15 +56,33 @@ async function mountState(root: string, mount: Mount | null): Promise<Encryption
 /** `lsattr -d`: an `E` among the letters before the path says that the directory is encrypted by the file system (fscrypt). */
 export const saysEncrypted = (text: string): boolean => /^[a-zA-Z-]*E[a-zA-Z-]* /.test(text)
 
-/** @param home as this machine's root sees it; null: nobody's, and only `/` counts */
-export async function diskEncryption(root: string, home: string | null, run: RunCommand): Promise<{ readonly root: Encryption; readonly home: Encryption | null; readonly both: Encryption }> {
-  const mounts = parseMounts(await readText(join(root, 'proc/mounts')) ?? '')
-  const under = await mountState(root, mountOf(mounts, '/'))
-  if (home === null) return { root: under, home: null, both: under }
-  const path = root === '/' ? home : home.slice(root.length)
-  let own = await mountState(root, mountOf(mounts, path))
-  if (own.state !== 'on' && saysEncrypted(await run('lsattr', ['-d', '--', home]) ?? '')) own = { state: 'on', method: 'fscrypt' }
-  // What is plain of either can be read by whoever holds the disk.
-  const state = all([under.state, own.state])
-  return { root: under, home: own, both: { state, method: state === 'on' ? [...new Set([under.method, own.method])].join(', ') : '' } }
+export interface DiskEncryption { readonly root: Encryption; readonly home: Encryption | null; readonly both: Encryption }
+
+/** What is asked for a home: its path as this machine's root sees it; null: nobody's, and only `/` counts. */
+export function diskEncryption(root: string, run: RunCommand): (home: string | null) => Promise<DiskEncryption> {
+  const kept = createKept<boolean | null>()
+
+  /** Only an empty directory can be made an encrypted one, so that of one directory this is asked once. */
+  async function encryptsItself(home: string): Promise<boolean> {
+    const facts = await stat(home).catch((cause: unknown) => {
+      if (tellsOfFile(cause)) return null
+      throw cause
+    })
+    if (facts === null) return false
+    return await kept(`${home} ${facts.dev}:${facts.ino}`, [], async () => {
+      const told = await run('lsattr', ['-d', '--', home])
+      return told === null ? null : saysEncrypted(told)
+    }) ?? false
+  }
+
+  return async (home) => {
+    const mounts = parseMounts(await readText(join(root, 'proc/mounts')) ?? '')
+    const under = await mountState(root, mountOf(mounts, '/'))
+    if (home === null) return { root: under, home: null, both: under }
+    let own = await mountState(root, mountOf(mounts, root === '/' ? home : home.slice(root.length)))
+    if (own.state !== 'on' && await encryptsItself(home)) own = { state: 'on', method: 'fscrypt' }
+    // What is plain of either can be read by whoever holds the disk.
+    const state = all([under.state, own.state])
+    return { root: under, home: own, both: { state, method: state === 'on' ? [...new Set([under.method, own.method])].join(', ') : '' } }
+  }
 }

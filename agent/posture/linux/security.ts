@@ -29,10 +29,10 @@ async function secureBoot(root: string): Promise<Sections['security']['secureBoo
  * @param homeOf where the enrolled user lives
  */
 export function linuxSecurity(root: string, run: RunCommand, homeOf: () => Promise<Homes['home']>): () => Promise<Sections['security']> {
-  const updates = automaticUpdates(root, run)
+  const [updates, encryption] = [automaticUpdates(root, run), diskEncryption(root, run)]
   return async () => {
     const { firewall, nftables, ufw, firewalld } = await linuxFirewall(root, run)
-    const disk = await diskEncryption(root, (await homeOf())?.path ?? null, run)
+    const disk = await encryption((await homeOf())?.path ?? null)
     const { selinux, apparmor, mandatoryAccessControl } = await accessControl(root)
     const automatic = await updates()
     return {

@@ -115,7 +115,7 @@ describe('disk encryption', () => {
   it('counts the home too: by a device, by ecryptfs, by the file system itself', async () => {
     const encryption = async (files: Record<string, string>, lsattr: string | null = null) => {
       const root = await machine({ ...files, 'home/ada/x': '' })
-      const found = await diskEncryption(root, `${root}/home/ada`, tools({ lsattr }))
+      const found = await diskEncryption(root, tools({ lsattr }))(`${root}/home/ada`)
       return [found.root.state, found.home?.state, found.both.state, found.both.method]
     }
     const plainHome = { ...lvm('CRYPT-LUKS2-a\n'), 'proc/mounts': '/dev/mapper/vg-root / ext4 rw 0 0\n/dev/sdb1 /home ext4 rw 0 0\n', 'dev/sdb1': '', 'sys/class/block/sdb1/': '' }
@@ -135,7 +135,7 @@ describe('disk encryption', () => {
     const source = (await readCommand('findmnt', ['-no', 'SOURCE', '/']))?.trim() ?? ''
     const types = source.startsWith('/dev/') ? await readCommand('lsblk', ['-nso', 'TYPE', source]) : null
     if (types === null) return skip('the root of this system is on no block device')
-    expect((await diskEncryption('/', null, readCommand)).root.state).toBe(/^\W*crypt$/m.test(types) ? 'on' : 'off')
+    expect((await diskEncryption('/', readCommand)(null)).root.state).toBe(/^\W*crypt$/m.test(types) ? 'on' : 'off')
   })
 })
 
