@@ -5,6 +5,7 @@ import type { DrizzleD1Database } from 'drizzle-orm/d1'
 import { changeLog } from '../change-log.ts'
 import { endpoints, endpointSections, endpointTags, type EndpointRow } from '../endpoint.ts'
 import { gateways } from '../gateway.ts'
+import { jsonPieces } from './chunks.ts'
 
 /** One endpoint as computed. The whole is bound as JSON, so keep the sum of all below a megabyte. */
 export interface ComputedEndpoint {
@@ -23,8 +24,9 @@ export interface ComputedEndpoint {
 const rulesAre = (revision: number): SQL => sql`COALESCE((SELECT revision FROM rules_state WHERE id = 1), 0) = ${revision}`
 const json = (rows: readonly unknown[]): SQL => sql`json_each(${JSON.stringify(rows)})`
 /** Rows `j` of [uid, version, …] whose endpoint `e` is still as it was. */
-const stillSo = (rows: readonly unknown[], revision: number): SQL =>
-  sql`${json(rows)} j JOIN endpoints e ON e.uid = json_extract(j.value, '$[0]') AND e.version = json_extract(j.value, '$[1]') WHERE ${rulesAre(revision)}`
+const stillSo = (rows: readonly unknown[], revision: number): SQL => stillAs(JSON.stringify(rows), revision)
+const stillAs = (rows: string, revision: number): SQL =>
+  sql`json_each(${rows}) j JOIN endpoints e ON e.uid = json_extract(j.value, '$[0]') AND e.version = json_extract(j.value, '$[1]') WHERE ${rulesAre(revision)}`
 
 export const insertLogs = (db: DrizzleD1Database, computed: readonly ComputedEndpoint[], revision: number, at: number) => db.insert(changeLog)
   .select(sql`SELECT NULL, json_extract(j.value, '$[2]'), ${at}, e.uid, json_extract(j.value, '$[3]'), json_extract(j.value, '$[4]')
@@ -40,6 +42,13 @@ export const dropManyTags = (db: DrizzleD1Database, computed: readonly ComputedE
 
 export const dropManySections = (db: DrizzleD1Database, computed: readonly ComputedEndpoint[], revision: number) => db.delete(endpointSections)
   .where(sql`(${endpointSections.uid}, ${endpointSections.section}) IN (SELECT e.uid, json_extract(j.value, '$[2]') FROM ${stillSo(computed.flatMap(({ uid, version, damaged }) => damaged.map((section) => [uid, version, section])), revision)})`)
+
+const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
+/** Sections, in as many statements as their bodies need. */
+export const insertManySections = (db: DrizzleD1Database, rows: readonly { readonly uid: string; readonly version: number; readonly section: string; readonly hash: string; readonly at: number; readonly body: Uint8Array }[], revision: number) =>
+  jsonPieces(rows.map(({ uid, version, section, hash, at, body }) => [uid, version, section, hash, at, hex(body)])).map((piece) => db.insert(endpointSections)
+    .select(sql`SELECT e.uid, json_extract(j.value, '$[2]'), json_extract(j.value, '$[3]'), json_extract(j.value, '$[4]'), unhex(json_extract(j.value, '$[5]')) FROM ${stillAs(piece, revision)}`)
+    .onConflictDoUpdate({ target: [endpointSections.uid, endpointSections.section], set: { hash: sql`excluded.hash`, at: sql`excluded.at`, body: sql`excluded.body` } }))
 
 /** The last statement: as many rows as it changed were written; of the others nothing was. */
 export const advanceMany = (db: DrizzleD1Database, computed: readonly ComputedEndpoint[], revision: number) => db.update(endpoints)

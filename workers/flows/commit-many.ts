@@ -9,7 +9,7 @@ import { pokeGateways } from './poke.ts'
 import type { WorkedOut } from './work-out.ts'
 
 /** Bytes bound in one statement. */
-const MAX_BATCH_BYTES = 600_000
+export const MAX_BATCH_BYTES = 600_000
 /** What one call takes: two batches of seven queries each, of the forty that an invocation may make. */
 export const MAX_COMMIT_BYTES = 2 * MAX_BATCH_BYTES
 /** More than this, and a poke carries the head of the log only: the objects read the rest themselves. */

@@ -17,24 +17,27 @@ type Database = Pick<Context, 'db'>
 /** An endpoint's packages, by id, and the ecosystems that they are of. */
 export interface PackageList { readonly ids: readonly number[]; readonly ecosystems: readonly string[] }
 
+type Affected = Omit<AffectedRow, 'cves'> & { readonly cves: readonly string[] }
 interface Known {
-  readonly byPackage: ReadonlyMap<number, readonly AffectedRow[]>
+  readonly byPackage: ReadonlyMap<number, readonly Affected[]>
   readonly ratings: ReadonlyMap<string, Severity>
 }
 
 async function readKnown({ db }: Database, lists: readonly PackageList[]): Promise<Known> {
   const ids = [...new Set(lists.flatMap((list) => list.ids))].sort((a, b) => a - b)
-  const byPackage = new Map<number, AffectedRow[]>()
+  const byPackage = new Map<number, Affected[]>()
   const unrated = new Set<string>()
   let count = 0
   for (let [from, after] = [0, '']; from < ids.length && count < MOST_ROWS * lists.length;) {
     const page = await affectedAmong(db, ids.slice(from), after, ROWS)
-    for (const row of page) {
-      const id = ids[from + row.at] ?? -1
+    for (const stored of page) {
+      const id = ids[from + stored.at] ?? -1
+      // Read once, though each of the lists may have the package.
+      const row: Affected = { ...stored, cves: JSON.parse(stored.cves) as string[] }
       const others = byPackage.get(id)
       if (others === undefined) byPackage.set(id, [row])
       else others.push(row)
-      if (row.own === 'unrated' && row.general === 'unrated') for (const cve of JSON.parse(row.cves) as string[]) unrated.add(cve)
+      if (row.own === 'unrated' && row.general === 'unrated') for (const cve of row.cves) unrated.add(cve)
     }
     count += page.length
     const last = page.at(-1)
@@ -56,10 +59,10 @@ async function ratingsAmong(db: Context['db'], cves: readonly string[]) {
 
 /** One for each CVE and source package; binaries of one source share theirs. */
 function vulnerabilitiesOf({ byPackage, ratings }: Known, ids: readonly number[]): Vulnerability[] {
-  const once = new Map<string, AffectedRow>()
+  const once = new Map<string, Affected>()
   for (const id of ids) for (const row of byPackage.get(id) ?? []) once.set(`${row.ecosystem}\n${row.subject}\n${row.subjectVersion}\n${row.advisory}`, row)
   return [...once.values()].flatMap((row) => {
-    const cves = JSON.parse(row.cves) as string[]
+    const { cves } = row
     // What is said of this package goes before what is said of the flaw in general.
     const said = row.own === 'unrated' ? severityOf(row.general) : severityOf(row.own)
     return (cves.length === 0 ? [row.advisory] : cves).map((id): Vulnerability => ({
