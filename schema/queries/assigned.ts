@@ -14,3 +14,5 @@ export type Bearer = Awaited<ReturnType<typeof bearersOf>>[number]
 export const tagByUid = (db: DrizzleD1Database, uid: string) => db.select().from(tags).where(eq(tags.uid, uid))
 /** Removes a tag that nobody bears. */
 export const deleteUnborneTag = (db: DrizzleD1Database, uid: string) => db.delete(tags).where(sql`${tags.uid} = ${uid} AND NOT EXISTS (SELECT 1 FROM ${endpointTags} t WHERE t.tag_uid = ${uid})`)
+/** Whether some rule set reads tags: then another tag on an endpoint may change what its rules give. */
+export const rulesReadTags = (db: DrizzleD1Database) => db.all<{ reads: number }>(sql`SELECT EXISTS (SELECT 1 FROM rule_sets WHERE instr(body, '"tag-present"') > 0) AS reads`)

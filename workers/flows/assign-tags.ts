@@ -3,7 +3,7 @@ import { endsNext, givenByRules, readAssigned, tagChanges, withAssigned } from '
 import { entryOf } from '../../durable-objects/log-entry.ts'
 import { Fault } from '../../protocol/faults.ts'
 import type { Assignment, TagState } from '../../protocol/rules.ts'
-import { bearersOf, type Bearer } from '../../schema/queries/assigned.ts'
+import { bearersOf, rulesReadTags, type Bearer } from '../../schema/queries/assigned.ts'
 import { concernedByAny, type ComputedEndpoint } from '../../schema/queries/guarded-many.ts'
 import { logTail } from '../../schema/queries/log-tail.ts'
 import type { Context } from '../context.ts'
@@ -27,10 +27,10 @@ export async function resetTags(context: Context, uids: readonly string[], reset
   const asked = [...new Set(uids)]
   let changed = 0
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const [rows, states] = await db.batch([bearersOf(db, asked), selectStates(context)])
+    const [rows, states, [rules]] = await db.batch([bearersOf(db, asked), selectStates(context), rulesReadTags(db)])
     const now = context.now()
     const results = rows.map((row) => ({ row, after: resetting(readAssigned(row.assigned)) }))
-    const computed = results.flatMap(({ row, after }) => (typeof after === 'string' ? [] : [computedOf(row, after, now)]))
+    const computed = results.flatMap(({ row, after }) => (typeof after === 'string' ? [] : [computedOf(row, after, rules?.reads === 1, now)]))
     const { written, told } = await commitMany(context, computed, rulesRevisionOf(states))
     changed += written
     const due = Math.min(...computed.flatMap(({ set }) => set.nextDue ?? []))
@@ -46,13 +46,15 @@ export async function resetTags(context: Context, uids: readonly string[], reset
   throw new Fault('busy', 'The endpoints are being changed by others; send it again.', { retryAfterSeconds: 1 })
 }
 
-function computedOf(row: Bearer, assigned: readonly Assignment[], now: number): ComputedEndpoint {
+/** @param read rules read tags: whoever bears others now is worked out anew, at once */
+function computedOf(row: Bearer, assigned: readonly Assignment[], read: boolean, now: number): ComputedEndpoint {
   const before = JSON.parse(row.tags) as TagState[]
   const after = withAssigned(givenByRules(before, readAssigned(row.assigned)), assigned, now)
   const [{ put, gone }, ends, tags] = [tagChanges(before, after), endsNext(assigned, now), JSON.stringify(after)]
   // What rules still wait for is in `nextDue` too: a wake-up too early finds nothing and sets the next.
-  const nextDue = ends === null || row.nextDue === null ? ends ?? row.nextDue : Math.min(ends, row.nextDue)
   const told = put.length + gone.length > 0
+  const dues = [...read && told ? [now] : [], ...ends === null ? [] : [ends], ...row.nextDue === null ? [] : [row.nextDue]]
+  const nextDue = dues.length === 0 ? null : Math.min(...dues)
   return {
     uid: row.uid, version: row.version, put, gone, damaged: [], set: { rulesRevision: row.rulesRevision, verdicts: null, tags, nextDue, assigned: JSON.stringify(assigned) },
     log: told ? { mark: newMark(), tables: 'uid_tags,tags', entry: JSON.stringify(entryOf({ ...row, tags })) } : null,
