@@ -114,7 +114,13 @@ export const tagExplanation = z.object({
   ruleSets: z.array(z.object({
     id: uuid, name: z.string(), value: z.enum(['true', 'false', 'unknown']), logic: z.string(), message: z.string(),
     conditions: z.array(conditionExplanation),
+    /** Report-only: what it finds gives no tag. */
+    shadow: z.literal(true).optional(),
+    /** The rules were edited and the agent has yet to answer: `value` is what was found before, and stands until then at most. */
+    standsUntil: instant.optional(),
   })),
+  /** Where report-only rule sets would give this tag too: what it would be if they were enforced. */
+  shadow: tagPresence.optional(),
   /** Of a tag that is set: who set it, the last first, with what has ended since; empty: nobody has. Absent: only rules give that tag. */
   assigned: z.array(assignment.omit({ tagUid: true })).optional(),
 })

@@ -3,7 +3,7 @@ import { utf8ToBytes } from '@noble/hashes/utils.js'
 import { osType, type OsType, type Sections } from '../../protocol/facts.ts'
 import type { AgentRules, Condition, RuleSet } from '../../protocol/rules.ts'
 import { unprintable } from '../../protocol/text.ts'
-import { conditionKey } from './condition-key.ts'
+import { conditionKey, questionOf } from './condition-key.ts'
 import type { Observation } from './condition-type.ts'
 import type { Device, WatchTargets } from './device.ts'
 import { readCondition } from './registry.ts'
@@ -20,7 +20,7 @@ export function agentRulesFor(os: OsType, ruleSets: readonly RuleSet[], revision
       const read = readCondition(condition)
       if (!read.ok || read.type.side !== 'agent') continue
       const key = conditionKey(condition)
-      conditions.set(key, { key, condition: { ...condition, negate: false } })
+      conditions.set(key, { key, condition: questionOf(condition) })
     }
   }
   let bytes = 0
@@ -34,11 +34,16 @@ export const questionsOf = (ruleSet: RuleSet | null): string =>
 
 /** Answers conditions on the device. An answer's time moves only when the answer changed. What this agent does not know or can not look at is unknown. */
 export async function answerConditions(rules: AgentRules, device: Device, previous: Sections['verdicts']['answers'], now: number): Promise<Sections['verdicts']> {
-  // One look at the processes answers every condition of the round.
+  // One look at the processes, and one at the certificates, answers every condition of the round.
   let processes: ReturnType<Device['processes']> | null = null
-  const looked: Device = { fileFacts: (path) => device.fileFacts(path), processes: () => (processes ??= device.processes()) }
+  let certificates: ReturnType<NonNullable<Device['certificates']>> | undefined
+  const looked: Device = {
+    fileFacts: (path) => device.fileFacts(path), processes: () => (processes ??= device.processes()),
+    ...(device.certificates === undefined ? {} : { certificates: () => (certificates ??= device.certificates?.() ?? Promise.resolve([])) }),
+    ...(device.registryValue === undefined ? {} : { registryValue: device.registryValue.bind(device) }),
+  }
   const answers = await Promise.all(rules.conditions.map(async ({ key, condition }) => {
-    const { value, seen } = await observe(condition, looked)
+    const { value, seen } = await observe(condition, looked, now)
     const before = previous[key]
     const told = seenLine(seen)
     return [key, before?.value === value && before.seen === told ? before : { value, seen: told, at: now }] as const
@@ -47,11 +52,11 @@ export async function answerConditions(rules: AgentRules, device: Device, previo
 }
 
 /** One condition, before its NOT. A look that fails takes back the last answer: a `true` must not outlive the look that would renew it. */
-async function observe(condition: Condition, device: Device): Promise<Observation> {
+async function observe(condition: Condition, device: Device, now: number): Promise<Observation> {
   const read = readCondition(condition)
   if (!read.ok || read.type.side !== 'agent') return { value: 'unknown', seen: `this agent does not know ${condition.type}` }
   try {
-    return await read.type.observe(read.params, device)
+    return await read.type.observe(read.params, device, now)
   } catch (cause) {
     return { value: 'unknown', seen: `can not be looked at: ${cause instanceof Error ? cause.message : String(cause)}` }
   }

@@ -4,8 +4,14 @@ import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
 import canonicalize from 'canonicalize'
 import type { Condition } from '../../protocol/rules.ts'
 
-/** `ck_` and 32 hex digits. Negation is worked out by the EMS and is no part of it: both forms share one answer. */
+/** What an agent is asked: without what the EMS works out by itself (the NOT, how the fact must be known, how old it may be). */
+export function questionOf(condition: Condition): Condition {
+  const { negate: _, proved: __, notOlderThanSeconds: ___, ...meaning } = condition
+  return { ...meaning, negate: false }
+}
+
+/** `ck_` and 32 hex digits. Conditions that ask the same share one answer. */
 export function conditionKey(condition: Condition): string {
-  const { negate: _, ...meaning } = condition
+  const { negate: _, ...meaning } = questionOf(condition)
   return `ck_${bytesToHex(sha256(utf8ToBytes(canonicalize(meaning) ?? ''))).slice(0, 32)}`
 }

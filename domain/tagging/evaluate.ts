@@ -2,9 +2,10 @@
 import { osType, type Facts, type OsType, type SectionName } from '../../protocol/facts.ts'
 import type { RuleSet, TagState } from '../../protocol/rules.ts'
 import type { CompiledCondition, CompiledRules, CompiledRuleSet } from './compile.ts'
+import type { TagsNow } from './condition-type.ts'
 import { any, earliest, reach, workOut, type Timed } from './logic.ts'
 import { settled, type RuleVerdict, type Worked } from './transition.ts'
-import { truthOf, verdictOf } from './verdict.ts'
+import { noTags, truthOf, verdictOf } from './verdict.ts'
 
 /** Rule set id → its verdict. A `false` that can't change by time alone is left out. */
 export type RuleVerdicts = Readonly<Record<string, RuleVerdict>>
@@ -21,6 +22,7 @@ export interface Evaluation {
   /** What could not be worked out and is unknown for that reason; it falls due again by itself. */
   readonly failures: readonly Failure[]
 }
+export interface Bears { readonly set: readonly TagState[]; readonly before: readonly TagState[] }
 export interface Failure { readonly ruleSet: string; readonly detail: string }
 
 /** What failed is worked out again this much later: by then another version of the EMS may run. */
@@ -37,14 +39,14 @@ export function osOf(facts: Facts): OsType | null {
 }
 
 /** Works out one rule set; `failures` takes what could not be. */
-export function evaluateRuleSet({ ruleSet, conditions, logic, broken }: CompiledRuleSet, os: OsType, facts: Facts, now: number, failures: Failure[] = []): Worked {
+export function evaluateRuleSet({ ruleSet, conditions, logic, broken }: CompiledRuleSet, os: OsType, facts: Facts, now: number, failures: Failure[] = [], tags: TagsNow = noTags): Worked {
   if (broken !== null) return undecided
   const before = failures.length
   const worked: Timed[] = []
   const { value, validUntil } = workOut(logic, (index) => {
     const condition = conditions[index]
     if (condition === undefined) return undecided
-    const verdict = verdictOf(condition, os, facts, now)
+    const verdict = verdictOf(condition, os, facts, now, tags)
     if (verdict.failure !== undefined) failures.push({ ruleSet: ruleSet.id, detail: verdict.failure })
     return worked[index] = truthOf(verdict, condition.negate)
   })
@@ -64,11 +66,12 @@ const isOwed = ({ type, key }: CompiledCondition, os: OsType, facts: Facts): boo
  * @param changed sections whose facts changed, or `all` (first report, or nothing is known of the verdicts before)
  * @param touched ids of the rule sets whose meaning changed since `previous` was worked out
  * @param standing of those, the ones whose verdict from before may stand while agents owe an answer, and until when (ms)
+ * @param bears what the endpoint bears: the tags that are set and hold, and all as they stood when `previous` was worked out
  * @param previous verdicts; used for rule sets that were not touched, read nothing that changed, and are not due
  * @param now ms
  */
 export function evaluateEndpoint(given: {
-  rules: CompiledRules; facts: Facts; changed: readonly SectionName[] | 'all'; touched?: ReadonlySet<string>; standing?: ReadonlyMap<string, number>; previous: RuleVerdicts; now: number
+  rules: CompiledRules; facts: Facts; changed: readonly SectionName[] | 'all'; touched?: ReadonlySet<string>; standing?: ReadonlyMap<string, number>; bears?: Bears; previous: RuleVerdicts; now: number
 }): Evaluation {
   const { rules, facts, previous, now } = given
   const os = osOf(facts)
@@ -83,6 +86,13 @@ export function evaluateEndpoint(given: {
     if (others === undefined) byTag.set(tagUid, [verdict])
     else others.push(verdict)
   }
+  const tags = tagsFrom(rules, byTag, given.bears?.set ?? [])
+  /** Beside the state that is stored, until when it held: an absent tag that may come back is stored with the verdicts alone. */
+  const turned = (name: string): boolean => {
+    const [uid, is] = [rules.tagUids.get(name), tags(name)]
+    const gave = any((rules.byTag.get(uid ?? '') ?? []).filter(({ mode }) => mode !== 'shadow').map(({ id }) => previous[id] ?? lasting))
+    return is === null || !sameTag(is, given.bears?.before.find(({ tagUid }) => tagUid === uid)) || (is.value === 'false' && is.validUntil !== gave.validUntil)
+  }
   if (os === null) {
     for (const giving of rules.byTag.values()) for (const ruleSet of giving) note(ruleSet, unknowable)
   } else {
@@ -93,23 +103,23 @@ export function evaluateEndpoint(given: {
       const { ruleSet } = compiled
       const { id } = ruleSet
       const before = previous[id] ?? lasting
-      const stands = changed !== null && compiled.broken === null && given.touched?.has(id) !== true && !reads(compiled, changed) && (before.validUntil === null || before.validUntil > now)
+      const stands = changed !== null && compiled.broken === null && given.touched?.has(id) !== true && !reads(compiled, changed) && ![...compiled.tags].some(turned) && (before.validUntil === null || before.validUntil > now)
       if (stands) {
         note(ruleSet, before)
         continue
       }
       evaluated.push(id)
       const until = otherOs ? null : given.touched?.has(id) === true ? given.standing?.get(id) ?? null : before.standsUntil ?? null
-      note(ruleSet, settled(evaluateRuleSet(compiled, os, facts, now, failures), before, until, now))
+      note(ruleSet, settled(evaluateRuleSet(compiled, os, facts, now, failures, tags), before, until, now))
     }
   }
-  const tags = [...byTag].flatMap(([tagUid, giving]): TagState[] => {
+  const borne = [...byTag].flatMap(([tagUid, giving]): TagState[] => {
     const { value, validUntil } = any(giving)
     return value === 'false' ? [] : [{ tagUid, state: value === 'true' ? 'present' : 'unknown', validUntil }]
   }).sort((a, b) => (a.tagUid < b.tagUid ? -1 : 1))
   const changedRuleSets = [...new Set([...Object.keys(previous), ...Object.keys(verdicts)])]
     .filter((id) => (previous[id] ?? lasting).value !== (verdicts[id] ?? lasting).value)
-  return { verdicts, tags, changedRuleSets, nextDue: earliest(Object.values(verdicts)), evaluated, failures }
+  return { verdicts, tags: borne, changedRuleSets, nextDue: earliest(Object.values(verdicts)), evaluated, failures }
 }
 
 /**
@@ -124,12 +134,26 @@ export function leftAlone(given: { rules: CompiledRules; facts: Facts; touched: 
   for (const id of touched) {
     const compiled = rules.byId[os].get(id)
     if (compiled === undefined) continue
+    // It reads what the endpoint bears, and that is not at hand here.
+    if (compiled.tags.size > 0) return null
     const { value, validUntil } = evaluateRuleSet(compiled, os, facts, now)
     if (value !== 'false' || validUntil !== null) return null
     evaluated.push(id)
   }
   return evaluated
 }
+
+/** Tags as they are while rule sets are worked out in order: those that give one have been. */
+function tagsFrom({ tagUids }: CompiledRules, byTag: ReadonlyMap<string, readonly Timed[]>, set: readonly TagState[]): TagsNow {
+  return (name) => {
+    const uid = tagUids.get(name)
+    if (uid === undefined) return null
+    const there = set.find(({ tagUid }) => tagUid === uid)
+    return there === undefined ? any(byTag.get(uid) ?? []) : { value: 'true', validUntil: there.validUntil }
+  }
+}
+const sameTag = ({ value, validUntil }: Timed, was: TagState | undefined): boolean =>
+  (was === undefined ? value === 'false' : value === (was.state === 'present' ? 'true' : 'unknown') && validUntil === was.validUntil)
 
 const reads = ({ sections }: CompiledRuleSet, changed: ReadonlySet<SectionName>): boolean => {
   for (const section of sections) if (changed.has(section)) return true

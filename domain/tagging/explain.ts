@@ -1,16 +1,26 @@
 // Why an endpoint has a tag or has it not: each rule set, each condition, what was seen and what was wanted.
 import type { Facts, OsType } from '../../protocol/facts.ts'
-import type { ConditionExplanation, RuleSet, TagExplanation } from '../../protocol/rules.ts'
+import type { ConditionExplanation, RuleSet, TagExplanation, TagPresence, TagState } from '../../protocol/rules.ts'
 import type { CompiledRules, CompiledRuleSet } from './compile.ts'
-import { evaluateRuleSet, osOf } from './evaluate.ts'
+import type { TagsNow } from './condition-type.ts'
+import { evaluateRuleSet, osOf, type RuleVerdicts } from './evaluate.ts'
 import { any, type Timed } from './logic.ts'
+import { settled } from './transition.ts'
 import { verdictOf } from './verdict.ts'
 
 type RuleSetExplanation = TagExplanation['ruleSets'][number]
 
-/** Explains one tag from the facts as they are now. Null when no enabled rule set gives it. */
-export function explainTag(given: { tagUid: string; rules: CompiledRules; facts: Facts; now: number }): TagExplanation | null {
-  const { tagUid, rules, facts, now } = given
+/**
+ * Explains one tag from the facts as they are now. Null when no enabled rule set gives it.
+ * @param bears the tags of the endpoint, for rules that read them
+ * @param stored its verdicts, for what still stands from before an edit
+ */
+export function explainTag(given: { tagUid: string; rules: CompiledRules; facts: Facts; bears?: readonly TagState[]; stored?: RuleVerdicts; now: number }): TagExplanation | null {
+  const { tagUid, rules, facts, bears = [], stored = {}, now } = given
+  const tags: TagsNow = (name) => {
+    const [uid, own] = [rules.tagUids.get(name), bears.find((each) => each.tagUid === rules.tagUids.get(name))]
+    return uid === undefined ? null : own === undefined ? { value: 'false', validUntil: null } : { value: own.state === 'present' ? 'true' : 'unknown', validUntil: own.validUntil }
+  }
   const giving = rules.byTag.get(tagUid)
   if (giving === undefined) return null
   const os = osOf(facts)
@@ -18,17 +28,26 @@ export function explainTag(given: { tagUid: string; rules: CompiledRules; facts:
   const worked = giving.map((ruleSet): Timed & { readonly explained: RuleSetExplanation } => {
     const own = compiled.get(ruleSet.id)
     if (os === null || own === undefined) return notForThisSystem(ruleSet, os, facts)
-    const verdict = evaluateRuleSet(own, os, facts, now)
-    return { ...verdict, explained: { ...named(ruleSet), value: verdict.value, logic: own.logicText, conditions: explainConditions(own, os, facts, now) } }
+    const before = stored[ruleSet.id]
+    const fresh = evaluateRuleSet(own, os, facts, now, [], tags)
+    const { value, validUntil, standsUntil } = before === undefined ? { ...fresh, standsUntil: undefined } : settled(fresh, before, before.standsUntil ?? null, now)
+    return { value, validUntil, explained: { ...named(ruleSet), ...(standsUntil === undefined ? {} : { standsUntil }), value, logic: own.logicText, conditions: explainConditions(own, os, facts, now, tags) } }
   })
-  const { value, validUntil } = any(worked)
+  const { value, validUntil } = any(worked.filter(({ explained }) => explained.shadow === undefined))
   return {
-    tagUid, tag: giving[0]?.tag ?? '', state: value === 'true' ? 'present' : value === 'unknown' ? 'unknown' : 'absent', validUntil,
-    ruleSets: worked.map(({ explained }) => explained),
+    tagUid, tag: giving[0]?.tag ?? '', state: stateOf(value), validUntil, ruleSets: worked.map(({ explained }) => explained),
+    ...(worked.some(({ explained }) => explained.shadow === true) ? { shadow: stateOf(any(worked).value) } : {}),
   }
 }
 
-const named = ({ id, name, message }: RuleSet) => ({ id, name, message })
+/** As the device and its user may read it: report-only rule sets are for administrators. Null when nothing else gives the tag. */
+export function withoutShadow({ shadow: _, ...explained }: TagExplanation): TagExplanation | null {
+  const ruleSets = explained.ruleSets.filter(({ shadow }) => shadow === undefined)
+  return ruleSets.length === 0 && explained.ruleSets.length > 0 ? null : { ...explained, ruleSets }
+}
+
+const stateOf = (value: Timed['value']): TagPresence => (value === 'true' ? 'present' : value === 'unknown' ? 'unknown' : 'absent')
+const named = ({ id, name, message, mode }: RuleSet) => ({ id, name, message, ...(mode === 'shadow' ? { shadow: true as const } : {}) })
 
 /** A rule set that names other systems only, or a device whose system is not known: said as the one condition that decides. */
 function notForThisSystem(ruleSet: RuleSet, os: OsType | null, facts: Facts): Timed & { readonly explained: RuleSetExplanation } {
@@ -42,14 +61,14 @@ function notForThisSystem(ruleSet: RuleSet, os: OsType | null, facts: Facts): Ti
   return { value, validUntil: null, explained: { ...named(ruleSet), value, logic: '1', conditions: [condition] } }
 }
 
-function explainConditions({ conditions, broken }: CompiledRuleSet, os: OsType, facts: Facts, now: number): ConditionExplanation[] {
+function explainConditions({ conditions, broken }: CompiledRuleSet, os: OsType, facts: Facts, now: number, tags: TagsNow): ConditionExplanation[] {
   if (broken !== null) {
     return [{ type: 'rule-set', negate: false, value: 'unknown', seen: `the rule set can not be read: ${broken}`, wanted: 'a rule set that this EMS can read', section: 'os', factAt: null, provenance: null, mend: 'Ask an administrator to save the rule set anew.' }]
   }
   return conditions.map((condition) => {
-    const { type, params, negate } = condition
-    const { value, seen, section, factAt, provenance } = verdictOf(condition, os, facts, now)
-    const wanted = type.wanted(params)
-    return { type: type.type, negate, value, seen, wanted: negate ? `not: ${wanted}` : wanted, section, factAt, provenance, mend: type.mend(params, negate) }
+    const { type, params, negate, proved, notOlderThanSeconds } = condition
+    const { value, seen, section, factAt, provenance, unmet } = verdictOf(condition, os, facts, now, tags)
+    const wanted = `${type.wanted(params)}${proved ? ', proved' : ''}${notOlderThanSeconds === null ? '' : `, known within ${notOlderThanSeconds} s`}`
+    return { type: type.type, negate, value, seen, wanted: negate ? `not: ${wanted}` : wanted, section, factAt, provenance, mend: unmet ?? type.mend(params, negate) }
   })
 }

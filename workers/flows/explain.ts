@@ -1,8 +1,9 @@
 // Why an endpoint has its tags: from its facts as stored, or from who set them.
 import { eq, sql } from 'drizzle-orm'
 import { explainAssigned, readAssigned } from '../../domain/tagging/assigned.ts'
+import type { RuleVerdicts } from '../../domain/tagging/evaluate.ts'
 import { explainTag } from '../../domain/tagging/explain.ts'
-import type { Tag, TagExplanation } from '../../protocol/rules.ts'
+import type { Tag, TagExplanation, TagState } from '../../protocol/rules.ts'
 import { Fault } from '../../protocol/faults.ts'
 import { endpoints } from '../../schema/endpoint.ts'
 import { tags } from '../../schema/rules.ts'
@@ -16,10 +17,12 @@ export async function explainTags(context: Context, uid: string, tagUids?: reado
   const { db } = context
   const named = tagUids === undefined ? sql`SELECT json_extract(j.value, '$.tagUid') FROM endpoints e, json_each(e.assigned) j WHERE e.uid = ${uid}` : sql`SELECT value FROM json_each(${JSON.stringify(tagUids)})`
   const [stateRows, sections, [bearer], there] = await db.batch([
-    selectStates(context), selectSections(db, uid), db.select({ assigned: endpoints.assigned }).from(endpoints).where(eq(endpoints.uid, uid)), db.select().from(tags).where(sql`${tags.uid} IN (${named})`),
+    selectStates(context), selectSections(db, uid), db.select({ assigned: endpoints.assigned, tags: endpoints.tags, verdicts: endpoints.verdicts }).from(endpoints).where(eq(endpoints.uid, uid)), db.select().from(tags).where(sql`${tags.uid} IN (${named})`),
   ])
   const [{ rules }, facts, now] = [await rulesOf(context, stateRows), readFacts(sections), context.now()]
-  const byRules = (tagUid: string) => explainTag({ tagUid, rules, facts, now })
+  const bears = JSON.parse(bearer?.tags ?? '[]') as TagState[]
+  const stored = JSON.parse(bearer?.verdicts ?? '{}') as RuleVerdicts
+  const byRules = (tagUid: string) => explainTag({ tagUid, rules, facts, bears, stored, now })
   const assigned = readAssigned(bearer?.assigned ?? '[]')
   const byUid = new Map(there.map((row) => [row.uid, row as Tag]))
   const asked = tagUids ?? [...new Set([...rules.byTag.keys(), ...byUid.keys()])]

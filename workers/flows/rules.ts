@@ -1,9 +1,9 @@
 // The rules as they are now, compiled once per state and isolate; and which of them an endpoint owes that was worked out with older ones.
-import { asc } from 'drizzle-orm'
+import { asc, gt } from 'drizzle-orm'
 import { compileRules, type CompiledRules } from '../../domain/tagging/compile.ts'
 import { osType } from '../../protocol/facts.ts'
 import { ruleSet as ruleSetShape, type RuleSet } from '../../protocol/rules.ts'
-import { ruleChanges, ruleSets } from '../../schema/rules.ts'
+import { ruleChanges, ruleSets, tags } from '../../schema/rules.ts'
 import { logEvent, type Context } from '../context.ts'
 import { changedAt, rulesRevisionOf, selectStates, states, type StateRow } from './states.ts'
 
@@ -13,6 +13,8 @@ export interface HeldRules {
   /** Edits that some endpoint may still owe, oldest first. */
   readonly changes: readonly (typeof ruleChanges.$inferSelect)[]
 }
+/** Tags of the types up to it are given by rules; those above are set. */
+const LAST_GIVEN = 2
 let held: (HeldRules & { readonly key: string }) | null = null
 /** Instants beside the revision: a database that was restored counts the same revisions again, for other rules. */
 const keyOf = (rows: readonly StateRow[]): string => [rulesRevisionOf(rows), changedAt(rows, states.rules), changedAt(rows, states.wording)].join('/')
@@ -24,9 +26,11 @@ const keyOf = (rows: readonly StateRow[]): string => [rulesRevisionOf(rows), cha
 export async function rulesOf(context: Pick<Context, 'db'>, known: readonly StateRow[]): Promise<HeldRules> {
   if (held !== null && held.key === keyOf(known) && held.rules.revision > 0) return held
   const { db } = context
-  const [rows, stored, changes] = await db.batch([selectStates(context), db.select().from(ruleSets), db.select().from(ruleChanges).orderBy(asc(ruleChanges.revision))])
+  const [rows, stored, changes, setTags] = await db.batch([
+    selectStates(context), db.select().from(ruleSets), db.select().from(ruleChanges).orderBy(asc(ruleChanges.revision)), db.select({ uid: tags.uid, name: tags.name }).from(tags).where(gt(tags.type, LAST_GIVEN)),
+  ])
   const read = stored.map(readRuleSet)
-  held = { key: keyOf(rows), rules: compileRules(read, rulesRevisionOf(rows)), ruleSets: read, changes }
+  held = { key: keyOf(rows), rules: compileRules(read, rulesRevisionOf(rows), setTags), ruleSets: read, changes }
   const broken = new Map(Object.values(held.rules.byOs).flat().flatMap(({ ruleSet, broken: why }) => (why === null ? [] : [[ruleSet.id, why] as const])))
   for (const [ruleSet, why] of broken) logEvent('rule-set-unreadable', { ruleSet, why })
   return held

@@ -1,5 +1,5 @@
 // An endpoint's tags worked out from its facts: what of it is not yet stored. It writes nothing.
-import { endsNext, readAssigned, tagChanges, withAssigned } from '../../domain/tagging/assigned.ts'
+import { assignedStates, endsNext, readAssigned, tagChanges, withAssigned } from '../../domain/tagging/assigned.ts'
 import { evaluateEndpoint, type Evaluation, type RuleVerdicts } from '../../domain/tagging/evaluate.ts'
 import { readTagChanges, withChange } from '../../domain/tagging/flapping.ts'
 import type { Facts, SectionName } from '../../protocol/facts.ts'
@@ -30,18 +30,17 @@ export function workOut(given: { endpoint: Stored; held: HeldRules; through: num
   const { endpoint, held, through, facts, now } = given
   const touched = through === null ? 'all' : touchedSince(held, through)
   const previous = JSON.parse(endpoint.verdicts) as RuleVerdicts
+  const [assigned, before] = [readAssigned(endpoint.assigned), JSON.parse(endpoint.tags) as TagState[]]
   const evaluation = evaluateEndpoint({
-    rules: held.rules, facts, now,
+    rules: held.rules, facts, now, bears: { set: assignedStates(assigned, now), before },
     // Where nobody knows what was edited, nothing from before stands.
     ...(touched === 'all' || through === null ? { changed: 'all', previous: {} } : { changed: given.changed, touched, standing: standingSince(held, through), previous }),
   })
   for (const { ruleSet, detail } of evaluation.failures) logEvent('rule-not-worked-out', { uid: endpoint.uid, ruleSet, detail })
   // No rule drops what is set, and what is set falls due with what rules gave.
-  const assigned = readAssigned(endpoint.assigned)
   const tags = withAssigned(evaluation.tags, assigned, now)
   const ends = endsNext(assigned, now)
   const nextDue = ends === null || evaluation.nextDue === null ? ends ?? evaluation.nextDue : Math.min(ends, evaluation.nextDue)
-  const before = JSON.parse(endpoint.tags) as TagState[]
   const { put, gone } = tagChanges(before, tags)
   // What an administrator's edit changes is not the endpoint's doing.
   const flaps = touched !== 'all' && touched.size === 0 && (gone.length > 0 || put.some(({ tagUid, state }) => before.find((tag) => tag.tagUid === tagUid)?.state !== state))

@@ -11,7 +11,7 @@ const schema = z.strictObject({
 }).refine(({ exists, sha256 }) => exists !== false || sha256 === undefined, { path: ['sha256'], message: 'a file that must not exist has no hash' })
 
 export const file = conditionType<z.infer<typeof schema>>({
-  type: 'file', schema, os: ['linux', 'windows', 'macos'], side: 'agent', section: 'verdicts',
+  type: 'file', schema, os: ['linux', 'windows', 'macos'], side: 'agent',
   async observe({ path, exists = true, sha256 }, device) {
     const facts = await device.fileFacts(path)
     if (facts === 'unreadable') return { value: 'unknown', seen: 'can not be read' }

@@ -1,53 +1,45 @@
-// The operating system's version, compared number by number. The family is the system under which the rule is written. What is no version is unknown.
+// The operating system's version, or when it was last updated. The family is the system under which the rule is written. What is no version is unknown.
 import { z } from 'zod'
 import type { Sections } from '../../../protocol/facts.ts'
 import { line } from '../../../protocol/text.ts'
 import { conditionType } from '../condition-type.ts'
-
-const dotted = /^\d{1,9}(\.\d{1,9}){0,5}$/
-const comparators = {
-  '=': { holds: (order: number) => order === 0, is: 'is', mend: (version: string) => `version ${version}` },
-  '>=': { holds: (order: number) => order >= 0, is: 'is at least', mend: (version: string) => `version ${version} or later` },
-  '>': { holds: (order: number) => order > 0, is: 'is later than', mend: (version: string) => `a version later than ${version}` },
-  '<=': { holds: (order: number) => order <= 0, is: 'is at most', mend: (version: string) => `version ${version} or earlier` },
-  '<': { holds: (order: number) => order < 0, is: 'is earlier than', mend: (version: string) => `a version earlier than ${version}` },
-} as const
-type Comparator = keyof typeof comparators
-const opposite = { '>=': '<', '>': '<=', '<=': '>', '<': '>=' } as const
+import { comparator, dottedVersion, versionHolds, versionMend, versionWanted, type Comparator } from '../dotted-version.ts'
+import { ageOf, day } from '../freshness.ts'
 
 const schema = z.strictObject({
-  comparator: z.enum(Object.keys(comparators) as [Comparator]),
-  version: z.string().regex(dotted, 'numbers with dots, like 12.8'),
+  comparator: comparator.optional(),
+  version: dottedVersion.optional(),
   /** Only this product: `Debian GNU/Linux`, `Windows 11`. Compared without case, as a prefix. */
   name: line(128).optional(),
-})
+  /** Alone: an update was installed within so many days. It falls due by itself. */
+  updatedWithinDays: z.number().int().min(1).max(3650).optional(),
+}).superRefine(({ comparator: asked, version, name, updatedWithinDays: days }, context) => {
+  const issue = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message })
+  if (days === undefined && asked === undefined) issue('comparator', 'name a comparator and a version, or updatedWithinDays')
+  if (days === undefined && version === undefined) issue('version', 'name the version to compare with')
+  for (const [path, value] of Object.entries({ comparator: asked, version, name })) if (days !== undefined && value !== undefined) issue(path, 'is no part of updatedWithinDays: write two conditions')
+}).transform(({ comparator: asked = '>=', version = '', name, updatedWithinDays }) => (updatedWithinDays === undefined ? { comparator: asked, version, name } : { updatedWithinDays }))
 
-/** Compares dotted numbers: -1, 0, 1; null when one is none. A missing part counts as 0. */
-export function compareVersions(a: string, b: string): number | null {
-  // The whole text or nothing: `13rc1` is before 13, and a number cut short is another number.
-  if (!dotted.test(a) || !dotted.test(b)) return null
-  const [left, right] = [a.split('.').map(Number), b.split('.').map(Number)]
-  for (let i = 0; i < Math.max(left.length, right.length); i++) {
-    const difference = (left[i] ?? 0) - (right[i] ?? 0)
-    if (difference !== 0) return Math.sign(difference)
-  }
-  return 0
-}
+type Params = { readonly comparator: Comparator; readonly version: string; readonly name: string | undefined } | { readonly updatedWithinDays: number }
 
-export const osVersion = conditionType<z.infer<typeof schema>>({
-  type: 'os-version', schema, os: ['linux', 'windows', 'macos'], side: 'ems', section: 'os',
-  evaluate({ comparator, version, name }, fact) {
+export const osVersion = conditionType<Params>({
+  type: 'os-version', schema, os: ['linux', 'windows', 'macos'], side: 'ems', section: { by: (params) => ['updatedWithinDays' in params ? 'updates' : 'os'] },
+  evaluate(params, fact, { now }) {
+    if ('updatedWithinDays' in params) {
+      const { installedAt } = fact.value as Sections['updates']
+      if (installedAt === undefined) return { value: 'unknown', seen: 'the system does not tell when it was updated', validUntil: null }
+      const { age, ends } = ageOf(installedAt, fact.at, params.updatedWithinDays * day, now)
+      return { value: ends === null ? 'false' : 'true', seen: `last updated ${age}`, validUntil: ends }
+    }
     const os = fact.value as Sections['os']
     const seen = `${os.name} ${os.version}`.trim()
-    if (name !== undefined && !os.name.toLowerCase().startsWith(name.toLowerCase())) return { value: 'false', seen, validUntil: null }
-    const order = compareVersions(os.version, version)
-    return { value: order === null ? 'unknown' : comparators[comparator].holds(order) ? 'true' : 'false', seen, validUntil: null }
+    if (params.name !== undefined && !os.name.toLowerCase().startsWith(params.name.toLowerCase())) return { value: 'false', seen, validUntil: null }
+    const holds = versionHolds(os.version, params.comparator, params.version)
+    return { value: holds === null ? 'unknown' : holds ? 'true' : 'false', seen, validUntil: null }
   },
-  wanted: ({ comparator, version, name }) => `${name ?? 'the system'} version ${comparators[comparator].is} ${version}`,
-  mend({ comparator, version, name }, negate) {
-    const system = name ?? 'the operating system'
-    if (negate && comparator === '=') return `Install another version of ${system} than ${version}.`
-    const asked = negate && comparator !== '=' ? opposite[comparator] : comparator
-    return asked.startsWith('>') ? `Update ${system} to ${comparators[asked].mend(version)}.` : `Install ${comparators[asked].mend(version)} of ${system}.`
+  wanted: (params) => ('updatedWithinDays' in params ? `an update of the system within ${params.updatedWithinDays} days` : `${params.name ?? 'the system'} version ${versionWanted(params.comparator, params.version)}`),
+  mend(params, negate) {
+    if ('updatedWithinDays' in params) return negate ? 'Nothing to mend: this marks devices that are kept up to date.' : 'Install the pending updates of the system.'
+    return versionMend(params.name ?? 'the operating system', params.comparator, params.version, negate)
   },
 })

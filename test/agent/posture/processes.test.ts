@@ -87,7 +87,7 @@ describe('a process', () => {
     await mkdir(join(root, 'proc', '42', 'stat'), { recursive: true })
     expect(() => listProcesses(join(root, 'proc'))).toThrow(/EISDIR/)
     const condition = runningProcess as AgentConditionType
-    await expect(Promise.resolve().then(() => condition.observe({ name: 'x' }, { fileFacts: () => Promise.resolve('unreadable'), processes: () => Promise.resolve().then(() => listProcesses(join(root, 'proc'))) }))).rejects.toThrow()
+    await expect(Promise.resolve().then(() => condition.observe({ name: 'x' }, { fileFacts: () => Promise.resolve('unreadable'), processes: () => Promise.resolve().then(() => listProcesses(join(root, 'proc'))) }, 0))).rejects.toThrow()
   })
 
   it('of others being hidden (hidepid) is an error too', async () => {

@@ -1,0 +1,55 @@
+// Who uses the device: as an identity provider vouched for it (`verified`), or as the device says, which is for display more than for doors.
+import { z } from 'zod'
+import type { Fact, Sections } from '../../../protocol/facts.ts'
+import { line } from '../../../protocol/text.ts'
+import { conditionType, type Finding } from '../condition-type.ts'
+
+const schema = z.strictObject({
+  verified: z.literal(true).optional(),
+  /** Any of them: account or e-mail; of a verified user e-mail or subject. Compared without case. */
+  users: z.array(line(256)).min(1).max(256).optional(),
+  /** Any of them, as the identity provider says; verified only. */
+  groups: z.array(line(256)).min(1).max(64).optional(),
+  issuer: line(256).optional(),
+  /** The user proved it within so many seconds; verified only. */
+  authenticatedWithinSeconds: z.number().int().min(60).max(31_536_000).optional(),
+}).superRefine(({ verified, users, groups, issuer, authenticatedWithinSeconds }, context) => {
+  const issue = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message })
+  for (const [path, value] of Object.entries({ groups, issuer, authenticatedWithinSeconds })) if (value !== undefined && verified !== true) issue(path, 'needs "verified": true')
+  if (verified !== true && users === undefined) issue('users', 'name users, or ask for any that is verified')
+})
+type Params = z.infer<typeof schema>
+
+function verifiedUser({ users, groups, issuer, authenticatedWithinSeconds: seconds }: Params, fact: Fact, now: number): Finding {
+  const identity = fact.value as Sections['identity']
+  const ends = [identity.expiresAt, seconds === undefined ? null : Math.min(identity.authenticatedAt, fact.at) + seconds * 1000].filter((each) => each !== null)
+  const validUntil = ends.length === 0 ? null : Math.min(...ends)
+  const seen = `${identity.email ?? identity.subject} by ${identity.issuer}`
+  const factAt = identity.authenticatedAt
+  if (validUntil !== null && validUntil <= now) return { value: 'unknown', seen: `${seen}, too long ago`, validUntil: null, factAt }
+  if (issuer !== undefined && issuer !== identity.issuer) return { value: 'false', seen, validUntil, factAt }
+  if (users !== undefined && !isOne(users, [identity.subject, identity.email])) return { value: mayBe(users, identity.email) ? 'unknown' : 'false', seen, validUntil, factAt }
+  if (groups === undefined) return { value: 'true', seen, validUntil, factAt }
+  if (identity.groups === undefined) return { value: 'unknown', seen: `${seen}, in groups that are not told`, validUntil, factAt }
+  return { value: identity.groups.some((group) => groups.includes(group)) ? 'true' : 'false', seen, validUntil, factAt }
+}
+/** An e-mail that is not told may be the one that is asked for. */
+const mayBe = (users: readonly string[], email: string | undefined): boolean => email === undefined && users.some((user) => user.includes('@'))
+const isOne = (users: readonly string[], own: readonly (string | undefined)[]): boolean => {
+  const names = own.flatMap((name) => (name === undefined || name === '' ? [] : [name.toLowerCase()]))
+  return users.some((user) => names.includes(user.toLowerCase()))
+}
+const short = (all: readonly string[]): string => all.slice(0, 3).map((each) => each.slice(0, 40)).join(', ') + (all.length > 3 ? ` or ${all.length - 3} more` : '')
+const wantedOf = ({ verified, users, groups }: Params): string => `${verified === true ? 'a verified user' : 'the user'}${users === undefined ? '' : ` ${short(users)}`}${groups === undefined ? '' : ` in ${short(groups)}`}`.slice(0, 190)
+
+export const userIdentity = conditionType<Params>({
+  type: 'user-identity', schema, os: ['linux', 'windows', 'macos'], side: 'ems', section: { by: ({ verified }) => [verified === true ? 'identity' : 'user'] },
+  evaluate(params, fact, { now }) {
+    if (params.verified === true) return verifiedUser(params, fact, now)
+    const { account, email } = fact.value as Sections['user']
+    const users = params.users ?? []
+    return { value: isOne(users, [account, email]) ? 'true' : mayBe(users, email) ? 'unknown' : 'false', seen: email === undefined ? account : `${account}, ${email}`, validUntil: null }
+  },
+  wanted: wantedOf,
+  mend: (params, negate) => (negate ? `Log in as another than ${wantedOf(params)}.` : `Log in as ${wantedOf(params)}.`),
+})
