@@ -3,7 +3,9 @@ import type { Cursor } from './follow.ts'
 import type { Heard } from './follower.ts'
 import type { LogRow } from './log-entry.ts'
 
-export const TELL_EVERY_MS = 1_000
+/** From a notice to the next, where one of them is of a burst: a second, and a tenth for the way, on which frames come closer together. */
+export const TELL_EVERY_MS = 1_100
+const SECOND_MS = 1_000
 /** Endpoints (or whatever else a row of the log speaks of) that change within a second: more are a burst, whatever the gateway keeps up with. */
 export const CALM_ENDPOINTS = 10
 /** Rows that wait; above this only the tables they changed are remembered, and the gateway pulls. */
@@ -39,11 +41,12 @@ interface Options {
  *
  * 1. A change is of a burst when, with it, more than {@link CALM_ENDPOINTS} endpoints have changed within the second that ends with it. What waits with
  *    such a change is told with it: then the notice is the burst's.
- * 2. A notice of a burst comes a second or more after the notice before it, of whichever kind, and none of whichever kind follows within a second. So in
- *    any second in which a burst is told of, that is the only notice.
- * 3. Any other change is told at once when every listener has applied what it was told before; else when they have, or a second after the notice before.
+ * 2. A notice of a burst comes {@link TELL_EVERY_MS} or more after the notice before it, of whichever kind, and none of whichever kind follows sooner than
+ *    that. So in any second in which a burst is told of, that is the only notice.
+ * 3. Any other change is told at once when every listener has applied what it was told before; else when they have, or {@link TELL_EVERY_MS} after the
+ *    notice before.
  *
- * Where nothing was told for a second, the first notice of a burst goes at once too. What a gateway asks for (the answer to its hello, a page) and what
+ * Where nothing was told for so long, the first notice of a burst goes at once too. What a gateway asks for (the answer to its hello, a page) and what
  * mends a socket that was told less than the others are no notices, nor is word that nothing changed. An object that was ended begins anew with the rule.
  */
 export class PendingNotices {
@@ -100,7 +103,7 @@ export class PendingNotices {
   /** More endpoints than are calm have changed within the second that ends now. */
   #isBusy(now: number): boolean {
     const [oldest = -Infinity] = this.#changed.values()
-    return this.#changed.size > CALM_ENDPOINTS && now - oldest < TELL_EVERY_MS
+    return this.#changed.size > CALM_ENDPOINTS && now - oldest < SECOND_MS
   }
   #waitMs(now: number): number {
     const left = (since: number) => {
