@@ -78,7 +78,10 @@ export function followFabric(options: Options): Following {
     timers, now,
     send(uid) {
       say({ type: 'lookup', uid })
-      return send !== null
+      if (send !== null) return true
+      if (!polling.answers()) return false
+      polling.lookUp(uid).then((known) => lookups.answered(uid, known), (cause: Error) => log.warn({ event: 'lookup-failed', reason: cause.message }, 'The EMS could not be asked for an endpoint.'))
+      return true
     },
   })
   const pulls = createPulls({

@@ -1,10 +1,11 @@
 // Asks the EMS by `status` where no websocket can be had: what changed is read, and the staleness clock restarts at what the EMS proves alone. It opens no socket and decides no mode.
+import { endpointByUid } from '../../domain/access/snapshot.ts'
 import { jitteredBackoff } from '../../node/backoff.ts'
 import type { ControlClient } from '../../node/control-client.ts'
 import type { Log } from '../../node/logging.ts'
 import type { Timers } from '../../node/timers.ts'
 import { Fault, type FaultCode } from '../../protocol/faults.ts'
-import { status } from '../../protocol/operations/fabric.ts'
+import { status, subscribe } from '../../protocol/operations/fabric.ts'
 import { pause } from './pause.ts'
 import { authorityLost, type Pulls } from './pulls.ts'
 import { followedTables, type Replica } from './replica.ts'
@@ -40,6 +41,11 @@ export interface Polling {
   begin(): void
   /** Asks no more; an answer under way is not heard. */
   end(): void
+  /**
+   * Asks out of turn, for an endpoint that is not known; where what is new does not bring it, says that this gateway cares for it and asks again.
+   * Throws a `Fault` when the EMS can't be asked. @returns whether it is known now
+   */
+  lookUp(uid: string): Promise<boolean>
   /** Whether the last question was answered. */
   answers(): boolean
   /** Resolves when nothing is under way, after `end`. */
@@ -49,6 +55,8 @@ export interface Polling {
 export function createPolling({ client, replica, pulls, timers, now, log, everyMs, onProof, onAnswers, onRefused }: Options): Polling {
   let stopping: AbortController | null = null
   let running: Promise<void> = Promise.resolve()
+  let asking: Promise<void> | null = null
+  let queued: Promise<void> | null = null
   let answers = false
   const heard = (does: boolean) => {
     if (answers === does) return
@@ -70,11 +78,25 @@ export function createPolling({ client, replica, pulls, timers, now, log, everyM
     if (data.current !== undefined) onProof({ ...data.current, askedAt })
   }
 
+  /** One question after the other. Whoever wants one that was asked later than now shares the next with all who do. */
+  function askNow(): Promise<void> {
+    const { signal } = stopping ?? {}
+    if (signal === undefined) return Promise.resolve()
+    const next = () => {
+      queued = null
+      asking = ask(signal).finally(() => { asking = null })
+      return asking
+    }
+    if (asking === null) return next()
+    queued ??= asking.then(next, next)
+    return queued
+  }
+
   async function run(signal: AbortSignal): Promise<void> {
     let failures = 0
     while (!signal.aborted) {
       try {
-        await ask(signal)
+        await askNow()
         failures = 0
       } catch (cause) {
         if (!(cause instanceof Fault)) throw cause
@@ -99,6 +121,18 @@ export function createPolling({ client, replica, pulls, timers, now, log, everyM
       stopping?.abort()
       stopping = null
       heard(false)
+    },
+    async lookUp(uid) {
+      const isKnown = () => endpointByUid(replica.snapshot(), uid) !== undefined
+      const read = async () => {
+        await askNow()
+        await pulls.settled()
+      }
+      await read()
+      if (isKnown()) return true
+      const { data } = await client.call(subscribe, { body: { update: [{ uids: { [uid]: { subscribe: true } }, is_snapshot: false }] } })
+      if (data.subscribed[uid]?.is_registered === true) await read()
+      return isKnown()
     },
     answers: () => answers,
     settled: () => running,

@@ -11,7 +11,7 @@ import { startGateway, type Gateway, type GatewayEvent } from '../../../gateway/
 import { createControlClient, type ControlClient } from '../../../node/control-client.ts'
 import { silentLog } from '../../../node/logging.ts'
 import * as administration from '../../../protocol/operations/admin.ts'
-import { downloadAuthorities, status } from '../../../protocol/operations/fabric.ts'
+import { downloadAuthorities, status, updateGateway } from '../../../protocol/operations/fabric.ts'
 import { startEms, type LocalEms } from '../../../start/ems.ts'
 import { localTls } from '../../../start/local-tls.ts'
 import { until as untilAtLast } from '../../../start/steps.ts'
@@ -131,6 +131,20 @@ policies:
     await until('the loss', () => events.some(({ event }) => event === 'authority-lost'))
     await session.closed
     expect(await refusal(gate)).toContain('067')
+  })
+
+  it('that sees only endpoints it cares for learns of one that knocks, and of its changes from then on', async () => {
+    const { gate, events } = await withoutWebsocket('own-only', 'no-websocket')
+    await administrator.call(updateGateway, { params: { sn: gate.serial }, body: { share_mode: 0 } })
+    const database = await ems.miniflare.getD1Database('DB')
+    const subscribed = () => database.prepare('SELECT count(*) AS n FROM gateway_subscriptions WHERE serial = ?').bind(gate.serial).first<{ n: number }>()
+    await until('the laptop to be asked for and subscribed to', async () => {
+      const [opening, row] = [await open(gate), await subscribed()]
+      if (opening.open) opening.session.end()
+      return opening.open && row?.n === 1
+    })
+    for (let n = 0; n < 2; n++) expect(await flipped(gate)).toBeLessThan(EVERY_MS + SLACK_MS)
+    expect(mode(events)).toBe('polling')
   })
 
   it('stays fresh while nothing changes, by proofs alone, and is stale from the last of them on', async () => {
