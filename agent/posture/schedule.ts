@@ -27,6 +27,8 @@ export interface Schedule {
 
 /** Everybody may be asked to look at once (an edit of the rules): what is slow is not done again so soon after. */
 const SLOW_REST_MS = 60_000
+/** A look that takes longer hangs: at a home over a dead network, a tool that waits for ever. */
+const LOOK_LIMIT_MS = 600_000
 
 interface Run {
   /** When its last look ended, by `clock`; before the first, when it was made. */
@@ -34,22 +36,43 @@ interface Run {
   looked: boolean
   running: Promise<void> | null
   next: Promise<void> | null
+  /** Its last look was given up and has not come back. It holds a thread, perhaps for ever, so that there is never a second one. */
+  lost: boolean
   cancelTimer: () => void
 }
 
 export function scheduleProbes({ probes, everySeconds, onFound, onDefect, timers, clock, log }: ScheduleOptions): Schedule {
-  const runs = new Map<Probe, Run>(probes.map((probe) => [probe, { lookedAt: clock(), looked: false, running: null, next: null, cancelTimer: () => {} }]))
+  const runs = new Map<Probe, Run>(probes.map((probe) => [probe, { lookedAt: clock(), looked: false, running: null, next: null, lost: false, cancelTimer: () => {} }]))
   let closed = false
 
-  async function collect(probe: Probe, run: Run): Promise<void> {
-    run.cancelTimer()
-    let value: Sections[ReportedName] | null = null
+  async function lookOnce(probe: Probe): Promise<Sections[ReportedName] | null> {
     try {
-      value = await probe.collect()
+      return await probe.collect()
     } catch (cause) {
       // One probe that trips over an odd machine must not silence the others: its section becomes unknown, and that is visible.
       log.error({ event: 'probe-failed', section: probe.section, reason: String(cause) }, 'A probe failed; its section is not known now.')
+      return null
     }
+  }
+
+  async function lookWithin(probe: Probe, run: Run): Promise<Sections[ReportedName] | null> {
+    const looking = lookOnce(probe)
+    const { promise: late, resolve } = Promise.withResolvers<'late'>()
+    const cancel = timers.after(LOOK_LIMIT_MS, () => resolve('late'))
+    const first = await Promise.race([looking, late]).finally(cancel)
+    if (first !== 'late') return first
+    log.error({ event: 'probe-hangs', section: probe.section }, 'A probe does not come back; its section is not known until it does.')
+    run.lost = true
+    looking.then(() => {
+      run.lost = false
+      return start(probe, run)
+    }).catch(onDefect)
+    return null
+  }
+
+  async function collect(probe: Probe, run: Run): Promise<void> {
+    run.cancelTimer()
+    const value = await lookWithin(probe, run)
     if (closed) return
     run.lookedAt = clock()
     run.looked = true
@@ -64,7 +87,7 @@ export function scheduleProbes({ probes, everySeconds, onFound, onDefect, timers
 
   /** A look under way may have read what has changed since: whoever asks meanwhile gets the next one, and all of them the same. */
   function start(probe: Probe, run: Run): Promise<void> {
-    if (closed) return Promise.resolve()
+    if (closed || run.lost) return Promise.resolve()
     if (run.running === null) {
       run.running = collect(probe, run).finally(() => { run.running = null })
       return run.running

@@ -121,4 +121,25 @@ describe('probes', () => {
     await schedule.look()
     expect(user.runs).toBe(1)
   })
+
+  it('that hang are given up: unknown, waited for by nobody, and never joined by a second look', async () => {
+    const [stuck, good] = [gated('user', 'security'), gated('os', 'security', true)]
+    const { schedule, found, advance } = scheduled([stuck, good])
+    const looking = schedule.look()
+    await advance(600_000)
+    await looking
+    expect(found.filter(([section]) => section === 'user')).toEqual([['user', null]])
+    await advance(600_000)
+    await schedule.look()
+    expect(stuck.runs).toBe(1)
+    expect(good.runs).toBeGreaterThan(5)
+    // It comes back: what it saw is old, and it is looked at anew.
+    stuck.end()
+    await advance(0)
+    expect(stuck.runs).toBe(2)
+    stuck.end()
+    await advance(0)
+    expect(found.at(-1)).toEqual(['user', 'one'])
+    await schedule.close()
+  })
 })
