@@ -130,6 +130,22 @@ describe('a tag that is set', () => {
     expect(await namesOf(endpoint)).toEqual(['finance'])
   })
 
+  it('is read by rules, set, cleared and ended', async () => {
+    const [endpoint, tag] = [await reporting(), await make('finance', 3)]
+    const rules = { linux: { conditions: [{ type: 'tag-present', tag: 'finance' }, { type: 'os-version', comparator: '>=', version: '12' }] } }
+    expect((await admin('POST', '/rule-sets', { name: 'safe finance', tag: 'may-pay', rules })).status).toBe(200)
+    await reEvaluated()
+    expect(await namesOf(endpoint)).toEqual([])
+    const soon = (expected: string[]) => expect.poll(() => namesOf(endpoint), { timeout: 5_000 }).toEqual(expected)
+    await set(tag, [endpoint.uid])
+    await soon(['finance', 'may-pay'])
+    await clear(tag, [endpoint.uid])
+    await soon([])
+    await set(tag, [endpoint.uid], { until: Date.now() + 700 })
+    await soon(['finance', 'may-pay'])
+    await soon([])
+  })
+
   it('is kept by a report that was computed before it was set', async () => {
     const [endpoint, tag] = [await reporting(), await make('finance', 3)]
     let first = true
