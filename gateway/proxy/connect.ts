@@ -1,9 +1,15 @@
-// Tunnels as they are asked for: CONNECT on streams of HTTP/2 (RFC 9113 §8.5) and on sockets of HTTP/1.1 (RFC 9110 §9.3.6), and by upgrade. It decides nothing.
+// Tunnels as they are asked for: CONNECT on streams of HTTP/2 (RFC 9113 §8.5, extended by RFC 8441) and on sockets of HTTP/1.1 (RFC 9110 §9.3.6), and by upgrade. It decides nothing.
 import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2'
 import { STATUS_CODES } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import type { Timers } from '../../node/timers.ts'
 import type { Carrier } from './tunnel.ts'
+
+/** The protocol that an extended CONNECT asks for (RFC 8441 §4); null: plain CONNECT. */
+export const streamProtocol = (request: Http2ServerRequest): string | null => {
+  const protocol: unknown = request.headers[':protocol']
+  return typeof protocol === 'string' ? protocol.toLowerCase() : null
+}
 
 /** How long a cut stream may take to hand over its reason. */
 const FAREWELL_MS = 1_000

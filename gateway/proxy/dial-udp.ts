@@ -15,10 +15,11 @@ function dialOne(address: string, port: number): Promise<DialledUdp> {
     resolve({ ok: false, detail: error.message })
   }
   socket.once('error', fail)
-  socket.connect(port, address, () => {
+  socket.once('connect', () => {
     socket.removeListener('error', fail)
     resolve({ ok: true, socket })
   })
+  socket.connect(port, address)
   return promise
 }
 

@@ -97,6 +97,8 @@ export async function startListener({ listen, secrets, tickets, bounds: limits, 
   const warn = (event: string, sentence: string) => (error: Error) => rarely(event, { cause: error.message }, sentence)
   const read = createPeerReader()
   const met = new WeakSet<EventEmitter>()
+  /** Whoever may get an answer other than a refusal to CONNECT, or none but refusals to anything. */
+  const mayTunnel = (peer: Presented) => (peer.status === 'none' ? !secrets().strangersReach : peer.status === 'refused' || peer.purpose !== 'browser')
   /** Reads who holds a connection, once: a device that has too many is sent away, a stranger is given little time. */
   const meet = (session: Http2Session | Socket, socket: Pick<Socket, 'remoteAddress' | 'remotePort'>, end: () => void) => {
     const peer = read(session, (session instanceof TLSSocket ? session : socket) as TLSSocket)
@@ -124,6 +126,8 @@ export async function startListener({ listen, secrets, tickets, bounds: limits, 
     session.on('error', warn('http2_failed', 'An HTTP/2 connection failed'))
     session.setLocalWindowSize(16 << 20)
     meet(session, session.socket, () => session.destroy())
+    // Browsers that are told of it open websockets by it, over the connection of their requests; those are taken by HTTP/1.1.
+    if (!session.destroyed && mayTunnel(read(session, session.socket as TLSSocket))) session.settings({ enableConnectProtocol: true })
   })
   server.on('secureConnection', (socket: TLSSocket) => {
     metrics.handshake(socket.isSessionReused() ? 'resumed' : 'full')

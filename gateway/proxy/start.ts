@@ -3,6 +3,8 @@ import { IncomingMessage } from 'node:http'
 import { Http2ServerRequest, type Http2ServerResponse } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import { CONNECT_UDP, udpAuthority } from '../../protocol/capsules.ts'
+import type { AccessProtocol } from '../../protocol/decisions.ts'
 import { pathOf } from '../../domain/access/request-path.ts'
 import type { Log } from '../../node/logging.ts'
 import type { Audit } from '../audit/audit.ts'
@@ -13,7 +15,7 @@ import { answer, type AnyResponse } from './answer.ts'
 import type { AssertionKeys } from './assertion-keys.ts'
 import { createAssertions } from './assertions.ts'
 import { readAuthority, type Authority } from './authority.ts'
-import { socketCarrier, streamCarrier } from './connect.ts'
+import { socketCarrier, streamCarrier, streamProtocol } from './connect.ts'
 import { forward, type TakeUpgrade } from './forward.ts'
 import { createJudge, type Question } from './judge.ts'
 import { createKeyPairs } from './key-pairs.ts'
@@ -27,7 +29,7 @@ import { createSessions } from './sessions.ts'
 import { createTickets, type Tickets } from './tickets.ts'
 import { systemTimers, type Timers } from '../../node/timers.ts'
 import { runTunnel, type Carrier } from './tunnel.ts'
-import { forwardedAuthority, isTcpForwarding, responseOn, takeUpgrade, TCP_FORWARDING, upgradeOf } from './upgrade.ts'
+import { forwardedAuthority, isConnectUdp, isTcpForwarding, responseOn, takeUpgrade, TCP_FORWARDING, upgradeOf } from './upgrade.ts'
 import { createUpstreams } from './upstreams.ts'
 
 /** The gateway's own certificate (purpose `gateway`) and key, PEM. */
@@ -102,7 +104,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   let believed = authorities().join()
   const leaves = [keyPairs.onChange(listener.refresh), acme.onChange(listener.refresh)]
 
-  const questionOf = (request: AnyRequest, protocol: 'tcp' | 'https', { host, port }: Authority, path: string): Question => {
+  const questionOf = (request: AnyRequest, protocol: AccessProtocol, { host, port }: Authority, path: string): Question => {
     const [session, socket] = request instanceof Http2ServerRequest ? [request.stream.session, request.stream.session?.socket] : [request.socket, request.socket]
     return { protocol, host, port, path, userAgent: request.headers['user-agent'] ?? '', certificate: peerOf(session, socket), source: source(socket) }
   }
@@ -111,13 +113,20 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     end(error)
   }
   // HTTP/1.1 brings a socket and the bytes that came along, HTTP/2 a response.
-  const tunnel = (request: AnyRequest, carrier: Carrier, named: string | undefined) => {
-    runTunnel(carrier, questionOf(request, 'tcp', readAuthority(named, null) ?? notAnAuthority, '/'), { judge, sessions, resolver, timers, log, connectLimitMs })
+  const tunnel = (request: AnyRequest, carrier: Carrier, protocol: 'tcp' | 'udp', named: string | undefined) => {
+    runTunnel(carrier, { ...questionOf(request, protocol, readAuthority(named, null) ?? notAnAuthority, '/'), protocol }, { judge, sessions, resolver, timers, now, log, connectLimitMs })
       .catch(failed('tunnel_failed', 'A tunnel failed inside the gateway', (error) => carrier.client.destroy(error)))
   }
   server.on('connect', (request: AnyRequest, way: TLSSocket | Http2ServerResponse, head?: Uint8Array) => {
-    if (request instanceof Http2ServerRequest) tunnel(request, streamCarrier(request, way as Http2ServerResponse, timers), request.authority)
-    else tunnel(request, socketCarrier(way as TLSSocket, head ?? new Uint8Array(0)), request.url)
+    if (!(request instanceof Http2ServerRequest)) {
+      tunnel(request, socketCarrier(way as TLSSocket, head ?? new Uint8Array(0)), 'tcp', request.url)
+      return
+    }
+    const response = way as Http2ServerResponse
+    const protocol = streamProtocol(request)
+    if (protocol !== null && protocol !== CONNECT_UDP) answer(response, 501, {}, '')
+    else if (protocol === null) tunnel(request, streamCarrier(request, response, timers), 'tcp', request.authority)
+    else tunnel(request, streamCarrier(request, response, timers), 'udp', udpAuthority(request.url))
   })
   const serve = (request: AnyRequest, response: AnyResponse, upgrade: { readonly protocol: string; readonly take: TakeUpgrade } | null) => {
     const head = readRequest(request)
@@ -138,7 +147,11 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   })
   server.on('upgrade', (request: IncomingMessage, socket: TLSSocket, head: Uint8Array) => {
     if (isTcpForwarding(request)) {
-      tunnel(request, socketCarrier(socket, head, TCP_FORWARDING), forwardedAuthority(request.url ?? ''))
+      tunnel(request, socketCarrier(socket, head, TCP_FORWARDING), 'tcp', forwardedAuthority(request.url ?? ''))
+      return
+    }
+    if (isConnectUdp(request)) {
+      tunnel(request, socketCarrier(socket, head, CONNECT_UDP), 'udp', udpAuthority(request.url ?? ''))
       return
     }
     const response = responseOn(request, socket)

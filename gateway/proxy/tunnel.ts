@@ -1,12 +1,12 @@
-// One CONNECT from decision to end, whatever it came over. How answers are written is the carrier's, given by connect.ts.
+// One tunnel, of TCP or UDP, from decision to end, whatever it came over. How answers are written is the carrier's, given by connect.ts.
 import { refusalJson, renderRefusal, type Refusal } from './refusal.ts'
 import type { Decision, Reason } from '../../protocol/decisions.ts'
 import type { Log } from '../../node/logging.ts'
-import { dial } from './dial.ts'
 import type { Judge, Question } from './judge.ts'
+import { reach } from './reach.ts'
 import type { Resolver } from './resolve.ts'
 import type { Sessions } from './sessions.ts'
-import { breakUpstream, splice, type Client } from './splice.ts'
+import type { Client } from './splice.ts'
 import type { Timers } from '../../node/timers.ts'
 
 /** What answers one CONNECT. */
@@ -20,11 +20,11 @@ export interface Carrier {
 }
 
 export interface TunnelOptions {
-  readonly judge: Judge; readonly sessions: Sessions; readonly resolver: Resolver; readonly timers: Timers; readonly log: Log; readonly connectLimitMs: number
+  readonly judge: Judge; readonly sessions: Sessions; readonly resolver: Resolver; readonly timers: Timers; readonly now: () => number; readonly log: Log; readonly connectLimitMs: number
 }
 
 /** Decides, dials, decides once more, and carries. Never rejects for anything that client or upstream do. */
-export async function runTunnel(carrier: Carrier, question: Question, { judge, sessions, resolver, timers, log, connectLimitMs }: TunnelOptions): Promise<void> {
+export async function runTunnel(carrier: Carrier, question: Question & { readonly protocol: 'tcp' | 'udp' }, { judge, sessions, resolver, timers, now, log, connectLimitMs }: TunnelOptions): Promise<void> {
   const { client } = carrier
   const gone = new AbortController()
   // Before anything is awaited: a client that breaks while it is decided on must not end the gateway.
@@ -44,14 +44,13 @@ export async function runTunnel(carrier: Carrier, question: Question, { judge, s
   const target = service.upstreams[0] ?? question
   const resolution = await resolver(service, target.host)
   if (!resolution.ok) return fail(resolution.reason, resolution.detail)
-  const dialled = await dial({ addresses: resolution.addresses, port: target.port, limitMs: connectLimitMs, timers, signal: gone.signal })
-  if (!dialled.ok) return fail('upstream-unreachable', dialled.detail)
-  const upstream = dialled.socket
+  const way = await reach(question.protocol, { addresses: resolution.addresses, port: target.port, limitMs: connectLimitMs, timers, now, signal: gone.signal })
+  if (!way.ok) return fail('upstream-unreachable', way.detail)
   // The world may have moved while it was dialled; from here to the table is one tick.
   const final = judge.again(question, 'decide')
   const barred = sessions.barred(final.uid)
   if (!final.allowed || barred !== null || gone.signal.aborted) {
-    breakUpstream(upstream)
+    way.abandon()
     if (!final.allowed) refuse(judge.record(question, final))
     else if (gone.signal.aborted) judge.record(question, { ...verdict, validUntil: null }, { reason: 'upstream-unreachable' })
     else fail(barred ?? 'overloaded')
@@ -59,12 +58,18 @@ export async function runTunnel(carrier: Carrier, question: Question, { judge, s
   }
   const decision = judge.record(question, final)
   // The agent is told how the service is best reached: bulk would hold up what shares its connection.
-  carrier.accept(final.service?.traffic === 'bulk' ? { 'sallyport-traffic': 'bulk' } : {})
-  let end = () => {}
-  const joined = splice(client, upstream, carrier.head, () => end())
-  end = sessions.open(question, final.service, decision, { carried: joined.carried, cut: (denied) => {
+  carrier.accept({ ...(question.protocol === 'udp' ? { 'capsule-protocol': '?1' } : {}), ...(final.service?.traffic === 'bulk' ? { 'sallyport-traffic': 'bulk' } : {}) })
+  let end: (cutBy?: Decision) => void = () => {}
+  const cut = (denied: Decision) => {
     joined.stop()
     carrier.cut(refusalJson(denied))
+  }
+  const joined = way.join(client, carrier.head, { idleMs: (final.service ?? service).idleMs, onEnd: () => end(), onUnreachable: (detail) => {
+    const denied = judge.stop(question, decision, 'upstream-unreachable')
+    log.info({ event: 'unreachable', decision: denied.id, session: decision.id, uid: decision.uid, destination: decision.destination, detail }, 'A destination is not reached any more')
+    end(denied)
+    cut(denied)
   } })
-  if (client.destroyed && upstream.destroyed) end()
+  end = sessions.open(question, final.service, decision, { carried: joined.carried, cut })
+  if (client.destroyed && way.isClosed()) end()
 }

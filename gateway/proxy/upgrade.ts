@@ -1,7 +1,8 @@
-// A request for another protocol on an HTTP/1.1 connection: websockets to a declared service, TCP to a destination. The connection carries bytes both ways from there on.
+// A request for another protocol on an HTTP/1.1 connection: websockets to a declared service, TCP or UDP to a destination. The connection carries bytes both ways from there on.
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import { CONNECT_UDP } from '../../protocol/capsules.ts'
 import { responseHeaders } from './headers.ts'
 import type { TakeUpgrade } from './forward.ts'
 import { breakUpstream, splice } from './splice.ts'
@@ -13,11 +14,13 @@ export const upgradeOf = (request: IncomingMessage): string => (request.headers.
 export const isUpgradable = (request: IncomingMessage): boolean => {
   const { headers, method } = request
   // One with a body is none: Node would hand the body over as the first bytes of the other protocol.
-  return (upgradeOf(request) === 'websocket' || isTcpForwarding(request)) && method === 'GET' && headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0
+  return (upgradeOf(request) === 'websocket' || isTcpForwarding(request) || isConnectUdp(request)) && method === 'GET' && headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0
 }
 
 export const TCP_FORWARDING = 'tcp-forwarding/1.0'
 export const isTcpForwarding = (request: IncomingMessage): boolean => upgradeOf(request) === TCP_FORWARDING
+/** RFC 9298 §3.2. */
+export const isConnectUdp = (request: IncomingMessage): boolean => upgradeOf(request) === CONNECT_UDP
 
 /**
  * The destination of `GET /tcp?address=…&port=…&tls=0|1`, as CONNECT would name it; '' when it is none.

@@ -1,0 +1,50 @@
+// The way from a tunnel to its destination, by TCP or by UDP, from addresses that were checked. Whether it may be gone is decided before.
+import type { Timers } from '../../node/timers.ts'
+import { carryDatagrams, type CarriedDatagrams } from './carry-datagrams.ts'
+import { dial } from './dial.ts'
+import { dialUdp } from './dial-udp.ts'
+import { breakUpstream, splice, type Client } from './splice.ts'
+
+export interface Joined {
+  /** At once; after it not a byte more is carried, and the client's side is the caller's to end. */
+  stop(): void
+  carried(): { up: number; down: number; datagrams?: CarriedDatagrams }
+}
+export interface Way {
+  readonly ok: true
+  /** Nothing more comes or goes there. */
+  isClosed(): boolean
+  /** Gives it up before it was joined. */
+  abandon(): void
+  join(client: Client, head: Uint8Array, ends: { readonly idleMs: number; readonly onEnd: () => void; readonly onUnreachable: (detail: string) => void }): Joined
+}
+interface Wanted { readonly addresses: readonly string[]; readonly port: number; readonly limitMs: number; readonly timers: Timers; readonly now: () => number; readonly signal: AbortSignal }
+type Reached = Way | { readonly ok: false; readonly detail: string }
+
+async function reachTcp(wanted: Wanted): Promise<Reached> {
+  const dialled = await dial(wanted)
+  if (!dialled.ok) return dialled
+  const { socket } = dialled
+  return { ok: true, isClosed: () => socket.destroyed, abandon: () => breakUpstream(socket), join: (client, head, { onEnd }) => splice(client, socket, head, onEnd) }
+}
+
+async function reachUdp({ addresses, port, timers, now, signal }: Wanted): Promise<Reached> {
+  const dialled = await dialUdp(addresses, port)
+  if (!dialled.ok) return dialled
+  const { socket } = dialled
+  let closed = false
+  socket.once('close', () => {
+    closed = true
+  })
+  const abandon = () => {
+    socket.close()
+  }
+  if (signal.aborted) {
+    abandon()
+    return { ok: false, detail: 'the client went away' }
+  }
+  return { ok: true, isClosed: () => closed, abandon, join: (client, head, ends) => carryDatagrams(client, socket, head, { ...ends, timers, now }) }
+}
+
+/** Opens the way, within `limitMs`. */
+export const reach = (protocol: 'tcp' | 'udp', wanted: Wanted): Promise<Reached> => (protocol === 'udp' ? reachUdp(wanted) : reachTcp(wanted))
