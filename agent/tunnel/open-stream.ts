@@ -1,5 +1,5 @@
 // Opens one CONNECT stream at a gateway (RFC 9113 §8.5) and reads the gateway's answer. It carries no traffic.
-import { constants, type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2'
+import { constants, type ClientHttp2Session, type ClientHttp2Stream, type OutgoingHttpHeaders } from 'node:http2'
 import { readCut, readDenial, refusalLimit, type Denial } from './denial.ts'
 import type { Timers } from '../../node/timers.ts'
 
@@ -31,16 +31,17 @@ function readBody(stream: ClientHttp2Stream): Promise<string> {
 
 /**
  * Asks the gateway for a connection to `authority`.
+ * @param request what is asked instead of a plain CONNECT
  * @param signal the local program has gone away: the stream is cancelled
  * @param onCut told when the gateway cuts the open stream and says why (trailers)
  */
-export function openStream({ session, authority, signal, timers, now, onCut }: {
-  session: ClientHttp2Session; authority: string; signal: AbortSignal; timers: Timers; now: () => number; onCut: (denial: Denial) => void
+export function openStream({ session, authority, request = { ':method': 'CONNECT', ':authority': authority }, signal, timers, now, onCut }: {
+  session: ClientHttp2Session; authority: string; request?: OutgoingHttpHeaders | undefined; signal: AbortSignal; timers: Timers; now: () => number; onCut: (denial: Denial) => void
 }): Promise<StreamOutcome> {
   const { promise, resolve } = Promise.withResolvers<StreamOutcome>()
   let stream: ClientHttp2Stream
   try {
-    stream = session.request({ ':method': 'CONNECT', ':authority': authority }, { endStream: false })
+    stream = session.request(request, { endStream: false })
   } catch (error) {
     return Promise.resolve({ kind: 'unanswered', message: error instanceof Error ? error.message : String(error) })
   }

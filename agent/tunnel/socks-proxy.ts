@@ -1,9 +1,10 @@
-// The SOCKS5 dialect (RFC 1928): no authentication (the peer's owner is known already), CONNECT only; BIND and UDP are refused.
+// The SOCKS5 dialect (RFC 1928): no authentication (the peer's owner is known already), CONNECT and UDP ASSOCIATE; BIND is refused.
 import type { Socket } from 'node:net'
-import ipaddr from 'ipaddr.js'
 import type { Opener, Outcome } from './opener.ts'
+import { readSocksAddress } from './socks-address.ts'
 import { splice } from './splice.ts'
-import { canonicalHost, type Target } from './target.ts'
+import type { Target } from './target.ts'
+import type { Associate } from './udp-association.ts'
 import type { Timers } from '../../node/timers.ts'
 
 const handshakeLimitMs = 15_000
@@ -15,6 +16,8 @@ const replyOf = { gateway: replies.connectionRefused, refused: replies.connectio
 
 /** A reply (§6). The bound address is not ours to tell, hence zeros. */
 const reply = (code: number): Uint8Array => Uint8Array.of(5, code, 0, 1, 0, 0, 0, 0, 0, 0)
+/** Where the datagrams of an association are to be sent. */
+const associated = (port: number): Uint8Array => Uint8Array.of(5, replies.succeeded, 0, 1, 127, 0, 0, 1, port >> 8, port & 255)
 const replyTo = (outcome: Exclude<Outcome, { kind: 'open' }>): number => (outcome.kind === 'refused' ? replies.notAllowed : replyOf[outcome.why])
 
 type Step<Value> = { kind: 'more' } | { kind: 'done'; value: Value; used: number } | { kind: 'wrong'; answer: Uint8Array | null }
@@ -27,27 +30,26 @@ export function readGreeting(bytes: Uint8Array): Step<null> {
   return bytes.subarray(2, used).includes(0) ? { kind: 'done', value: null, used } : { kind: 'wrong', answer: Uint8Array.of(5, 0xff) }
 }
 
+/** `expected`: the port that datagrams will come from; 0: it is not said. */
+type Request = { command: 'connect'; target: Target } | { command: 'associate'; expected: number }
+
 /** Reads the request (§4): version, command, 0, address type, address, port. */
-export function readRequest(bytes: Uint8Array): Step<Target> {
+export function readRequest(bytes: Uint8Array): Step<Request> {
   if (bytes.length > 0 && bytes[0] !== 5) return { kind: 'wrong', answer: null }
-  if (bytes.length < 5) return { kind: 'more' }
-  const [, command, , type, nameLength = 0] = bytes
-  const length = { 1: 4, 3: 1 + nameLength, 4: 16 }[type ?? 0]
-  if (length === undefined) return { kind: 'wrong', answer: reply(replies.addressUnsupported) }
-  const used = 4 + length + 2
-  if (bytes.length < used) return { kind: 'more' }
-  if (command !== 1) return { kind: 'wrong', answer: reply(replies.commandUnsupported) }
-  const address = bytes.subarray(4, 4 + length)
-  const host = canonicalHost(type === 3 ? Buffer.from(address.subarray(1)).toString('latin1') : ipaddr.fromByteArray([...address]).toString())
-  const port = (bytes[used - 2] ?? 0) * 256 + (bytes[used - 1] ?? 0)
-  return host === null || port === 0 ? { kind: 'wrong', answer: reply(replies.failed) } : { kind: 'done', value: { host, port }, used }
+  const address = readSocksAddress(bytes, 3)
+  if (address.kind === 'more') return address
+  if (address.kind === 'unknown-type') return { kind: 'wrong', answer: reply(replies.addressUnsupported) }
+  const { target, port, end: used } = address
+  if (bytes[1] === 3) return { kind: 'done', value: { command: 'associate', expected: port }, used }
+  if (bytes[1] !== 1) return { kind: 'wrong', answer: reply(replies.commandUnsupported) }
+  return target === null ? { kind: 'wrong', answer: reply(replies.failed) } : { kind: 'done', value: { command: 'connect', target }, used }
 }
 
 /**
  * Makes the SOCKS side of the proxy.
  * @returns a function that serves one admitted, paused socket
  */
-export function createSocksProxy({ open, timers }: { open: Opener; timers: Timers }): (socket: Socket) => void {
+export function createSocksProxy({ open, associate, timers }: { open: Opener; associate: Associate; timers: Timers }): (socket: Socket) => void {
   return (socket) => {
     let held: Uint8Array = new Uint8Array()
     let greeted = false
@@ -81,6 +83,16 @@ export function createSocksProxy({ open, timers }: { open: Opener; timers: Timer
       splice(socket, outcome.far, head)
       socket.resume()
     }
+    async function beginAssociation(expected: number): Promise<void> {
+      finish()
+      const association = await associate(expected)
+      // It ends with this connection, however that ends (§7). What else is said here has no meaning.
+      socket.once('close', association.close)
+      socket.once('end', abandon)
+      if (socket.destroyed) association.close()
+      else socket.write(associated(association.port))
+      socket.resume()
+    }
     function abandon(): void {
       socket.destroy()
     }
@@ -97,7 +109,10 @@ export function createSocksProxy({ open, timers }: { open: Opener; timers: Timer
       }
       const request = readRequest(held)
       if (request.kind === 'wrong') return refuse(request.answer)
-      if (request.kind === 'done') connect(request.value, held.subarray(request.used)).catch(() => refuse(reply(replies.failed)))
+      if (request.kind !== 'done') return
+      const { value, used } = request
+      const done = value.command === 'connect' ? connect(value.target, held.subarray(used)) : beginAssociation(value.expected)
+      done.catch(() => refuse(reply(replies.failed)))
     }
     socket.on('data', take)
     socket.once('end', abandon)

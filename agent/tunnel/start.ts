@@ -11,6 +11,7 @@ import { createSocksProxy } from './socks-proxy.ts'
 import { systemTimers, type Timers } from '../../node/timers.ts'
 import type { Revocations } from './revocations.ts'
 import type { TunnelLog } from './tunnel-log.ts'
+import { createAssociate } from './udp-association.ts'
 
 export interface TunnelOptions {
   settings: () => ProfileSettings
@@ -70,7 +71,8 @@ export async function startTunnel({ settings, onSettings, identity, authorities,
   }
 
   const open = createOpener({ destinations: () => destinations, link: (serial) => links.get(serial)?.link, timers, now, onDenial })
-  const serve = { http: createHttpProxy({ open, timers }), socks: createSocksProxy({ open, timers }) }
+  const associate = createAssociate({ ownerUid, open, isProtected: (target) => destinations(target) !== null, timers, now, log })
+  const serve = { http: createHttpProxy({ open, timers }), socks: createSocksProxy({ open, associate, timers }) }
   const start = async (kind: 'http' | 'socks', port: number): Promise<Listener> => {
     const listener = await listen({ port, ownerUid, log, serve: serve[kind] })
     listeners.add(listener)

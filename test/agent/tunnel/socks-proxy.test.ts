@@ -52,9 +52,9 @@ describe('SOCKS5 proxy', () => {
     await fast.until((bytes) => bytes.toString().endsWith('data'))
   })
 
-  it('refuses BIND, UDP, unknown address types and broken names with their own codes', async () => {
+  it('refuses BIND, unknown address types and broken names with their own codes', async () => {
     const scene = await startScene()
-    for (const [bytes, code] of [[request(2, name('a.corp.test'), 1), 7], [request(3, v4(0, 0, 0, 0), 0), 7], [request(1, [9, 0, 0], 1), 8], [request(1, name('a b'), 1), 1], [request(1, name('a.corp.test'), 0), 1]] as const) {
+    for (const [bytes, code] of [[request(2, name('a.corp.test'), 1), 7], [request(1, [9, 0, 0], 1), 8], [request(1, name('a b'), 1), 1], [request(1, name('a.corp.test'), 0), 1]] as const) {
       const { client, reply } = await ask(scene, bytes)
       expect(reply[3]).toBe(code)
       await client.closed
