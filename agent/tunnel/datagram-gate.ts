@@ -28,10 +28,13 @@ export function createDatagramGate({ ownerUid, holder, log }: { ownerUid: number
   async function look(port: number): Promise<boolean> {
     const found = await holder(port)
     if (found?.uid !== ownerUid) {
-      if (pinned?.port === port) pinned = null
-      else if (!told) log.warn({ event: 'peer_refused', owner: found?.uid ?? null, transport: 'udp' }, found === null ? 'Refused a local datagram: whose it is can\'t be told' : 'Refused a local datagram of another user')
+      if (pinned?.port === port) {
+        pinned = null
+        return false
+      }
       // Once: whoever sends to this port can send as much as they like.
-      told ||= pinned === null
+      if (!told) log.warn({ event: 'peer_refused', owner: found?.uid ?? null, transport: 'udp' }, found === null ? 'Refused a local datagram: whose it is can\'t be told' : 'Refused a local datagram of another user')
+      told = true
       return false
     }
     // Another socket of the same user: what came or goes meanwhile may be somebody else's.
