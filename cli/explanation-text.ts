@@ -39,12 +39,13 @@ const tagsThen = ({ tags }: Decision, explained: readonly TagExplanation[]): str
 })
 
 /** @param now ms */
-export function describeTag({ tag, state, validUntil, ruleSets, assigned }: TagExplanation, now: number): string[] {
+export function describeTag({ tag, state, validUntil, ruleSets, assigned, shadow }: TagExplanation, now: number): string[] {
   return [
     `Tag "${tag}" is ${state}${validUntil === null ? '' : ` until ${at(validUntil)}${assigned === undefined ? ' at most, without a new report' : ''}`}`,
+    ...(shadow === undefined ? [] : [`  shadow: would be ${shadow} if its report-only rule sets were enforced`]),
     ...whoSet(assigned, ruleSets.length, now),
     ...ruleSets.flatMap((ruleSet) => [
-      `  rule set "${ruleSet.name}" is ${ruleSet.value}${ruleSet.conditions.length < 2 ? '' : `, by ${ruleSet.logic}`}${ruleSet.message === '' ? '' : `: ${ruleSet.message}`}`,
+      `  ${ruleSet.shadow === true ? 'report-only ' : ''}rule set "${ruleSet.name}" is ${ruleSet.value}${ruleSet.standsUntil === undefined ? '' : `, as before the rules were edited, until ${at(ruleSet.standsUntil)} or the agent's answer`}${ruleSet.conditions.length < 2 ? '' : `, by ${ruleSet.logic}`}${ruleSet.message === '' ? '' : `: ${ruleSet.message}`}`,
       ...ruleSet.conditions.flatMap((condition, index) => describeCondition(condition, index + 1, now)),
     ]),
   ]

@@ -5,7 +5,7 @@ import { conditionKey } from '../../../domain/tagging/condition-key.ts'
 import { atRest, reEvaluate, type Standing } from '../../../workers/flows/re-evaluate.ts'
 import type { Env } from '../../../workers/env.ts'
 import type { Sections, VerdictValue } from '../../../protocol/facts.ts'
-import { admin, enrolled, linux, report, sendTo, TOKEN } from '../ems.ts'
+import { admin, enrolled, linux, report, sendTo, signed, TOKEN } from '../ems.ts'
 import { dump } from '../dump.ts'
 import { meter } from '../meter.ts'
 import { contextOf, envWith, real, reEvaluated } from '../standing.ts'
@@ -67,7 +67,10 @@ describe('an edit that asks agents something new', () => {
     await admin('PUT', `/rule-sets/${id}`, ruleSetOf('safe', [marker, other]))
     // A report of something else before the object came to it is no answer.
     await report(slow, 2, { network: { interfaces: [], defaultGateways: [], dnsServers: [] } })
+    const explained = async ({ uid }: { uid: string }) => (await admin('GET', `/endpoints/${uid}/tags/${String((await admin('GET', `/rule-sets/${id}`)).json.tagUid)}`)).json
+    expect(await explained(slow)).toMatchObject({ state: 'present', validUntil: expect.any(Number), ruleSets: [{ value: 'true', standsUntil: expect.any(Number), conditions: [{ value: 'true' }, { value: 'unknown', seen: 'the agent has not answered yet' }] }] })
     await report(quick, 2, { verdicts: answered([marker, 'true'], [other, 'false']) })
+    expect((await explained(quick)).state).toBe('absent')
     await reEvaluated()
     expect([await tagged('safe'), await standing(id)]).toEqual([{ present: 1 }, { holds: 1, unknown: 0, owing: 1, standing: 1 }])
     await report(slow, 3, { verdicts: answered([marker, 'true'], [other, 'true']) })
@@ -140,6 +143,10 @@ describe('a report-only rule set', () => {
       after = json.next as string | null
     }
     expect([listed.length, listed.filter(({ value }) => value === 'true').length, new Set(listed.map(({ uid }) => uid)).size]).toEqual([51, 41, 51])
+    // Explained to administrators as what it is; the device itself is told nothing of it.
+    const { tagUid } = (await admin('GET', `/rule-sets/${id}`)).json
+    expect((await admin('GET', `/endpoints/${endpoint.uid}/tags/${String(tagUid)}`)).json).toMatchObject({ tag: 'safe', state: 'absent', shadow: 'present', ruleSets: [{ value: 'true', shadow: true, conditions: [{ seen: 'as seen' }, {}] }] })
+    expect([(await signed(endpoint, 'GET', '/api/v1/endpoint/tags')).json, (await signed(endpoint, 'GET', `/api/v1/endpoint/tags/${String(tagUid)}`)).status]).toEqual([{ tags: [] }, 404])
     // Agents are asked what it asks, so that switching it on needs no new answer.
     await quietly('PUT', `/rule-sets/${id}`, ruleSetOf('safe', [marker, osAtLeast('13')]))
     await workedAt(Date.now())
