@@ -41,9 +41,10 @@ export function explainTag(given: { tagUid: string; rules: CompiledRules; facts:
 }
 
 /** As the device and its user may read it: report-only rule sets are for administrators. Null when nothing else gives the tag. */
-export function withoutShadow({ shadow: _, ...explained }: TagExplanation): TagExplanation | null {
-  const ruleSets = explained.ruleSets.filter(({ shadow }) => shadow === undefined)
-  return ruleSets.length === 0 && explained.ruleSets.length > 0 ? null : { ...explained, ruleSets }
+export function withoutShadow(explained: TagExplanation): TagExplanation | null {
+  const { shadow: _, ...told } = explained
+  const ruleSets = told.ruleSets.filter(({ shadow }) => shadow === undefined)
+  return ruleSets.length === 0 && told.ruleSets.length > 0 ? null : { ...told, ruleSets }
 }
 
 const stateOf = (value: Timed['value']): TagPresence => (value === 'true' ? 'present' : value === 'unknown' ? 'unknown' : 'absent')
