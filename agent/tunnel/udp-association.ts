@@ -26,7 +26,7 @@ export interface AssociateOptions {
   readonly holder?: (port: number) => Promise<PortHolder | null>
 }
 
-interface Flow { way: FlowWay | null; readonly early: Uint8Array[]; lastAt: number; readonly abort: AbortController; failedAt: number | null }
+interface Flow { readonly isProtected: boolean; way: FlowWay | null; readonly early: Uint8Array[]; lastAt: number; readonly abort: AbortController; failedAt: number | null }
 
 /** Flows of one association, and of all of them. The one that was used the longest ago gives way. */
 const MAX_FLOWS = 128
@@ -64,7 +64,7 @@ export function createAssociate({ ownerUid, open, isProtected, timers, now, log,
     function begin(key: string, { address, target }: SocksDatagram): Flow {
       // The datagram that it stood in is not kept for the sake of a few bytes.
       const told = Uint8Array.from(address)
-      const flow: Flow = { way: null, early: [], lastAt: now(), abort: new AbortController(), failedAt: null }
+      const flow: Flow = { isProtected: isProtected(target), way: null, early: [], lastAt: now(), abort: new AbortController(), failedAt: null }
       flows.set(key, flow)
       all += 1
       const ends = {
@@ -76,7 +76,7 @@ export function createAssociate({ ownerUid, open, isProtected, timers, now, log,
         onEnd: () => drop(key, flow),
       }
       const { signal } = flow.abort
-      const opening = isProtected(target) ? openProtected(open, target, signal, ends) : openDirectly(target, signal, ends)
+      const opening = flow.isProtected ? openProtected(open, target, signal, ends) : openDirectly(target, signal, ends)
       opening.then((way) => {
         if (way === null) flow.failedAt = now()
         else if (signal.aborted) way.close()
@@ -98,7 +98,8 @@ export function createAssociate({ ownerUid, open, isProtected, timers, now, log,
     function send(datagram: SocksDatagram): void {
       const key = Buffer.from(datagram.address).toString('latin1')
       let flow = flows.get(key)
-      if (flow !== undefined && flow.failedAt !== null && now() - flow.failedAt >= FAILED_MS) drop(key, flow)
+      const isOver = (before: Flow) => before.isProtected !== isProtected(datagram.target) || (before.failedAt !== null && now() - before.failedAt >= FAILED_MS)
+      if (flow !== undefined && isOver(flow)) drop(key, flow)
       flow = flows.get(key) ?? (makeRoom() ? begin(key, datagram) : undefined)
       if (flow === undefined || flow.failedAt !== null) return
       flow.lastAt = now()
