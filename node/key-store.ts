@@ -53,7 +53,9 @@ const parse = (text: string): unknown => {
   }
 }
 
-export const writeJson = (path: string, value: unknown): Promise<void> => writePrivateFile(path, `${JSON.stringify(value, null, 2)}\n`)
+/** What {@link writeJson} writes. */
+export const jsonText = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`
+export const writeJson = (path: string, value: unknown): Promise<void> => writePrivateFile(path, jsonText(value))
 
 /** Opens the key in a file, or makes it there before anything is done with it: a key that was used is never lost. */
 export async function keyInFile(path: string): Promise<CryptoKeyPair & { pem: string }> {

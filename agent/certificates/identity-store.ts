@@ -1,11 +1,11 @@
-// Who this agent is: UID, EMS, key and certificate in one file, replaced whole. The key is readable by the agent's own account only.
+// Who this agent is: UID, EMS, key and certificate in one file, replaced whole, and in a copy of it. The key is readable by the agent's own account only.
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { readCertificate } from '../../identity/certificate.ts'
 import type { Bytes } from '../../identity/encoding.ts'
 import { importPrivateKey } from '../../identity/keys.ts'
-import { readJson, readPrivateFile, removePrivateFile, writeJson } from '../../node/key-store.ts'
+import { jsonText, readJson, readPrivateFile, removePrivateFile, writeJson } from '../../node/key-store.ts'
 import { certificatePem } from '../../protocol/certificates.ts'
 import { uid } from '../../protocol/ids.ts'
 import { instant, sha256Hex } from '../../protocol/text.ts'
@@ -33,6 +33,8 @@ export interface AgentIdentity extends StoredIdentity {
 /** The files of a state directory that belong to an enrolment. */
 export const stateFiles = (directory: string) => ({
   identity: join(directory, 'identity.json'),
+  /** The same once more: a file that is lost or damaged is put back from the other. */
+  identityCopy: join(directory, 'identity.copy.json'),
   /** The key of a renewal whose reply is outstanding. */
   renewing: join(directory, 'renewing.key'),
   documents: join(directory, 'documents.json'), telemetry: join(directory, 'telemetry.json'),
@@ -49,11 +51,36 @@ async function opened(identity: StoredIdentity, path: string): Promise<AgentIden
   return { ...identity, privateKey: keys.privateKey, certificateDer: info.der, serial: info.serial, notBefore: info.notBefore, notAfter: info.notAfter }
 }
 
-/** The kept identity; null when this machine is not enrolled. */
+const readAt = async (path: string): Promise<AgentIdentity | null> => {
+  const kept = await readJson(path, stored)
+  return kept === null ? null : await opened(kept, path)
+}
+
+/** The kept identity, from its copy where the file itself is lost or damaged; null when this machine is not enrolled. Throws when there is one and neither can be read. */
 export async function readIdentity(directory: string): Promise<AgentIdentity | null> {
-  const files = stateFiles(directory)
-  const kept = await readJson(files.identity, stored)
-  return kept === null ? null : await opened(kept, files.identity)
+  const { identity, identityCopy } = stateFiles(directory)
+  try {
+    return await readAt(identity) ?? await readAt(identityCopy)
+  } catch (cause) {
+    if (systemFailure(cause) !== null) throw cause
+    const copy = await readAt(identityCopy)
+    if (copy === null) throw cause
+    return copy
+  }
+}
+
+/** Puts back whichever of the two files does not hold this identity any more. Call it under the lock of the directory. @returns whether there was anything to put back */
+export async function repairIdentity(directory: string, { uid, ems, pin, enrolledAt, ownerUid, tlsCa, certificatePem, privateKeyPem }: StoredIdentity): Promise<boolean> {
+  const { identity, identityCopy } = stateFiles(directory)
+  const wanted = { uid, ems, pin, enrolledAt, ownerUid, tlsCa, certificatePem, privateKeyPem }
+  let repaired = false
+  for (const path of [identity, identityCopy]) {
+    const text = await readPrivateFile(path)
+    if (text === jsonText(wanted)) continue
+    await writeJson(path, wanted)
+    repaired ||= path === identity || text !== null
+  }
+  return repaired
 }
 
 /** Keeps an identity; it is in force when this resolves. */
@@ -67,9 +94,9 @@ export async function writeIdentity(directory: string, identity: StoredIdentity)
 
 /** Takes away what a crash may have left: half-written files, which may hold a key, and the key of a renewal that was adopted. Call it under the lock of the directory. */
 export async function clearLeftovers(directory: string): Promise<void> {
-  const { identity, renewing } = stateFiles(directory)
+  const { renewing } = stateFiles(directory)
   for (const name of await readdir(directory)) if (/\.[0-9a-f]{12}\.tmp$/.test(name)) await rm(join(directory, name), { force: true })
-  const adopted = await readJson(identity, stored)
+  const adopted = await readIdentity(directory)
   if (adopted !== null && await readPrivateFile(renewing) === adopted.privateKeyPem) await removePrivateFile(renewing)
 }
 

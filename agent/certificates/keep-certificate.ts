@@ -7,7 +7,7 @@ import { Fault } from '../../protocol/faults.ts'
 import { sentenceFor, systemFailure } from '../failure.ts'
 import type { Timers } from '../../node/timers.ts'
 import type { Troubles } from '../troubles.ts'
-import type { AgentIdentity } from './identity-store.ts'
+import { repairIdentity, type AgentIdentity } from './identity-store.ts'
 import { renewalDue, renewCertificate } from './renew.ts'
 
 export interface KeptCertificate {
@@ -49,6 +49,7 @@ export function keepCertificate(options: KeepCertificateOptions): KeptCertificat
   let cancelLook = () => {}
   let closed = false
   let renewing: Promise<boolean> | null = null
+  let repairing: Promise<void> = Promise.resolve()
 
   async function once(): Promise<boolean> {
     try {
@@ -76,9 +77,21 @@ export function keepCertificate(options: KeepCertificateOptions): KeptCertificat
     return await renewing
   }
 
+  /** A file that was lost or damaged under a running agent is put back from what it holds. */
+  async function repair(): Promise<void> {
+    if (renewing !== null || closed) return
+    try {
+      if (await repairIdentity(options.directory, identity)) log.warn({ event: 'identity-restored' }, 'The file with key and certificate was lost or damaged; it has been put back.')
+    } catch (cause) {
+      const failure = systemFailure(cause)
+      if (failure === null) throw cause
+      log.warn({ event: 'identity-not-restored', reason: failure }, 'The file with key and certificate could not be looked after; it is tried again in a minute.')
+    }
+  }
   function lookLater(): void {
     cancelLook = timers.after(LOOK_EVERY_MS, () => {
       if (now() >= due) renew().catch(options.onDefect)
+      else repairing = repair().catch(options.onDefect)
       lookLater()
     })
   }
@@ -91,6 +104,7 @@ export function keepCertificate(options: KeepCertificateOptions): KeptCertificat
       closed = true
       cancelLook()
       cancelPause()
+      await repairing
       await renewing?.catch(() => false) // whoever asked for it hears of it
     },
   }

@@ -1,9 +1,9 @@
 // Renewal of the agent's certificate: at two thirds of its life by the wall clock, or when the EMS says it has expired. A lost reply harms nobody.
 import { readCertificate, verifyCertificate, type TrustedAuthority } from '../../identity/certificate.ts'
-import { exportPublicKey, publicKeyHash } from '../../identity/keys.ts'
+import { exportPublicKey, importPrivateKey, publicKeyHash } from '../../identity/keys.ts'
 import { createCsr } from '../../identity/request.ts'
 import type { ControlClient } from '../../node/control-client.ts'
-import { keyInFile, removePrivateFile } from '../../node/key-store.ts'
+import { keyInFile, readPrivateFile, removePrivateFile } from '../../node/key-store.ts'
 import type { Purpose } from '../../protocol/certificates.ts'
 import { Fault } from '../../protocol/faults.ts'
 import { renew } from '../../protocol/operations/endpoint.ts'
@@ -36,10 +36,17 @@ export interface Renewal {
   readonly takeAuthorities: (document: string) => Promise<void>
 }
 
+/** The key of a renewal whose reply is outstanding, or a new one. One that can't be read any more is worth nothing: the EMS takes another for it. */
+async function pendingKey(path: string): Promise<CryptoKeyPair & { pem: string }> {
+  const kept = await readPrivateFile(path)
+  if (kept !== null && await importPrivateKey(kept).then(() => false, () => true)) await removePrivateFile(path)
+  return await keyInFile(path)
+}
+
 /** Asks for a certificate for a new key, which is on disk before it is asked for, and puts both in place of the old. */
 export async function renewCertificate({ directory, identity, client, authorities, takeAuthorities }: Renewal): Promise<AgentIdentity> {
   const { renewing } = stateFiles(directory)
-  const keys = await keyInFile(renewing)
+  const keys = await pendingKey(renewing)
   const issued = await client.call(renew, { body: { csr: await createCsr(keys, identity.uid) } })
   await takeAuthorities(issued.authorities)
   await checkIssued(issued.certificate, { uid: identity.uid, publicKey: keys.publicKey, authorities: authorities(), now: client.emsNow() })
