@@ -2,6 +2,7 @@
 import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2'
 import { STATUS_CODES } from 'node:http'
 import type { TLSSocket } from 'node:tls'
+import { FRAMING, FRAMING_HEADER, FramedDuplex } from '../../node/framed-duplex.ts'
 import type { Timers } from '../../node/timers.ts'
 import type { Carrier } from './tunnel.ts'
 
@@ -21,7 +22,7 @@ export function streamCarrier(request: Http2ServerRequest, response: Http2Server
     if (!stream.destroyed) stream.destroy(new Error('the session was cut'))
   }
   return {
-    client: stream, head: new Uint8Array(0),
+    client: stream, head: new Uint8Array(0), cutsSilently: false,
     refuse({ status, headers, body }) {
       if (stream.destroyed || stream.headersSent) return
       stream.respond({ ':status': status, ...headers })
@@ -45,26 +46,35 @@ export function streamCarrier(request: Http2ServerRequest, response: Http2Server
 
 const lines = (headers: Readonly<Record<string, string>>): string => Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')
 
-/**
- * A tunnel that has taken over an HTTP/1.1 connection. It has no place for a reason once it is open: a cut ends the connection.
- * @param upgrade the protocol that was asked for by an upgrade; null: by CONNECT
- */
-export function socketCarrier(socket: TLSSocket, head: Uint8Array, upgrade: string | null = null): Carrier {
+interface SocketTunnel {
+  /** Breaks the connection so that the client can't take it for an end. */
+  readonly reset: () => void
+  /** The protocol that was asked for by an upgrade; null: by CONNECT. */
+  readonly upgrade?: string | null
+  /** The client asked for frames: each direction says that it has ended, and a cut its reason. */
+  readonly framed?: boolean
+}
+
+/** A tunnel that has taken over an HTTP/1.1 connection. Without frames it has no place for a reason once it is open: a cut breaks the connection, and the client may ask why. */
+export function socketCarrier(socket: TLSSocket, head: Uint8Array, timers: Timers, { reset, upgrade = null, framed = false }: SocketTunnel): Carrier {
   socket.setTimeout(0)
   // Node's TLS server closes both ways on the client's end; a tunnel must let the answer finish.
   socket.allowHalfOpen = true
+  const frames = framed ? new FramedDuplex(socket, { head, reset }) : null
   return {
-    client: socket, head,
+    client: frames ?? socket, head: frames === null ? head : new Uint8Array(0), cutsSilently: true,
     refuse({ status, headers, body }) {
       socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines({ ...headers, connection: 'close' })}\r\n${body}`)
       socket.resume()
       socket.once('finish', () => socket.destroySoon())
     },
     accept(headers) {
-      socket.write(upgrade === null ? `HTTP/1.1 200 Connection established\r\n${lines(headers)}\r\n` : `HTTP/1.1 101 Switching Protocols\r\n${lines({ connection: 'Upgrade', upgrade, ...headers })}\r\n`)
+      const told = frames === null ? headers : { ...headers, [FRAMING_HEADER]: FRAMING }
+      socket.write(upgrade === null ? `HTTP/1.1 200 Connection established\r\n${lines(told)}\r\n` : `HTTP/1.1 101 Switching Protocols\r\n${lines({ connection: 'Upgrade', upgrade, ...told })}\r\n`)
     },
-    cut() {
-      socket.destroy()
+    cut(denial) {
+      if (frames?.tell(denial) !== true) return reset()
+      socket.once('close', timers.after(FAREWELL_MS, reset))
     },
   }
 }

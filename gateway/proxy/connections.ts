@@ -65,6 +65,12 @@ export function createConnections({ strangers, perDevice, metrics }: { readonly 
       byDevice.set(uid, count + 1)
       return true
     },
+    /** Breaks the connection under a socket so that its client can't take what came for all there was: TLS in Node tells no reset, and no end from a broken one. */
+    reset(socket: Pick<Socket, 'remoteAddress' | 'remotePort' | 'destroy'>): void {
+      const connection = all.get(keyOf(socket))
+      if (connection === undefined) socket.destroy()
+      else connection.socket.resetAndDestroy()
+    },
     /** Breaks every connection. */
     close(): void {
       for (const { socket } of all.values()) socket.destroy()

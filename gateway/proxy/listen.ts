@@ -64,6 +64,8 @@ export interface Listener {
   readonly port: number
   /** Who holds the connection under an HTTP/1.1 socket or an HTTP/2 session. */
   peerOf(session: Http2Session | Socket | undefined, socket: Socket | undefined): Presented
+  /** Breaks the connection under an HTTP/1.1 socket by a reset. */
+  reset(socket: TLSSocket): void
   /** Takes over other secrets for connections to come. */
   refresh(): void
   /** Takes no more connections; HTTP/2 connections are told to end when their streams have. Idle ones end now. */
@@ -168,6 +170,7 @@ export async function startListener({ listen, secrets, tickets, bounds: limits, 
       if (session === undefined || socket === undefined) return { status: 'none' }
       return read(session, socket as TLSSocket)
     },
+    reset: connections.reset,
     refresh() {
       contexts = named()
       server.setSecureContext({ ...common(), ...secrets().own })

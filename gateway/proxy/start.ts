@@ -6,6 +6,7 @@ import type { TLSSocket } from 'node:tls'
 import { CONNECT_UDP, udpAuthority } from '../../protocol/capsules.ts'
 import type { AccessProtocol } from '../../protocol/decisions.ts'
 import { pathOf } from '../../domain/access/request-path.ts'
+import { FRAMING, FRAMING_HEADER } from '../../node/framed-duplex.ts'
 import type { Log } from '../../node/logging.ts'
 import type { Audit } from '../audit/audit.ts'
 import type { Metrics } from '../metrics/metrics.ts'
@@ -16,6 +17,7 @@ import type { AssertionKeys } from './assertion-keys.ts'
 import { createAssertions } from './assertions.ts'
 import { readAuthority, type Authority } from './authority.ts'
 import { socketCarrier, streamCarrier, streamProtocol } from './connect.ts'
+import { createCuts } from './cuts.ts'
 import { forward, type TakeUpgrade } from './forward.ts'
 import { createJudge, type Question } from './judge.ts'
 import { createKeyPairs } from './key-pairs.ts'
@@ -83,6 +85,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   const judge = createJudge(options)
   const sessions = createSessions({ judge, metrics, log, timers, now, limit: limits.sessions ?? 10_000, perDevice: limits.sessionsPerDevice ?? 2_000 })
   const resolver = createResolver({ resolve: options.resolve ?? systemResolve, alsoRefused: options.alsoRefused ?? (() => []), timers })
+  const cuts = createCuts()
   const keyPairs = createKeyPairs({ timers, log })
   const upstreams = createUpstreams({ resolver: rememberResolved(resolver, timers), keyPairs, timers, log, connectLimitMs })
   const forwarding = { judge, sessions, upstreams, assertions: createAssertions({ keys, issuer: serial, now }), timers, log }
@@ -114,12 +117,12 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   }
   // HTTP/1.1 brings a socket and the bytes that came along, HTTP/2 a response.
   const tunnel = (request: AnyRequest, carrier: Carrier, protocol: 'tcp' | 'udp', named: string | undefined) => {
-    runTunnel(carrier, { ...questionOf(request, protocol, readAuthority(named, null) ?? notAnAuthority, '/'), protocol }, { judge, sessions, resolver, timers, now, log, connectLimitMs })
+    runTunnel(carrier, { ...questionOf(request, protocol, readAuthority(named, null) ?? notAnAuthority, '/'), protocol }, { judge, sessions, resolver, timers, now, log, connectLimitMs, cuts })
       .catch(failed('tunnel_failed', 'A tunnel failed inside the gateway', (error) => carrier.client.destroy(error)))
   }
   server.on('connect', (request: AnyRequest, way: TLSSocket | Http2ServerResponse, head?: Uint8Array) => {
     if (!(request instanceof Http2ServerRequest)) {
-      tunnel(request, socketCarrier(way as TLSSocket, head ?? new Uint8Array(0)), 'tcp', request.url)
+      tunnel(request, socketCarrier(way as TLSSocket, head ?? new Uint8Array(0), timers, { reset: () => listener.reset(way as TLSSocket), framed: request.headers[FRAMING_HEADER] === FRAMING }), 'tcp', request.url)
       return
     }
     const response = way as Http2ServerResponse
@@ -136,8 +139,9 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
       return
     }
     const question = questionOf(request, 'https', head.authority, pathOf(head.target))
-    if (isPortal(question.path)) servePortal(request, response, question, { keys, judge })
-    else forward(request, response, question, head.host, forwarding, upgrade).catch(failed('request_failed', 'A request failed inside the gateway', () => request.destroy()))
+    const failedRequest = failed('request_failed', 'A request failed inside the gateway', () => request.destroy())
+    if (isPortal(question.path)) servePortal(request, response, question, head.target.split('?')[1] ?? '', { keys, judge, cuts }).catch(failedRequest)
+    else forward(request, response, question, head.host, forwarding, upgrade).catch(failedRequest)
   }
   server.on('request', (request: IncomingMessage | Http2ServerRequest, response: AnyResponse) => {
     request.setTimeout(QUIET_CLIENT_LIMIT, () => request.destroy())
@@ -147,11 +151,11 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   })
   server.on('upgrade', (request: IncomingMessage, socket: TLSSocket, head: Uint8Array) => {
     if (isTcpForwarding(request)) {
-      tunnel(request, socketCarrier(socket, head, TCP_FORWARDING), 'tcp', forwardedAuthority(request.url ?? ''))
+      tunnel(request, socketCarrier(socket, head, timers, { reset: () => listener.reset(socket), upgrade: TCP_FORWARDING }), 'tcp', forwardedAuthority(request.url ?? ''))
       return
     }
     if (isConnectUdp(request)) {
-      tunnel(request, socketCarrier(socket, head, CONNECT_UDP), 'udp', udpAuthority(request.url ?? ''))
+      tunnel(request, socketCarrier(socket, head, timers, { reset: () => listener.reset(socket), upgrade: CONNECT_UDP }), 'udp', udpAuthority(request.url ?? ''))
       return
     }
     const response = responseOn(request, socket)

@@ -2,6 +2,7 @@
 import { refusalJson, renderRefusal, type Refusal } from './refusal.ts'
 import type { Decision, Reason } from '../../protocol/decisions.ts'
 import type { Log } from '../../node/logging.ts'
+import type { Cuts } from './cuts.ts'
 import type { Judge, Question } from './judge.ts'
 import { reach } from './reach.ts'
 import type { Resolver } from './resolve.ts'
@@ -13,6 +14,8 @@ import type { Timers } from '../../node/timers.ts'
 export interface Carrier {
   readonly client: Client
   readonly head: Uint8Array
+  /** Once it is open there is no place for a reason: the client is told by which name it may ask for it. */
+  readonly cutsSilently: boolean
   refuse(refusal: Refusal): void
   accept(headers: Readonly<Record<string, string>>): void
   /** Ends an accepted tunnel without another byte; `denial` says why, where the protocol has room for it. */
@@ -20,11 +23,11 @@ export interface Carrier {
 }
 
 export interface TunnelOptions {
-  readonly judge: Judge; readonly sessions: Sessions; readonly resolver: Resolver; readonly timers: Timers; readonly now: () => number; readonly log: Log; readonly connectLimitMs: number
+  readonly judge: Judge; readonly sessions: Sessions; readonly resolver: Resolver; readonly timers: Timers; readonly now: () => number; readonly log: Log; readonly connectLimitMs: number; readonly cuts: Cuts
 }
 
 /** Decides, dials, decides once more, and carries. Never rejects for anything that client or upstream do. */
-export async function runTunnel(carrier: Carrier, question: Question & { readonly protocol: 'tcp' | 'udp' }, { judge, sessions, resolver, timers, now, log, connectLimitMs }: TunnelOptions): Promise<void> {
+export async function runTunnel(carrier: Carrier, question: Question & { readonly protocol: 'tcp' | 'udp' }, { judge, sessions, resolver, timers, now, log, connectLimitMs, cuts }: TunnelOptions): Promise<void> {
   const { client } = carrier
   const gone = new AbortController()
   // Before anything is awaited: a client that breaks while it is decided on must not end the gateway.
@@ -58,10 +61,11 @@ export async function runTunnel(carrier: Carrier, question: Question & { readonl
   }
   const decision = judge.record(question, final)
   // The agent is told how the service is best reached: bulk would hold up what shares its connection.
-  carrier.accept({ ...(question.protocol === 'udp' ? { 'capsule-protocol': '?1' } : {}), ...(final.service?.traffic === 'bulk' ? { 'sallyport-traffic': 'bulk' } : {}) })
+  carrier.accept({ ...(question.protocol === 'udp' ? { 'capsule-protocol': '?1' } : {}), ...(final.service?.traffic === 'bulk' ? { 'sallyport-traffic': 'bulk' } : {}), ...(carrier.cutsSilently ? { 'sallyport-session': decision.id } : {}) })
   let end: (cutBy?: Decision) => void = () => {}
   const cut = (denied: Decision) => {
     joined.stop()
+    if (carrier.cutsSilently) cuts.remember(decision, denied)
     carrier.cut(refusalJson(denied))
   }
   const joined = way.join(client, carrier.head, { idleMs: (final.service ?? service).idleMs, onEnd: () => end(), onUnreachable: (detail) => {

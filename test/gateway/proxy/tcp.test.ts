@@ -22,7 +22,7 @@ describe('a tunnel asked for by an upgrade', () => {
     const gate = await startGate(service(echo.port))
     for (const query of [`address=127.0.0.1&port=${echo.port}&tls=0`, `address=127.0.0.1&port=${echo.port}&tls=1`, `address=127.0.0.1&port=${echo.port}`]) {
       const { socket, head } = await upgraded(gate, query)
-      expect(head).toMatch(/^HTTP\/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: tcp-forwarding\/1.0\r\n\r\n$/)
+      expect(head).toMatch(/^HTTP\/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: tcp-forwarding\/1.0\r\nsallyport-session: D[0-9A-Z-]+\r\n\r\n$/)
       const read = readUntil(socket, 'hello')
       socket.write('hello')
       await read
