@@ -29,6 +29,8 @@ export interface KeepTunnelOptions {
   readonly timers: Timers
   readonly onState: (state: TunnelState) => void
   readonly onDenial: (denial: Denial) => void
+  /** Has the certificate issued anew; false: it was not. */
+  readonly renew: () => Promise<boolean>
   readonly onDefect: (cause: unknown) => void
 }
 
@@ -50,7 +52,7 @@ export async function keepTunnel(options: KeepTunnelOptions): Promise<KeptTunnel
     cancelRetry()
     try {
       tunnel = await startTunnel({
-        settings: () => options.settings() ?? first, onSettings: options.onSettings, identity: options.identity, authorities: options.authorities, revocations: options.revocations,
+        settings: () => options.settings() ?? first, onSettings: options.onSettings, identity: options.identity, authorities: options.authorities, revocations: options.revocations, renew: options.renew,
         ownerUid: options.ownerUid, log: options.log, now: options.now, timers: options.timers,
         onDenial(denial) {
           denials.unshift(denial)

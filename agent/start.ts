@@ -173,7 +173,7 @@ async function begin({ stateDirectory, log, now, onEvent = () => undefined, root
   const tunnel = await keepTunnel({
     settings: () => (store.current('profile') === null ? null : store.settings()),
     onSettings: (listener) => store.onChange((kind) => { if (kind === 'profile') listener() }),
-    identity: () => certificate.identity(), authorities: store.authorities, revocations, ownerUid, log, now: control.emsNow, timers, onDefect: defect,
+    identity: () => certificate.identity(), authorities: store.authorities, revocations, renew: certificate.renew, ownerUid, log, now: control.emsNow, timers, onDefect: defect,
     onState(state) {
       tell({ event: 'tunnel', state })
       proxyRuns = state.running

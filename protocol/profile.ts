@@ -11,7 +11,9 @@ export const destination = z.strictObject({
   match: z.union([hostName, z.string().regex(/^\*\.[a-z0-9.-]{1,251}$/), z.cidrv4(), z.cidrv6()]),
   ports: z.array(portRange).min(1).max(32),
   gateway: gatewaySerial,
-})
+  /** Gateways that lead to the same place, used in this order while those before are unreachable, draining or stale; never because one has refused. */
+  fallbacks: z.array(gatewaySerial).max(7).optional(),
+}).refine(({ gateway, fallbacks = [] }) => new Set([gateway, ...fallbacks]).size === fallbacks.length + 1, 'a gateway is named once')
 export type Destination = z.infer<typeof destination>
 
 /** Where a gateway listens. Its identity is its serial in a certificate of the EMS, never its name in DNS. */

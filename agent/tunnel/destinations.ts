@@ -1,20 +1,20 @@
-// Which destinations are protected, and by which gateway; compiled once per profile. Names are matched as asked, never resolved.
+// Which destinations are protected, and by which gateways; compiled once per profile. Names are matched as asked, never resolved.
 import ipaddr from 'ipaddr.js'
 import type { Destination } from '../../protocol/profile.ts'
 import type { Target } from './target.ts'
 
-/** The serial of the gateway that protects a target, or null: then the traffic is none of ours and goes direct. */
-export type Destinations = (target: Target) => string | null
+/** The serials of the gateways that lead to a target, the preferred one first, or null: then the traffic is none of ours and goes direct. */
+export type Destinations = (target: Target) => readonly string[] | null
 
-interface Rule { ports: { from: number; to: number }[]; gateway: string }
+interface Rule { ports: { from: number; to: number }[]; gateways: readonly string[] }
 
 const append = (rules: Map<string, Rule[]>, key: string, rule: Rule): void => {
   const list = rules.get(key)
   if (list) list.push(rule)
   else rules.set(key, [rule])
 }
-const gatewayFor = (rules: Rule[] | undefined, port: number): string | null =>
-  rules?.find(({ ports }) => ports.some(({ from, to }) => port >= from && port <= to))?.gateway ?? null
+const gatewaysFor = (rules: Rule[] | undefined, port: number): readonly string[] | null =>
+  rules?.find(({ ports }) => ports.some(({ from, to }) => port >= from && port <= to))?.gateways ?? null
 
 /** The first `bits` bits of an address as a key. */
 function prefixKey(bytes: number[], bits: number): string {
@@ -32,8 +32,8 @@ export function compileDestinations(destinations: Destination[]): Destinations {
   const suffixes = new Map<string, Rule[]>()
   const ranges = new Map<string, Rule[]>()
   const lengths = { ipv4: new Set<number>(), ipv6: new Set<number>() }
-  for (const { match, ports, gateway } of destinations) {
-    const rule = { gateway, ports: ports.map((port) => (typeof port === 'number' ? { from: port, to: port } : port)) }
+  for (const { match, ports, gateway, fallbacks = [] } of destinations) {
+    const rule = { gateways: [gateway, ...fallbacks], ports: ports.map((port) => (typeof port === 'number' ? { from: port, to: port } : port)) }
     if (match.includes('/')) {
       const [address, bits] = ipaddr.parseCIDR(match)
       lengths[address.kind()].add(bits)
@@ -44,20 +44,20 @@ export function compileDestinations(destinations: Destination[]): Destinations {
   const descending = { ipv4: [...lengths.ipv4].sort((a, b) => b - a), ipv6: [...lengths.ipv6].sort((a, b) => b - a) }
 
   return ({ host, port }) => {
-    const exact = gatewayFor(names.get(host), port)
+    const exact = gatewaysFor(names.get(host), port)
     if (exact !== null) return exact
     if (ipaddr.isValid(host)) {
       const address = ipaddr.process(host)
       const bytes = address.toByteArray()
       for (const bits of descending[address.kind()]) {
-        const gateway = gatewayFor(ranges.get(prefixKey(bytes, bits)), port)
-        if (gateway !== null) return gateway
+        const gateways = gatewaysFor(ranges.get(prefixKey(bytes, bits)), port)
+        if (gateways !== null) return gateways
       }
       return null
     }
     for (let dot = host.indexOf('.'); dot !== -1; dot = host.indexOf('.', dot + 1)) {
-      const gateway = gatewayFor(suffixes.get(host.slice(dot + 1)), port)
-      if (gateway !== null) return gateway
+      const gateways = gatewaysFor(suffixes.get(host.slice(dot + 1)), port)
+      if (gateways !== null) return gateways
     }
     return null
   }

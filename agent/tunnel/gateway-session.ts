@@ -1,30 +1,19 @@
-// One HTTP/2 connection to one gateway over mutual TLS, and the proof that it is that gateway. It opens no stream and never retries.
+// One HTTP/2 connection to one gateway over mutual TLS. It opens no stream and never retries.
 import { connect, type ClientHttp2Session } from 'node:http2'
-import { checkServerIdentity, type PeerCertificate } from 'node:tls'
-import { gatewayTlsName, purposeOids } from '../../protocol/certificates.ts'
 import type { GatewayAddress } from '../../protocol/profile.ts'
 import type { Timers } from '../../node/timers.ts'
+import { dialGateway, type Resolve } from './dial-gateway.ts'
+import { revokedSentence, startTls, type TunnelIdentity } from './gateway-tls.ts'
 import { noRevocations, type Revocations } from './revocations.ts'
 
-/** The agent's own certificate and key, PEM. */
-export interface TunnelIdentity { certificatePem: string; privateKeyPem: string }
+export type { TunnelIdentity } from './gateway-tls.ts'
 
 // 4 MB a stream keeps 400 Mbit/s at 80 ms; Node frees the connection's window at once, so that a slow stream holds up no other.
 const streamWindow = 4 << 20
 const connectionWindow = 16 << 20
-const connectLimitMs = 10_000
+export const connectLimitMs = 10_000
 const pingEveryMs = 15_000
 const pingLimitMs = 5_000
-
-const REVOKED = 'the EMS has revoked its certificate'
-
-/** The gateway's name in its certificate (its serial, never a DNS name), that the certificate was issued to serve as one, and that it still holds. */
-function checkGateway(serial: string, certificate: PeerCertificate, revocations: Revocations): Error | undefined {
-  const wrongName = checkServerIdentity(gatewayTlsName(serial), certificate)
-  if (wrongName) return wrongName
-  if (!certificate.ext_key_usage?.includes(purposeOids.gateway)) return new Error('the certificate was not issued to a gateway')
-  return revocations.refuses(serial, certificate.serialNumber) ? new Error(REVOKED) : undefined
-}
 
 /** Pings for as long as the session lives: a gateway whose host vanished raises no event on an idle connection. */
 function watch(session: ClientHttp2Session, timers: Timers): void {
@@ -44,33 +33,47 @@ function watch(session: ClientHttp2Session, timers: Timers): void {
   session.once('close', () => stop())
 }
 
+/** Asks once, out of turn, whether the far side is still there; ends the session when no answer comes in time. @returns whether it answered */
+export function probeSession(session: ClientHttp2Session, limitMs: number, timers: Timers): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  if (session.destroyed) return Promise.resolve(false)
+  const give = (alive: boolean) => {
+    stop()
+    resolve(alive)
+    if (!alive && !session.destroyed) session.destroy(new Error('the way to the gateway is gone'))
+  }
+  const stop = timers.after(limitMs, () => give(false))
+  session.once('close', () => give(false))
+  if (!session.ping((error) => give(error === null))) give(false)
+  return promise
+}
+
 /**
  * Connects to a gateway.
  * @returns the session once the gateway has accepted our certificate (under TLS 1.3 that shows only when its settings arrive)
  * @throws Error with a sentence for the user when it can't be reached or is not that gateway
  */
-export function openSession({ address, identity, authorities, timers, revocations = noRevocations }: {
-  address: GatewayAddress; identity: TunnelIdentity; authorities: string[]; timers: Timers; revocations?: Revocations | undefined
+export async function openSession({ address, identity, authorities, timers, resolve: resolveName, revocations = noRevocations }: {
+  address: GatewayAddress; identity: TunnelIdentity; authorities: string[]; timers: Timers; resolve?: Resolve | undefined; revocations?: Revocations | undefined
 }): Promise<ClientHttp2Session> {
+  if (authorities.length === 0) throw new Error('the EMS has introduced no certificate authority yet')
+  const raw = await dialGateway({ host: address.host, port: address.port, limitMs: connectLimitMs, timers, resolve: resolveName })
   const { promise, resolve, reject } = Promise.withResolvers<ClientHttp2Session>()
-  if (authorities.length === 0) return Promise.reject(new Error('the EMS has introduced no certificate authority yet'))
   const host = address.host.includes(':') ? `[${address.host}]` : address.host
-  let session: ClientHttp2Session
   let certificateSerial: string | null = null
+  let session: ClientHttp2Session
   try {
+    const socket = startTls(raw, { serial: address.serial, identity, authorities, revocations, protocol: 'h2', onProved: (proof) => { certificateSerial = proof.certificateSerial } })
     session = connect(`https://${host}:${address.port}`, {
-      cert: identity.certificatePem, key: identity.privateKeyPem, ca: authorities, minVersion: 'TLSv1.3',
-      servername: gatewayTlsName(address.serial),
-      checkServerIdentity(_name, certificate) {
-        certificateSerial = certificate.serialNumber
-        return checkGateway(address.serial, certificate, revocations)
-      },
+      createConnection: () => socket,
       settings: { initialWindowSize: streamWindow, enablePush: false },
       // Node refuses new streams above this many MB of buffers; the default of 10 is three slow downloads.
       maxSessionMemory: 256,
     })
   } catch (error) {
-    return Promise.reject(error instanceof Error ? error : new Error(String(error)))
+    // A certificate or a key that can't be read.
+    raw.destroy()
+    throw error
   }
   const stopWaiting = timers.after(connectLimitMs, () => session.destroy(new Error(`no connection within ${connectLimitMs} ms`)))
   session.once('connect', () => session.setLocalWindowSize(connectionWindow))
@@ -86,7 +89,7 @@ export function openSession({ address, identity, authorities, timers, revocation
   })
   // From before the handshake on: a list that comes between it and here is not missed.
   const stopListening = revocations.onChange(() => {
-    if (certificateSerial !== null && !session.destroyed && revocations.refuses(address.serial, certificateSerial)) session.destroy(new Error(REVOKED))
+    if (certificateSerial !== null && !session.destroyed && revocations.refuses(address.serial, certificateSerial)) session.destroy(new Error(revokedSentence))
   })
   session.once('close', () => {
     stopListening()

@@ -1,17 +1,19 @@
 // Opens one CONNECT stream at a gateway (RFC 9113 §8.5) and reads the gateway's answer. It carries no traffic.
 import { constants, type ClientHttp2Session, type ClientHttp2Stream, type OutgoingHttpHeaders } from 'node:http2'
 import { readCut, readDenial, refusalLimit, type Denial } from './denial.ts'
+import type { Far } from './splice.ts'
 import type { Timers } from '../../node/timers.ts'
 
 export type StreamOutcome =
-  | { kind: 'open'; far: ClientHttp2Stream }
+  /** `marked`: the gateway says that the service carries much. */
+  | { kind: 'open'; far: ClientHttp2Stream & Far; marked: boolean }
   | { kind: 'refused'; denial: Denial }
   | { kind: 'unreachable'; message: string }
   /** The connection ended or declined before the gateway had looked at the request: it may be asked again. */
   | { kind: 'unanswered'; message: string }
 
 // The gateway may look the endpoint up, resolve a name and dial before it answers.
-const answerLimitMs = 20_000
+export const answerLimitMs = 20_000
 
 /** Collects the body of a refusal, at most {@link refusalLimit} bytes. */
 function readBody(stream: ClientHttp2Stream): Promise<string> {
@@ -77,7 +79,7 @@ export function openStream({ session, authority, request = { ':method': 'CONNECT
         onCut(denial)
         cancel()
       })
-      resolve({ kind: 'open', far: stream })
+      resolve({ kind: 'open', far: stream, marked: headers['sallyport-traffic'] === 'bulk' })
       return
     }
     stream.end()

@@ -2,8 +2,12 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 
-/** The far side: a TCP socket, or an HTTP/2 stream, which tells by `rstCode` that it was reset. */
-export type Far = Duplex & { readonly rstCode?: number }
+/** The far side: a TCP socket, frames over a TLS socket, or an HTTP/2 stream, which tells by `rstCode` that it was reset. */
+export type Far = Duplex & {
+  readonly rstCode?: number
+  /** Told of each piece that is carried, either way. */
+  onCarried?: (bytes: number) => void
+}
 
 const wasReset = (far: Far): boolean => far.rstCode !== undefined && far.rstCode !== 0
 
@@ -21,8 +25,9 @@ export function abandon(far: Far): void {
   else far.destroy(new Error('the local program went away'))
 }
 
-function carry(from: Duplex, to: Duplex): void {
+function carry(from: Duplex, to: Duplex, far: Far): void {
   from.on('data', (chunk: Uint8Array) => {
+    far.onCarried?.(chunk.length)
     if (!to.destroyed && !to.write(chunk)) from.pause()
   })
   to.on('drain', () => from.resume())
@@ -64,8 +69,8 @@ export function splice(client: Socket, far: Far, head: Uint8Array): void {
     if (!clientEnded || !farEnded) abandon(far)
   })
   if (head.length > 0) far.write(head)
-  carry(client, far)
-  carry(far, client)
+  carry(client, far, far)
+  carry(far, client, far)
   if (client.destroyed) abandon(far)
   else if (far.destroyed) cutClient()
 }

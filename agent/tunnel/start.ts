@@ -2,8 +2,10 @@
 import type { ProfileSettings } from '../../protocol/profile.ts'
 import type { Denial } from './denial.ts'
 import { compileDestinations } from './destinations.ts'
+import type { Resolve } from './dial-gateway.ts'
 import { createLink, type GatewayLink } from './gateway-link.ts'
 import type { TunnelIdentity } from './gateway-session.ts'
+import { createHealing } from './healing.ts'
 import { createHttpProxy } from './http-proxy.ts'
 import { listen, type Listener } from './listener.ts'
 import { createOpener } from './opener.ts'
@@ -12,6 +14,7 @@ import { systemTimers, type Timers } from '../../node/timers.ts'
 import type { Revocations } from './revocations.ts'
 import type { TunnelLog } from './tunnel-log.ts'
 import { createAssociate } from './udp-association.ts'
+import { watchPath, type OnPathChange, type PathWatch } from './watch-path.ts'
 
 export interface TunnelOptions {
   settings: () => ProfileSettings
@@ -28,6 +31,12 @@ export interface TunnelOptions {
   log: TunnelLog
   now: () => number
   onDenial: (denial: Denial) => void
+  /** Has the certificate issued anew, because a gateway refuses the one at hand; false: it was not. Nobody does unless said. */
+  renew?: () => Promise<boolean>
+  /** How a sleep or another network is noticed; by the machine's clocks and addresses unless said. */
+  path?: (onChange: OnPathChange) => PathWatch
+  /** Looks names of gateways up; the system unless said. */
+  resolve?: Resolve
   timers?: Timers
   /** 0 ≤ x < 1, for the jitter of reconnecting. */
   random?: () => number
@@ -45,7 +54,7 @@ export interface Tunnel {
  * Starts the proxy on 127.0.0.1.
  * @throws the system's error when a port can't be had; on a later change of ports the old ones are kept instead
  */
-export async function startTunnel({ settings, onSettings, identity, authorities, revocations, ownerUid, log, now, onDenial, timers = systemTimers, random = Math.random }: TunnelOptions): Promise<Tunnel> {
+export async function startTunnel({ settings, onSettings, identity, authorities, revocations, ownerUid, log, now, onDenial, renew, path, resolve, timers = systemTimers, random = Math.random }: TunnelOptions): Promise<Tunnel> {
   const links = new Map<string, { link: GatewayLink; address: string }>()
   const listeners = new Set<Listener>()
   let applied = settings()
@@ -62,7 +71,7 @@ export async function startTunnel({ settings, onSettings, identity, authorities,
     for (const [serial, address] of wanted) {
       const known = links.get(serial)
       const text = JSON.stringify(address)
-      if (!known) links.set(serial, { address: text, link: createLink(address, { identity, authorities, revocations, timers, now, random, log }) })
+      if (!known) links.set(serial, { address: text, link: createLink(address, { identity, authorities, revocations, resolve, timers, now, random, log }) })
       else if (known.address !== text) {
         known.link.readdress(address)
         known.address = text
@@ -70,7 +79,8 @@ export async function startTunnel({ settings, onSettings, identity, authorities,
     }
   }
 
-  const open = createOpener({ destinations: () => destinations, link: (serial) => links.get(serial)?.link, timers, now, onDenial })
+  const healing = createHealing({ renew: renew ?? (() => Promise.resolve(false)), timers, random, log })
+  const open = createOpener({ destinations: () => destinations, link: (serial) => links.get(serial)?.link, healing, timers, now, onDenial, log })
   const associate = createAssociate({ ownerUid, open, isProtected: (target) => destinations(target) !== null, timers, now, log })
   const serve = { http: createHttpProxy({ open, timers }), socks: createSocksProxy({ open, associate, timers }) }
   const start = async (kind: 'http' | 'socks', port: number): Promise<Listener> => {
@@ -120,6 +130,10 @@ export async function startTunnel({ settings, onSettings, identity, authorities,
     moving = moving.then(() => movePorts(proxy))
   }
   const stopListening = onSettings(apply)
+  const watch = (path ?? ((onChange) => watchPath({ timers, onChange })))((addresses) => {
+    log.info({ event: 'path_changed' }, 'The machine has slept or changed its network: connections to gateways are probed')
+    for (const { link } of links.values()) link.probe(addresses)
+  })
   // They may have changed while the ports were being opened.
   apply()
   await moving
@@ -135,6 +149,7 @@ export async function startTunnel({ settings, onSettings, identity, authorities,
     async close() {
       closed = true
       stopListening()
+      watch.close()
       await moving
       for (const { link } of links.values()) link.destroy()
       await Promise.all([...listeners].map((listener) => listener.close()))

@@ -34,7 +34,7 @@ async function kept(first: ProfileSettings | null) {
   const timers = manualTimers()
   const tunnel = await keepTunnel({
     settings: () => settings, onSettings: (listener) => { listeners.add(listener); return () => { listeners.delete(listener) } }, identity: () => ({ certificatePem: '', privateKeyPem: '' }), authorities: () => [], revocations: noRevocations,
-    ownerUid: process.getuid?.() ?? 0, log: silentLog(), now: () => 0, timers, onState: (state) => states.push(state), onDenial: () => undefined, onDefect: (cause) => { throw cause },
+    ownerUid: process.getuid?.() ?? 0, log: silentLog(), now: () => 0, timers, onState: (state) => states.push(state), onDenial: () => undefined, renew: () => Promise.resolve(false), onDefect: (cause) => { throw cause },
   })
   onEnd(tunnel.close)
   const change = (next: ProfileSettings) => {

@@ -15,7 +15,8 @@ const find = compileDestinations([
 ])
 const at = (text: string) => {
   const target = parseAuthority(text)
-  return target && find(target)
+  const gateways = target && find(target)
+  return gateways === null ? null : gateways.join()
 }
 
 describe('destinations', () => {

@@ -135,7 +135,7 @@ export async function eventually(test: () => boolean): Promise<void> {
 }
 
 /** Opens a tunnel by HTTP CONNECT; resolves when the proxy has said 200. */
-export async function connectThrough(scene: Scene, target: string): Promise<RawClient & { body(): string }> {
+export async function connectThrough(scene: Pick<Scene, 'tunnel'>, target: string): Promise<RawClient & { body(): string }> {
   const client = await rawClient(scene.tunnel.httpPort, true)
   client.socket.write(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n\r\n`)
   const head = await client.until((bytes) => bytes.includes('\r\n\r\n'))

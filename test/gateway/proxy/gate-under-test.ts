@@ -97,12 +97,16 @@ export async function cleanUp(): Promise<void> {
 }
 export const later = <T extends () => unknown>(action: T): void => void cleanUps.push(action)
 
-export async function startGate(yaml: string, more: Partial<Pick<ProxyOptions, 'timers' | 'now' | 'resolve' | 'limits' | 'alsoRefused' | 'onProved'>> & { authorities?: () => string[] | undefined } = {}) {
+/** Another gate of the same fabric: same CA, same device. */
+interface SameFabric { authority: Authority; agent: Credential; browser: Credential }
+
+export async function startGate(yaml: string, more: Partial<Pick<ProxyOptions, 'timers' | 'now' | 'resolve' | 'limits' | 'alsoRefused' | 'onProved'>> & { authorities?: () => string[] | undefined; serial?: string; like?: SameFabric } = {}) {
   const now = more.now ?? Date.now
-  const authority = await createAuthority({ name: 'Test CA', now: now() })
-  const own = await issue(authority, GATEWAY, 'gateway', now())
-  const agent = await issue(authority, UID, 'agent', now())
-  const browser = await issue(authority, UID, 'browser', now())
+  const { serial = GATEWAY, like } = more
+  const authority = like?.authority ?? await createAuthority({ name: 'Test CA', now: now() })
+  const own = await issue(authority, serial, 'gateway', now())
+  const agent = like?.agent ?? await issue(authority, UID, 'agent', now())
+  const browser = like?.browser ?? await issue(authority, UID, 'browser', now())
   const compile = (text: string): Policies => {
     const read = readPolicies(text)
     if (!read.ok) throw new Error(JSON.stringify(read.errors))
@@ -139,12 +143,12 @@ export async function startGate(yaml: string, more: Partial<Pick<ProxyOptions, '
   const metrics = createMetrics()
   const assertionKeys = await openAssertionKeys({ directory, now, timers: systemTimers, log: silentLog() })
   const proxy = await startProxy({
-    assertionKeys, stateDirectory: directory, world, audit, metrics, serial: GATEWAY, identity: { certPem: own.cert, keyPem: own.key }, log: silentLog(), now, timers: systemTimers,
+    assertionKeys, stateDirectory: directory, world, audit, metrics, identity: { certPem: own.cert, keyPem: own.key }, log: silentLog(), now, timers: systemTimers,
     policies: { current: () => policies, onChange: (listener) => {
       policyListeners.add(listener)
       return () => policyListeners.delete(listener)
     } },
-    listen: { host: '127.0.0.1', port: 0 }, ...more, authorities: () => more.authorities?.() ?? [authority.certificatePem],
+    listen: { host: '127.0.0.1', port: 0 }, ...more, serial, authorities: () => more.authorities?.() ?? [authority.certificatePem],
   })
   later(async () => {
     await proxy.close()
