@@ -7,8 +7,8 @@ import { createCapsuleReader, datagramCapsule, udpPath } from '../../../protocol
 import { ask, later, until, type Answer } from './gate-under-test.ts'
 
 /** A UDP socket on loopback that is closed with the test. */
-export async function bindUdp(onMessage: (payload: Buffer, from: RemoteInfo, socket: Socket) => void): Promise<{ port: number; socket: Socket; close: () => void }> {
-  const socket = createSocket('udp4')
+export async function bindUdp(onMessage: (payload: Buffer, from: RemoteInfo, socket: Socket) => void, host = '127.0.0.1'): Promise<{ port: number; socket: Socket; close: () => void }> {
+  const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4')
   let open = true
   const close = () => {
     if (open) socket.close()
@@ -16,12 +16,12 @@ export async function bindUdp(onMessage: (payload: Buffer, from: RemoteInfo, soc
   }
   socket.on('error', close)
   socket.on('message', (payload: Buffer, from) => onMessage(payload, from, socket))
-  socket.bind(0, '127.0.0.1')
+  socket.bind(0, host)
   await once(socket, 'listening')
   later(close)
   return { port: socket.address().port, socket, close }
 }
-export const startUdpEcho = () => bindUdp((payload, { port, address }, socket) => socket.send(payload, port, address))
+export const startUdpEcho = (host?: string) => bindUdp((payload, { port, address }, socket) => socket.send(payload, port, address), host)
 
 /** A name server (RFC 1035) that knows one address of each name that is asked for. */
 export const startNameServer = (address: readonly number[]) => bindUdp((query, from, socket) => {

@@ -59,6 +59,13 @@ describe('UDP over HTTP/2', () => {
     expect(await gate.metrics.text()).toMatch(/sallyport_datagrams_total\{way="down"\} 39\n/)
   })
 
+  it('goes where the service leads, IPv6 too, and to the first of its addresses to which there is a way', async () => {
+    const echo = await startUdpEcho('::1')
+    const gate = await startGate(`services: [{name: six, protocol: udp, match: ["::1", "2001:db8::/32", six.test], ports: [${echo.port}], addresses: ["::1"]}]\npolicies: [{name: p, services: [six], tags: {all: [compliant]}, action: allow}]`, { resolve: async () => ['255.255.255.255', '::1'] })
+    for (const host of ['::1', 'six.test']) await datagramsOf((await connectUdp(openHttp2(gate, gate.agent), host, echo.port)).stream).echoes(Buffer.from(host))
+    expect(await refusedUdp(gate, 'fe80::1', echo.port)).toMatchObject({ reason: 'service-unknown' })
+  })
+
   it('answers the question of a real resolver', async () => {
     const server = await startNameServer([192, 0, 2, 7])
     const gate = await startGate(`services: [{name: dns, protocol: udp, match: [dns.test], ports: [53], upstream: "127.0.0.1:${server.port}"}]\npolicies: [{name: p, services: [dns], tags: {all: [compliant]}, action: allow}]`)
