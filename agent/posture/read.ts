@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process'
 import { constants } from 'node:fs'
 import { open, opendir, readFile, readdir, readlink, stat, type FileHandle } from 'node:fs/promises'
-import { constants as constantsOfOs, setPriority } from 'node:os'
+import { constants as constantsOfOs, platform, setPriority } from 'node:os'
 import { unprintable } from '../../protocol/text.ts'
 
 /** What makes a file unreadable for a probe without anything being wrong with the agent. */
@@ -60,7 +60,9 @@ export async function readNamesUpTo(path: string, most: number): Promise<string[
 }
 
 /** Administrators' tools lie outside a plain user's PATH. The locale is fixed: output is parsed. */
-const COMMAND_ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8' }
+const COMMAND_ENVIRONMENT: NodeJS.ProcessEnv = platform() === 'win32'
+  ? { PATH: 'C:\\Windows\\System32;C:\\Windows', SystemRoot: 'C:\\Windows', windir: 'C:\\Windows', TEMP: 'C:\\Windows\\Temp', TMP: 'C:\\Windows\\Temp' }
+  : { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8' }
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024
 
 /** Runs a command for its standard output; null when it is not installed, fails, says too much, takes too long or is called off. */
@@ -68,7 +70,7 @@ export type RunCommand = (file: string, args: readonly string[], timeoutMs?: num
 
 export async function readCommand(file: string, args: readonly string[], timeoutMs = 20_000, signal?: AbortSignal): Promise<string | null> {
   return await new Promise((resolve) => {
-    const child = execFile(file, args, { env: COMMAND_ENVIRONMENT, timeout: timeoutMs, maxBuffer: MAX_OUTPUT_BYTES, encoding: 'utf8', killSignal: 'SIGKILL', ...(signal === undefined ? {} : { signal }) }, (error, stdout) => resolve(error === null ? stdout : null))
+    const child = execFile(file, args, { env: COMMAND_ENVIRONMENT, timeout: timeoutMs, maxBuffer: MAX_OUTPUT_BYTES, encoding: 'utf8', killSignal: 'SIGKILL', windowsHide: true, ...(signal === undefined ? {} : { signal }) }, (error, stdout) => resolve(error === null ? stdout : null))
     yieldToOthers(child.pid)
   })
 }

@@ -5,8 +5,8 @@ import { parseJson, type RunCommand } from '../read.ts'
 /** Windows need not lie there; then nothing is known, and no other directory is believed. */
 export const SYSTEM32 = 'C:\\Windows\\System32'
 const POWERSHELL = `${SYSTEM32}\\WindowsPowerShell\\v1.0\\powershell.exe`
-/** Otherwise names come in the console's code page. A failing cmdlet is silent: what it would have said is missing. */
-const PREAMBLE = '[Console]::OutputEncoding=[Text.Encoding]::UTF8;$ErrorActionPreference="SilentlyContinue";$ProgressPreference="SilentlyContinue";'
+/** Otherwise names come in the console's code page. A failing cmdlet is silent: what it would have said is missing. No double quotes: they would have to survive the command line. */
+const PREAMBLE = '[Console]::OutputEncoding=[Text.Encoding]::UTF8;$ErrorActionPreference=\'SilentlyContinue\';$ProgressPreference=\'SilentlyContinue\';'
 const TIMEOUT_MS = 60_000
 
 /** Runs a script whose last pipeline is turned into JSON; undefined when it can't be run, or says nothing. `script` is never made of what somebody else says. */
