@@ -72,6 +72,8 @@ export async function main(argv: string[]): Promise<number> {
       case 'status':
         return await status(command)
       case 'firewall-template':
+      case 'firewall-schema':
+      case 'firewall-check':
       case 'list-token':
         return await runFirewallCommand(command, { print, tell, now })
     }

@@ -6,14 +6,17 @@ import { staleness } from './staleness.ts'
 
 /** A device spoke from an address over a connection in which it proved its UID. `until` in ms. */
 export interface ConnectionSight { readonly uid: string; readonly serial: string; readonly until: number }
+/** A VPN server of the gateway's host gave a client that address. `uid` null: it does not know whose device that is. `until` in ms. */
+export interface ClientSight { readonly uid: string | null; readonly until: number }
 /** What a gateway has seen at one address with its own eyes. */
 export interface AddressSight {
   readonly address: string
-  /** MACs that its neighbour table gives for the address now: two mean that two machines answer for it. */
+  /** MACs that its neighbour table or its leases give for the address now: two mean that two machines answer for it. */
   readonly macs: readonly string[]
-  /** ms until which the neighbour entry counts. */
+  /** ms until which that pair counts. */
   readonly neighbourUntil: number
   readonly connections: readonly ConnectionSight[]
+  readonly clients?: readonly ClientSight[]
 }
 /** A device that stands behind an address, seen there until `until` (ms). */
 export interface DeviceSight { readonly record: EndpointRecord; readonly until: number }
@@ -47,8 +50,29 @@ function connectedBehind({ address, macs, connections }: AddressSight, snapshot:
   })
 }
 
-export const devicesBehind = (sight: AddressSight, claimants: readonly EndpointRecord[], snapshot: Snapshot, now: number): DeviceSight[] =>
-  [...neighboursBehind(sight, claimants, now), ...connectedBehind(sight, snapshot, now)]
+/**
+ * Devices to which a VPN gave the address: the one that its server knows by UID, or whoever claims it.
+ * @returns null when somebody stands there whom nobody knows: then the address bears nothing, whoever else is seen at it
+ */
+function clientsBehind({ address, macs, clients = [] }: AddressSight, claimants: readonly EndpointRecord[], snapshot: Snapshot, now: number): DeviceSight[] | null {
+  const found: DeviceSight[] = []
+  for (const { uid, until } of clients) {
+    if (now >= until) continue
+    const claiming = claimants.filter(({ registered, addresses }) => registered && addresses.includes(address))
+    const online = claiming.filter((record) => record.online)
+    const known = uid === null ? undefined : endpointByUid(snapshot, uid)
+    const those = uid === null ? online.length > 0 ? online : claiming : known?.registered === true ? [known] : []
+    const here = those.filter((record) => record.macs.length === 0 || macs.every((mac) => record.macs.includes(mac)))
+    if (here.length === 0) return null
+    found.push(...here.map((record) => ({ record, until })))
+  }
+  return found
+}
+
+export function devicesBehind(sight: AddressSight, claimants: readonly EndpointRecord[], snapshot: Snapshot, now: number): DeviceSight[] {
+  const clients = clientsBehind(sight, claimants, snapshot, now)
+  return clients === null ? [] : [...neighboursBehind(sight, claimants, now), ...connectedBehind(sight, snapshot, now), ...clients]
+}
 
 /** Names of the tags that a device bears, each with the instant (ms) at which that ends or must be said anew. */
 function tagsOf({ record, until }: DeviceSight, snapshot: Snapshot, now: number): Map<string, number> {

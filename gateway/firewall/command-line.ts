@@ -4,23 +4,30 @@ import { tagName } from '../../protocol/rules.ts'
 import { line } from '../../protocol/text.ts'
 import { readMembership } from '../fabric/membership.ts'
 import { loadSnapshot } from '../fabric/snapshot-file.ts'
+import { checkSources } from './sources/check-sources.ts'
+import { sourcesSchema } from './sources/sources-file.ts'
 import { createToken, readTokens, revokeToken } from './list-tokens.ts'
 import { filterTemplate } from './template.ts'
 
 export const firewallUsage = `
   gateway firewall template [--state DIR] [--tag NAME]
       Prints nftables rules that let devices with a tag through this host; with the state directory, with the sets of every tag it knows.
+  gateway firewall check FILE [--json]
+      Reads a file for --sights, asks each source in it once, and says what it tells; 1 when something is wrong.
+  gateway firewall schema
+      The JSON schema of that file, for editors.
   gateway lists token create NAME | list | revoke NAME   --state DIR [--json]
       Tokens by which existing firewalls poll the address lists. A token is shown once.
 `
-export const firewallRunUsage = `[--firewall] [--lists HOST:PORT [--lists-cert FILE --lists-key FILE]] [--sight-seconds N] [--stale-seconds N]
+export const firewallRunUsage = `[--firewall] [--lists HOST:PORT [--lists-cert FILE --lists-key FILE]] [--sight-seconds N] [--stale-seconds N] [--sights FILE]
       --firewall keeps nftables' sets of this host (table inet sallyport) by Zero Trust tag; it needs root, nftables and iproute2.
       --lists serves the same as plain text over HTTPS. An address is in them while this gateway itself sees the device there:
-      for --sight-seconds (120) after it was last certain, and until the EMS has been silent for --stale-seconds (180).`
+      for --sight-seconds (120) after it was last certain, and until the EMS has been silent for --stale-seconds (180).
+      --sights names DHCP and VPN servers of this host that see devices too (YAML: leases, wireguard, vpn).`
 
 const text = { type: 'string' } as const
-export const firewallOptions = { 'firewall': { type: 'boolean' }, 'lists': text, 'lists-cert': text, 'lists-key': text, 'sight-seconds': text, 'stale-seconds': text, 'tag': text } as const
-interface Values { 'firewall'?: boolean; 'lists'?: string; 'lists-cert'?: string; 'lists-key'?: string; 'sight-seconds'?: string; 'stale-seconds'?: string; 'tag'?: string }
+export const firewallOptions = { 'firewall': { type: 'boolean' }, 'lists': text, 'lists-cert': text, 'lists-key': text, 'sight-seconds': text, 'stale-seconds': text, 'sights': text, 'tag': text } as const
+interface Values { 'firewall'?: boolean; 'lists'?: string; 'lists-cert'?: string; 'lists-key'?: string; 'sight-seconds'?: string; 'stale-seconds'?: string; 'sights'?: string; 'tag'?: string }
 
 export interface FirewallSettings {
   /** Whether nftables' sets are kept. */
@@ -28,10 +35,14 @@ export interface FirewallSettings {
   readonly lists: { readonly listen: { readonly host: string; readonly port: number }; readonly files: { readonly certificate: string; readonly key: string } | null } | null
   readonly sightMs: number
   readonly staleMs: number
+  /** Names further sources of sights. */
+  readonly sightsFile?: string
 }
 
 export type FirewallCommand =
   | { readonly verb: 'firewall-template'; readonly stateDirectory: string | null; readonly tag: string | null }
+  | { readonly verb: 'firewall-schema' }
+  | { readonly verb: 'firewall-check'; readonly file: string; readonly json: boolean }
   | { readonly verb: 'list-token'; readonly action: 'create' | 'revoke'; readonly name: string; readonly stateDirectory: string; readonly json: boolean }
   | { readonly verb: 'list-token'; readonly action: 'list'; readonly stateDirectory: string; readonly json: boolean }
 
@@ -48,18 +59,21 @@ export function readFirewallSettings(values: Values, readListen: (value: string,
   const sightMs = milliseconds('sight-seconds', values['sight-seconds'], 120)
   const staleMs = milliseconds('stale-seconds', values['stale-seconds'], 180)
   if (!firewall && lists === undefined) {
-    if (values['sight-seconds'] !== undefined || values['stale-seconds'] !== undefined) throw new UsageError('--sight-seconds and --stale-seconds stand with --firewall or --lists.')
+    if ([values['sight-seconds'], values['stale-seconds'], values.sights].some((value) => value !== undefined)) throw new UsageError('--sight-seconds, --stale-seconds and --sights stand with --firewall or --lists.')
     return null
   }
   const files = certificate === undefined || key === undefined ? null : { certificate, key }
-  return { filter: firewall, lists: lists === undefined ? null : { listen: readListen(lists, '--lists'), files }, sightMs, staleMs }
+  return { filter: firewall, lists: lists === undefined ? null : { listen: readListen(lists, '--lists'), files }, sightMs, staleMs, ...(values.sights === undefined ? {} : { sightsFile: values.sights }) }
 }
 
 /** Reads `firewall …` and `lists …`. Throws `UsageError`. */
 export function readFirewallCommand(words: readonly string[], { tag, stateDirectory, json }: { tag?: string; stateDirectory?: string; json: boolean }): FirewallCommand {
   const [room, ...rest] = words
   if (room === 'firewall') {
-    if (rest.join(' ') !== 'template') throw new UsageError('firewall does one thing: firewall template.')
+    const [verb, file, ...more] = rest
+    if (verb === 'schema' && file === undefined) return { verb: 'firewall-schema' }
+    if (verb === 'check' && file !== undefined && more.length === 0) return { verb: 'firewall-check', file, json }
+    if (rest.join(' ') !== 'template') throw new UsageError('firewall takes template, check FILE, or schema.')
     if (tag !== undefined && !tagName.safeParse(tag).success) throw new UsageError('--tag takes the name of a Zero Trust tag.')
     return { verb: 'firewall-template', stateDirectory: stateDirectory ?? null, tag: tag ?? null }
   }
@@ -86,6 +100,19 @@ export async function runFirewallCommand(command: FirewallCommand, { print, tell
     const tags = await knownTags(command.stateDirectory, now())
     print(filterTemplate(tags, command.tag ?? tags[0] ?? 'healthy').trimEnd())
     return 0
+  }
+  if (command.verb === 'firewall-schema') {
+    print(JSON.stringify(sourcesSchema(), null, 2))
+    return 0
+  }
+  if (command.verb === 'firewall-check') {
+    const { ok, errors, sources } = await checkSources(command.file, now())
+    if (command.json) print(JSON.stringify({ ok, errors, sources }))
+    else {
+      for (const error of errors) tell(error)
+      for (const { name, taken, skipped, failure } of sources) print(failure === null ? `${name}: ${taken} addresses${skipped === 0 ? '' : `, ${skipped} entries are no sight`}` : `${name}: ${failure}`)
+    }
+    return ok ? 0 : 1
   }
   const { stateDirectory, json } = command
   if (command.action === 'list') {

@@ -7,12 +7,15 @@ import * as fabric from '../../protocol/operations/fabric.ts'
 import type { Timers } from '../../node/timers.ts'
 import type { Connections } from './connections.ts'
 import type { NeighbourTable } from './neighbour-table.ts'
+import type { ToldSights } from './sources/told-sights.ts'
 
 interface Options {
   readonly client: Pick<ControlClient, 'call'>
   readonly serial: string
   readonly table: NeighbourTable
   readonly connections: Connections
+  /** Leases, and clients of VPNs that are known by UID. */
+  readonly told: ToldSights
   readonly sightMs: number
   readonly timers: Timers
   /** ms. */
@@ -34,13 +37,13 @@ const MAX_ADDRESSES_OF_MAC = 64
 const VDOM = 'root'
 
 interface Pair { readonly ip: string; readonly mac: string; readonly link: string }
-interface Source { readonly ip: string; readonly uid: string }
+interface Source { readonly ip: string; readonly uid: string; readonly kind: 'mtls' | 'vpn'; readonly link: string }
 /** What is at one address. */
 interface Seen { readonly pairs: readonly Pair[]; readonly sources: readonly Source[] }
 const nothing: Seen = { pairs: [], sources: [] }
 
 /** Starts to report; the first whole report goes out within seconds. */
-export function reportSights({ client, serial, table, connections, sightMs, timers, now, log, random = Math.random }: Options): SightReports {
+export function reportSights({ client, serial, table, connections, told: others, sightMs, timers, now, log, random = Math.random }: Options): SightReports {
   /** What the EMS was told, by address. */
   let told = new Map<string, Seen>()
   let dirty = new Set<string>()
@@ -51,10 +54,18 @@ export function reportSights({ client, serial, table, connections, sightMs, time
   let cancelGather: (() => void) | null = null
   let cancelWhole = () => {}
 
-  const seenAt = (address: string): Seen => ({
-    pairs: table.entriesOf(address).filter((entry) => entry.seenAt + sightMs > now()).map(({ mac, link }) => ({ ip: address, mac, link })),
-    sources: connections.sightsOf(address).filter(({ until }) => until > now()).map(({ uid }) => ({ ip: address, uid })),
-  })
+  function seenAt(ip: string): Seen {
+    const heard = others.at(ip, now())
+    const neighbours = table.entriesOf(ip).filter((entry) => entry.seenAt + sightMs > now()).map(({ mac, link }) => ({ ip, mac, link }))
+    const leases = heard.flatMap(({ mac, link }) => (mac === null || neighbours.some((pair) => pair.mac === mac) ? [] : [{ ip, mac, link }]))
+    return {
+      pairs: [...neighbours, ...leases],
+      sources: [
+        ...connections.sightsOf(ip).filter(({ until }) => until > now()).map(({ uid }) => ({ ip, uid, kind: 'mtls' as const, link: '' })),
+        ...heard.flatMap(({ uid, link }) => (uid === null ? [] : [{ ip, uid, kind: 'vpn' as const, link }])),
+      ],
+    }
+  }
   const keyOf = ({ pairs }: Seen) => pairs.map(({ mac, link }) => `${mac} ${link}`).sort().join()
 
   const macList = (pairs: readonly Pair[], isDelete: boolean) => [...Map.groupBy(pairs, ({ mac, link }) => `${mac} ${link}`).values()].flatMap((those) => {
@@ -64,7 +75,7 @@ export function reportSights({ client, serial, table, connections, sightMs, time
       mac, vdom: VDOM, interface: link, sn: serial, ip_list: ips.slice(index * MAX_ADDRESSES_OF_MAC, (index + 1) * MAX_ADDRESSES_OF_MAC), ...(isDelete ? { is_delete: true } : {}),
     }))
   })
-  const uidList = (sources: readonly Source[], isDelete: boolean) => sources.map(({ ip, uid }) => ({ uid, ip, vdom: VDOM, interface: '', sn: serial, kind: 'mtls' as const, ...(isDelete ? { is_delete: true } : {}) }))
+  const uidList = (sources: readonly Source[], isDelete: boolean) => sources.map(({ ip, uid, kind, link }) => ({ uid, ip, vdom: VDOM, interface: link, sn: serial, kind, ...(isDelete ? { is_delete: true } : {}) }))
 
   async function tell(macs: ReturnType<typeof macList>, uids: ReturnType<typeof uidList>, whole: boolean): Promise<void> {
     if (Math.max(macs.length, uids.length) > MAX_SIGHTS) log.warn({ event: 'sights-left-out', macs: macs.length, uids: uids.length }, 'More is seen than the EMS takes of one gateway; the rest is not reported.')
@@ -79,7 +90,7 @@ export function reportSights({ client, serial, table, connections, sightMs, time
   }
 
   async function tellAll(): Promise<void> {
-    const all = new Map([...new Set([...table.addresses(), ...connections.addresses()])].map((address) => [address, seenAt(address)]))
+    const all = new Map([...new Set([...table.addresses(), ...connections.addresses(), ...others.addresses()])].map((address) => [address, seenAt(address)]))
     dirty = new Set()
     await tell(macList([...all.values()].flatMap(({ pairs }) => pairs), false), uidList([...all.values()].flatMap(({ sources }) => sources), false), true)
     told = all
@@ -89,7 +100,7 @@ export function reportSights({ client, serial, table, connections, sightMs, time
     const changes = [...dirty].map((address) => ({ address, before: told.get(address) ?? nothing, after: seenAt(address) }))
     dirty = new Set()
     const moved = changes.filter(({ before, after }) => keyOf(before) !== keyOf(after))
-    const missing = (from: Seen, other: Seen) => from.sources.filter(({ uid }) => !other.sources.some((source) => source.uid === uid))
+    const missing = (from: Seen, other: Seen) => from.sources.filter(({ uid, kind }) => !other.sources.some((source) => source.uid === uid && source.kind === kind))
     // All that is at an address now, not what is new there: two MACs at one address are nobody's.
     const macs = [...macList(moved.filter(({ after }) => after.pairs.length === 0).flatMap(({ before }) => before.pairs), true), ...macList(moved.flatMap(({ after }) => after.pairs), false)]
     const uids = [...uidList(changes.flatMap(({ before, after }) => missing(before, after)), true), ...uidList(changes.flatMap(({ before, after }) => missing(after, before)), false)]

@@ -13,6 +13,7 @@ import { systemCommands, type Commands } from './commands.ts'
 import { createListAnswers } from './list-requests.ts'
 import { createTokenCheck } from './list-tokens.ts'
 import { serveLists, type ListIdentity } from './serve-lists.ts'
+import { readSources, type SightSources } from './sources/sources-file.ts'
 import { startFirewall } from './start.ts'
 
 interface Options {
@@ -43,11 +44,17 @@ type Files = NonNullable<NonNullable<FirewallSettings['lists']>['files']>
 const identityInFiles = async ({ certificate, key }: Files): Promise<ListIdentity> => ({ certPem: await readFile(certificate, 'utf8'), keyPem: await readFile(key, 'utf8') })
 const versionOf = async ({ certificate, key }: Files): Promise<string> => (await Promise.all([stat(certificate), stat(key)])).map(({ mtimeMs, ino }) => `${ino} ${mtimeMs}`).join()
 
+async function sourcesIn(file: string): Promise<SightSources> {
+  const read = readSources(await readFile(file, 'utf8'))
+  if (!read.ok) throw new Error(read.errors.map((error) => `${file}: ${error}`).join('\n'))
+  return read.sources
+}
+
 /** Resolves when all of it stands. Throws when any part can't: a gateway that was told to filter must not run without. */
 export async function runFirewall({ settings, directory, membership, ...options }: Options): Promise<RunningFirewall> {
   const { world, timers, now, log, commands = systemCommands() } = options
   const { serial } = membership.member().stored
-  const firewall = await startFirewall({ ...options, ...settings, serial, commands })
+  const firewall = await startFirewall({ ...options, ...settings, serial, commands, sources: settings.sightsFile === undefined ? null : await sourcesIn(settings.sightsFile) })
   if (settings.lists === null) return { listsPort: null, proved: firewall.proved, close: firewall.close }
   const { listen, files } = settings.lists
   const ownIdentity = (): ListIdentity => {

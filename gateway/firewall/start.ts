@@ -11,6 +11,9 @@ import { keepLooking, type OwnNetwork } from './look.ts'
 import { followNeighbours, type Neighbours } from './neighbours.ts'
 import { keepPacketFilter, type PacketFilter } from './packet-filter.ts'
 import { reportSights, type SightReports } from './report-sights.ts'
+import { followSources } from './sources/follow-sources.ts'
+import { openSources } from './sources/read-source.ts'
+import type { SightSources } from './sources/sources-file.ts'
 import { createTaggedAddresses, type TaggedAddresses } from './tagged-addresses.ts'
 
 export interface FirewallOptions {
@@ -23,6 +26,8 @@ export interface FirewallOptions {
   readonly filter: boolean
   readonly sightMs: number
   readonly staleMs: number
+  /** DHCP and VPN servers of this host that see devices too. */
+  readonly sources?: SightSources | null
   readonly networks?: () => readonly OwnNetwork[]
   readonly metrics: Metrics
   readonly timers: Timers
@@ -56,8 +61,12 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
     addresses.refreshAll()
     const looking = keepLooking({ ...options, table: neighbours.table, claims: addresses.claims })
     closing.push(() => looking.close())
-    if (client !== null) reports = reportSights({ ...options, client, table: neighbours.table, connections: addresses.connections })
+    if (client !== null) reports = reportSights({ ...options, client, table: neighbours.table, connections: addresses.connections, told: addresses.told })
     closing.push(() => reports?.close())
+    if (options.sources != null) {
+      const following = await followSources({ sources: openSources(options.sources, { commands, sightMs }), sights: addresses.told, timers, now, log })
+      closing.push(() => following.close())
+    }
     const tagNames = () => {
       const { tagNames: names, currentAt } = world.snapshot()
       return currentAt === null ? null : [...new Set(names.values())].filter((name) => tagName.safeParse(name).success)

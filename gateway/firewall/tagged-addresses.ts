@@ -8,6 +8,7 @@ import { createClaims, type Claims } from './claims.ts'
 import { createConnections, type Connections } from './connections.ts'
 import { familyOf, setName } from './element.ts'
 import type { NeighbourTable } from './neighbour-table.ts'
+import { ToldSights } from './sources/told-sights.ts'
 
 /** Set name and element whose end (ms) changed; null: it is no longer in that set. */
 export interface MembershipChange { readonly set: string; readonly element: string; readonly until: number | null }
@@ -18,6 +19,8 @@ export interface TaggedAddresses {
   elementsOf(set: string): ReadonlyMap<string, number>
   readonly connections: Connections
   readonly claims: Pick<Claims, 'claimantsOf'>
+  /** What other programs of this host say they see. */
+  readonly told: ToldSights
   /** The neighbour table saw, or no longer sees, an address with these MACs. */
   neighbourChanged(address: string, macs: readonly string[]): void
   /** Computes everything anew: the neighbour table has just been read. */
@@ -52,7 +55,7 @@ export function createTaggedAddresses({ world, neighbours, onSight, sightMs, sta
   const memberships = new Map<string, Map<string, number>>()
   const listeners = new Set<MembershipListener>()
   /** Addresses that several devices share, said once each. */
-  const told = new Set<string>()
+  const warned = new Set<string>()
   let pending: Set<string> | null = null
   /** The EMS's last word that every element was computed with. */
   let computedFor = 0
@@ -66,26 +69,34 @@ export function createTaggedAddresses({ world, neighbours, onSight, sightMs, sta
     },
   })
 
+  const told = new ToldSights((address, macs) => {
+    soon([address, ...macs])
+    onSight(address)
+  })
+
   function sightOf(address: string): AddressSight {
     const entries = neighbours()?.entriesOf(address) ?? []
+    const others = told.at(address, now())
+    const leases = others.flatMap(({ mac, until }) => (mac === null ? [] : [{ mac, until }]))
     return {
-      address, macs: [...new Set(entries.map(({ mac }) => mac))],
+      address, macs: [...new Set([...entries, ...leases].map(({ mac }) => mac))],
       // A clock that was set back must not make a sight last longer.
-      neighbourUntil: Math.max(0, ...entries.map(({ seenAt }) => Math.min(seenAt, now()) + sightMs)), connections: connections.sightsOf(address),
+      neighbourUntil: Math.max(0, ...entries.map(({ seenAt }) => Math.min(seenAt, now()) + sightMs), ...leases.map(({ until }) => until)),
+      connections: connections.sightsOf(address), clients: others.filter(({ mac }) => mac === null),
     }
   }
 
   function devicesAt(element: string, at: number): DeviceSight[] {
     if (familyOf(element) !== 'mac') return devicesBehind(sightOf(element), claims.claimantsOf(element), world.snapshot(), at)
-    return [...neighbours()?.addressesOf(element) ?? []].flatMap((address) => neighboursBehind(sightOf(address), claims.claimantsOf(address), at))
+    return [...new Set([...neighbours()?.addressesOf(element) ?? [], ...told.addressesOf(element)])].flatMap((address) => neighboursBehind(sightOf(address), claims.claimantsOf(address), at))
   }
 
   function warnOfSharing(element: string, devices: readonly DeviceSight[]): void {
     const uids = [...new Set(devices.map(({ record }) => record.uid))].sort()
     const key = `${element} ${uids.join()}`
-    if (uids.length < 2 || told.has(key)) return
-    if (told.size > 1_000) told.clear()
-    told.add(key)
+    if (uids.length < 2 || warned.has(key)) return
+    if (warned.size > 1_000) warned.clear()
+    warned.add(key)
     log.warn({ event: 'address-shared', address: element, uids: uids.slice(0, 16) }, 'Several devices stand behind one address: it bears only the tags that all of them bear.')
   }
 
@@ -118,10 +129,10 @@ export function createTaggedAddresses({ world, neighbours, onSight, sightMs, sta
   }
 
   const isSeen = (element: string) => memberships.has(element) || connections.sightsOf(element).length > 0
-    || (neighbours()?.entriesOf(element).length ?? 0) > 0 || (neighbours()?.addressesOf(element).size ?? 0) > 0
+    || (neighbours()?.entriesOf(element).length ?? 0) > 0 || (neighbours()?.addressesOf(element).size ?? 0) > 0 || told.at(element, now()).length > 0 || told.addressesOf(element).size > 0
   function* everything(): Generator<string> {
     const table = neighbours()
-    yield* new Set([...memberships.keys(), ...connections.addresses(), ...table?.addresses() ?? [], ...table?.macs() ?? []])
+    yield* new Set([...memberships.keys(), ...connections.addresses(), ...table?.addresses() ?? [], ...table?.macs() ?? [], ...told.addresses(), ...told.macs()])
   }
 
   function refreshEverything(cause: ChangeCause): void {
@@ -160,7 +171,7 @@ export function createTaggedAddresses({ world, neighbours, onSight, sightMs, sta
 
   return {
     elementsOf: (set) => sets.get(set) ?? new Map(),
-    connections, claims, isFresh,
+    connections, claims, told, isFresh,
     neighbourChanged(address, macs) {
       soon([address, ...macs])
       onSight(address)

@@ -24,10 +24,11 @@ describe('run', () => {
   it('has neither filter nor lists unless told', () => expect(run()).toBeNull())
   it('takes both, with times', () => {
     expect(run('--firewall')).toEqual({ filter: true, lists: null, sightMs: 120_000, staleMs: 180_000 })
+    expect(run('--firewall', '--sights', 'sights.yaml')).toMatchObject({ sightsFile: 'sights.yaml' })
     expect(run('--lists', '[::]:8444', '--lists-cert', 'c', '--lists-key', 'k', '--sight-seconds', '60', '--stale-seconds', '90'))
       .toEqual({ filter: false, lists: { listen: { host: '::', port: 8444 }, files: { certificate: 'c', key: 'k' } }, sightMs: 60_000, staleMs: 90_000 })
   })
-  it.each([[['--lists', 'x']], [['--lists', '[::]:1', '--lists-cert', 'c']], [['--lists-cert', 'c', '--lists-key', 'k']], [['--sight-seconds', '5']], [['--firewall', '--sight-seconds', '0']], [['--firewall', '--stale-seconds', '1.5']], [['--tag', 'a']]])(
+  it.each([[['--lists', 'x']], [['--lists', '[::]:1', '--lists-cert', 'c']], [['--lists-cert', 'c', '--lists-key', 'k']], [['--sight-seconds', '5']], [['--sights', 'x']], [['--firewall', '--sight-seconds', '0']], [['--firewall', '--stale-seconds', '1.5']], [['--tag', 'a']]])(
     'refuses %s', (args) => expect(() => run(...args)).toThrow())
 })
 

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { createConnections, LINGER_MS } from '../../../gateway/firewall/connections.ts'
 import { NeighbourTable } from '../../../gateway/firewall/neighbour-table.ts'
 import { reportSights } from '../../../gateway/firewall/report-sights.ts'
+import { ToldSights } from '../../../gateway/firewall/sources/told-sights.ts'
 import type { ProvedPeer } from '../../../gateway/proxy/peer.ts'
 import type { ControlClient } from '../../../node/control-client.ts'
 import { Fault } from '../../../protocol/faults.ts'
@@ -30,7 +31,8 @@ function reporting() {
   const { log, events } = readableLog()
   const table = new NeighbourTable((address) => reports.changed(address))
   const connections = createConnections({ ...clock, onChange: (address) => reports.changed(address) })
-  const reports = reportSights({ client, serial: SERIAL, table, connections, sightMs: 120_000, timers: clock.timers, now: clock.now, log, random: () => 0.5 })
+  const told = new ToldSights((address) => reports.changed(address))
+  const reports = reportSights({ client, serial: SERIAL, table, connections, told, sightMs: 120_000, timers: clock.timers, now: clock.now, log, random: () => 0.5 })
   const peer = (number: number): ProvedPeer => ({ status: 'proved', serial: serialOf(number), commonName: uidOf(number), purpose: 'agent', notAfter: 4_000_000_000_000 })
   return {
     clock, table, connections, events, peer, reports,
