@@ -1,4 +1,5 @@
 // One page of a dry run: who would gain or lose a tag by a rule set, worked out from stored facts. Reads as much as a page of the re-evaluation, and writes nothing.
+import { assignedStates, readAssigned } from '../../domain/tagging/assigned.ts'
 import { compileRules } from '../../domain/tagging/compile.ts'
 import { changesOf } from '../../domain/tagging/dry-run.ts'
 import type { RuleVerdicts } from '../../domain/tagging/evaluate.ts'
@@ -6,7 +7,7 @@ import { systemsOf } from '../../domain/tagging/rule-set.ts'
 import { Fault } from '../../protocol/faults.ts'
 import type { dryRunRuleSet } from '../../protocol/operations/admin.ts'
 import type { Parsed, Reply } from '../../protocol/operation.ts'
-import type { RuleSet } from '../../protocol/rules.ts'
+import type { RuleSet, TagState } from '../../protocol/rules.ts'
 import { countReported, evaluatedOf, nextReported, sectionsOf } from '../../schema/queries/behind.ts'
 import type { Context } from '../context.ts'
 import { readSections } from './facts.ts'
@@ -24,10 +25,12 @@ export async function dryRun(context: Context, { ruleSet: input, replaces, after
   // As if it were enforced: that is what its author wants to know before it is.
   const wanted: RuleSet = { id: edited?.id ?? crypto.randomUUID(), tagUid, ...input, mode: 'enforce' }
   const others = held.ruleSets.filter(({ id }) => id !== wanted.id)
-  const wouldBe = compileRules([...others, wanted], held.rules.revision)
+  const wouldBe = compileRules([...others, wanted], held.rules.revision, [...held.rules.tagUids].map(([name, uid]) => ({ name, uid })))
 
   const through = evaluatedThrough(states)
-  const names = new Map([[tagUid, input.tag], ...edited === null ? [] : [[edited.tagUid, edited.tag] as const]])
+  // Its own tag, the one that it gave before, and those of rule sets that read tags: they may turn with it.
+  const readers = [...Object.values(held.rules.byOs), ...Object.values(wouldBe.byOs)].flat().filter(({ tags, ruleSet }) => tags.size > 0 && ruleSet.mode === 'enforce').map(({ ruleSet }) => ruleSet)
+  const names = new Map([...readers, ...edited === null ? [] : [edited], wanted].map((each) => [each.tagUid, each.tag]))
   const touched = touchedSince(held, through)
   // What gives the tags in question, and what some endpoint has yet to be worked out with.
   const concerned = touched === 'all' ? 'all' : new Set([...touched, wanted.id, ...held.ruleSets.filter((each) => names.has(each.tagUid)).map(({ id }) => id)])
@@ -49,7 +52,7 @@ export async function dryRun(context: Context, { ruleSet: input, replaces, after
     const owed = touchedSince(held, since)
     const changes = changesOf({
       asIs: held.rules, wouldBe, id: wanted.id, tagUids: [...names.keys()], facts: readSections(bySection.get(row.uid) ?? []).facts, stored: JSON.parse(row.verdicts) as RuleVerdicts,
-      touched: owed === 'all' ? null : owed, standing: standingSince(held, since), at: now,
+      bears: { set: assignedStates(readAssigned(row.assigned), now), before: JSON.parse(row.tags) as TagState[] }, touched: owed === 'all' ? null : owed, standing: standingSince(held, since), at: now,
     })
     return changes.map(({ tagUid: of, ...change }) => ({ uid: row.uid, hostName: row.hostName, tag: names.get(of) ?? '', ...change }))
   })

@@ -169,9 +169,9 @@ function filterOf({ changes }: HeldRules, touched: ReadonlySet<string> | 'all'):
   return { ruleSets: [...touched], systems: [...new Set(changes.filter(({ ruleSetId }) => touched.has(ruleSetId)).flatMap(({ systems }) => systems.split(',').filter(Boolean)))] }
 }
 
-/** Stored sections that the touched rule sets read, and `os`, by which the rules are chosen. */
+/** Stored sections that the touched rule sets read, and whoever reads a tag that they may turn; and `os`, by which the rules are chosen. */
 export function sectionsRead(rules: CompiledRules, touched: ReadonlySet<string> | 'all'): string[] {
-  const sets = Object.values(rules.byOs).flat().filter(({ ruleSet }) => touched === 'all' || touched.has(ruleSet.id))
+  const sets = Object.values(rules.byOs).flat().filter(({ ruleSet, tags }) => touched === 'all' || touched.has(ruleSet.id) || tags.size > 0)
   const read = new Set<SectionName>(['os', ...sets.flatMap((set) => [...set.sections])])
   // What the EMS matched itself is stored apart and is part of that fact.
   return [...read, ...read.has('vulnerabilities') ? ['matches'] : []]

@@ -227,6 +227,19 @@ describe('a dry run', () => {
       expect([told?.before ?? before.get(uid) ?? 'absent', told?.after ?? before.get(uid) ?? 'absent']).toEqual([before.get(uid) ?? 'absent', after.get(uid) ?? 'absent'])
     }
   })
+  it('tells of the tags too that are made of its own', async () => {
+    await seed(0, 30, { os: linux('13.1'), network: { interfaces: [{ name: 'eth0', addresses: [{ ip: '10.0.0.1', prefix: 24 }] }], defaultGateways: [], dnsServers: [] } })
+    const id = await addRuleSet('modern', [osAtLeast('13')])
+    await addRuleSet('trusted', [{ type: 'tag-present', tag: 'modern' }, { type: 'ip-range', ranges: ['10.0.0.0/8'] }])
+    await reEvaluated()
+    expect(await tagged('trusted')).toEqual({ present: 30 })
+    const edit = ruleSetOf('modern', [osAtLeast('14')])
+    const { items, changes } = await tried(edit, id)
+    expect([changes, new Set(items.map(({ tag }) => tag))]).toEqual([{ loses: 60 }, new Set(['modern', 'trusted'])])
+    await quietly('PUT', `/rule-sets/${id}`, edit)
+    await workedAt(Date.now())
+    expect([await tagged('modern'), await tagged('trusted')]).toEqual([{}, {}])
+  })
   it('of a rule set that can not be taken, or of one that is not there, is refused', async () => {
     expect((await admin('POST', '/rule-sets/dry-run', { ruleSet: ruleSetOf('x', [{ type: 'telepathy' }]) })).json).toMatchObject({ code: 'invalid', errors: [{ pointer: '/ruleSet/rules/linux/conditions/0/type' }] })
     expect((await admin('POST', '/rule-sets/dry-run', { ruleSet: ruleSetOf('x', [osAtLeast('1')]), replaces: crypto.randomUUID() })).status).toBe(404)
