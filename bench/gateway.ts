@@ -52,20 +52,16 @@ async function issue(authority: Authority, commonName: string, purpose: Purpose)
   return { cert: issued.pem, key: await exportPrivateKey(keys.privateKey), serial: issued.serial, notAfter: issued.notAfter }
 }
 
-interface Pinned { readonly child: ChildProcess; readonly said: unknown }
+interface Pinned { readonly child: ChildProcess; readonly said: unknown; /** Settled when it has ended. */ readonly ended: Promise<unknown> }
 /** Forks a module onto a core and waits for its first word. */
 async function forkOn(core: number, module: string, setting?: object): Promise<Pinned> {
   const child = fork(new URL(`race/${module}.ts`, import.meta.url), { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], serialization: 'json' })
   await run('taskset', ['-a', '-cp', String(core), String(child.pid)])
   const heard = once(child, 'message')
   if (setting !== undefined) child.send(setting)
-  const gone = once(child, 'exit').then(() => { throw new Error(`${module} ended before its first word`) })
-  try {
-    const [said] = await within(`the first word of ${module}`, Promise.race([heard, gone])) as [unknown]
-    return { child, said }
-  } finally {
-    gone.catch(() => 0)
-  }
+  const ended = once(child, 'exit')
+  const [said] = await within(`the first word of ${module}`, Promise.race([heard, ended.then(() => Promise.reject(new Error(`${module} ended before its first word`)))])) as [unknown]
+  return { child, said, ended }
 }
 
 interface Runner { readonly name: string; readonly pid: number; readonly clients: Readonly<Record<Work['over'], Client>>; stop(): Promise<void> }
@@ -100,10 +96,9 @@ async function race({ processes, rounds, only, columns, memory, progress }: { pr
   await run('taskset', ['-a', '-cp', '1', String(process.pid)])
   const startGate = async (column: Column): Promise<Runner> => {
     const setting: RaceGateSetting = { column, directory, serial: SERIAL, authority: authority.certificatePem, own: { certPem: own.cert, keyPem: own.key }, source: ports, devices: [{ uid: UID, serial: device.serial, notAfter: device.notAfter }, ...others] }
-    const { child, said } = await forkOn(0, 'gate', setting)
+    const { child, said, ended } = await forkOn(0, 'gate', setting)
     const client = createClient((said as { port: number }).port, credentials)
     return { name: 'gateway', pid: child.pid ?? 0, clients: { tcp: client, https: client }, async stop() {
-      const ended = once(child, 'exit')
       child.kill('SIGKILL')
       await ended
     } }

@@ -1,14 +1,16 @@
 // Opens a TCP connection to one of the addresses that were checked, and to no other.
 import { connect, type Socket } from 'node:net'
 import type { Timers } from '../../node/timers.ts'
+import { createIntake, type Intake } from './intake.ts'
 
-export type Dialled = { readonly ok: true; readonly socket: Socket } | { readonly ok: false; readonly detail: string }
+export type Dialled = { readonly ok: true; readonly socket: Socket; /** What the socket reads comes from here, and by no 'data' event. */ readonly intake: Intake } | { readonly ok: false; readonly detail: string }
 
 const MAX_ADDRESSES = 4
 
 function dialOne(address: string, port: number, limitMs: number, timers: Timers, signal: AbortSignal): Promise<Dialled> {
   const { promise, resolve } = Promise.withResolvers<Dialled>()
-  const socket = connect({ host: address, port, allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 })
+  const intake = createIntake()
+  const socket = connect({ host: address, port, allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000, onread: intake.onread })
   const give = (outcome: Dialled) => {
     stop()
     signal.removeEventListener('abort', abort)
@@ -22,7 +24,7 @@ function dialOne(address: string, port: number, limitMs: number, timers: Timers,
   const stop = timers.after(limitMs, () => fail(`no connection within ${limitMs} ms`))
   // Stays: an 'error' without a listener would end the gateway.
   socket.on('error', (error) => fail(error.message))
-  socket.once('connect', () => give({ ok: true, socket }))
+  socket.once('connect', () => give({ ok: true, socket, intake }))
   if (signal.aborted) abort()
   else signal.addEventListener('abort', abort, { once: true })
   return promise

@@ -24,8 +24,8 @@ type Reached = Way | { readonly ok: false; readonly detail: string }
 async function reachTcp(wanted: Wanted): Promise<Reached> {
   const dialled = await dial(wanted)
   if (!dialled.ok) return dialled
-  const { socket } = dialled
-  return { ok: true, isClosed: () => socket.destroyed, abandon: () => breakUpstream(socket), join: (client, head, { onEnd }) => splice(client, socket, head, onEnd) }
+  const { socket, intake } = dialled
+  return { ok: true, isClosed: () => socket.destroyed, abandon: () => breakUpstream(socket), join: (client, head, { onEnd }) => splice(client, socket, head, onEnd, intake) }
 }
 
 async function reachUdp({ addresses, port, timers, now, signal }: Wanted): Promise<Reached> {

@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { Duplex } from 'node:stream'
+import type { Intake, Take } from './intake.ts'
 
 /** The client's side: a TLS socket, or an HTTP/2 stream, which tells by `rstCode` that it was reset. */
 export type Client = Duplex & { readonly rstCode?: number }
@@ -20,14 +21,52 @@ export function breakUpstream(upstream: Socket): void {
   else upstream.resetAndDestroy()
 }
 
-function carry(from: Duplex, to: Duplex, mayCarry: () => boolean, count: (bytes: number) => void): void {
-  from.on('data', (chunk: Uint8Array) => {
-    if (!mayCarry() || to.destroyed || to.writableEnded) return
+/** What may wait for a client that reads slowly. Less would stop and start the upstream at every read. */
+const WAITING_BYTES = 131_072
+
+function carryDown(upstream: Socket, intake: Intake | null, client: Client, mayCarry: () => boolean, count: (bytes: number) => void): void {
+  const take: Take = (piece, release) => {
+    if (!mayCarry() || client.destroyed || client.writableEnded) return mayCarry()
+    count(piece.length)
+    // A write that failed may still be on its way below: its memory is not used again.
+    const asked = !client.write(piece, (error) => {
+      if (!error) release()
+    })
+    return !asked || client.writableLength < WAITING_BYTES
+  }
+  const more = () => {
+    if (mayCarry()) upstream.resume()
+  }
+  client.on('drain', more)
+  if (intake === null) {
+    upstream.on('data', (chunk: Buffer) => {
+      if (!take(chunk, () => {})) upstream.pause()
+    })
+  } else {
+    intake.handTo(take)
+    upstream.resume()
+  }
+}
+
+function carryUp(client: Client, upstream: Socket, mayCarry: () => boolean, count: (bytes: number) => void): void {
+  let gathering = false
+  // TLS and HTTP/2 hand over 16 KiB at a time, several in one turn of the loop: they leave in one system call.
+  const release = () => {
+    gathering = false
+    upstream.uncork()
+  }
+  client.on('data', (chunk: Uint8Array) => {
+    if (!mayCarry() || upstream.destroyed || upstream.writableEnded) return
     count(chunk.length)
-    if (!to.write(chunk)) from.pause()
+    if (!gathering) {
+      gathering = true
+      upstream.cork()
+      setImmediate(release)
+    }
+    if (!upstream.write(chunk) && upstream.writableLength >= WAITING_BYTES) client.pause()
   })
-  to.on('drain', () => {
-    if (mayCarry()) from.resume()
+  upstream.on('drain', () => {
+    if (mayCarry()) client.resume()
   })
 }
 
@@ -35,9 +74,10 @@ function carry(from: Duplex, to: Duplex, mayCarry: () => boolean, count: (bytes:
  * Carries bytes both ways until both directions have ended or one side breaks; a break of one side breaks the other.
  * 'error' listeners of both sides are set here and stay.
  * @param head bytes of the client that came with its request
+ * @param intake what the upstream reads, where it does not tell by 'data'
  * @returns `stop`: at once, after it not a byte more is carried, the upstream is broken, and the client's side is the caller's to end
  */
-export function splice(client: Client, upstream: Socket, head: Uint8Array, onEnd: () => void): { stop(): void; carried(): { up: number; down: number } } {
+export function splice(client: Client, upstream: Socket, head: Uint8Array, onEnd: () => void, intake: Intake | null = null): { stop(): void; carried(): { up: number; down: number } } {
   let stopped = false
   let up = head.length
   let down = 0
@@ -79,10 +119,10 @@ export function splice(client: Client, upstream: Socket, head: Uint8Array, onEnd
     tellEnd()
   })
   if (head.length > 0) upstream.write(head)
-  carry(client, upstream, () => !stopped, (bytes) => {
+  carryUp(client, upstream, () => !stopped, (bytes) => {
     up += bytes
   })
-  carry(upstream, client, () => !stopped, (bytes) => {
+  carryDown(upstream, intake, client, () => !stopped, (bytes) => {
     down += bytes
   })
   if (client.destroyed) dropUpstream()

@@ -26,13 +26,16 @@ export interface TunnelOptions {
   readonly judge: Judge; readonly sessions: Sessions; readonly resolver: Resolver; readonly timers: Timers; readonly now: () => number; readonly log: Log; readonly connectLimitMs: number; readonly cuts: Cuts
 }
 
+/** Without a reason of its own each abort makes an error with its stack, for nobody. */
+const WENT_AWAY = 'the client went away'
+
 /** Decides, dials, decides once more, and carries. Never rejects for anything that client or upstream do. */
 export async function runTunnel(carrier: Carrier, question: Question & { readonly protocol: 'tcp' | 'udp' }, { judge, sessions, resolver, timers, now, log, connectLimitMs, cuts }: TunnelOptions): Promise<void> {
   const { client } = carrier
   const gone = new AbortController()
   // Before anything is awaited: a client that breaks while it is decided on must not end the gateway.
-  client.on('error', () => gone.abort())
-  client.once('close', () => gone.abort())
+  client.on('error', () => gone.abort(WENT_AWAY))
+  client.once('close', () => gone.abort(WENT_AWAY))
   const refuse = (decision: Decision, detail?: string) => {
     // Strangers have a journal; a line of the log for each would be theirs to write.
     if (decision.uid !== null) log.info({ event: 'refused', decision: decision.id, reason: decision.reason, uid: decision.uid, destination: decision.destination, detail }, 'A tunnel was refused')
