@@ -115,6 +115,13 @@ describe('the command line', () => {
       expect(shown.out).toMatch(/^os, just now\n( {2}.*\n)*? {2}version: "11\.2"\n/m)
       expect(await fabric.json('endpoints', 'show', laptop.uid)).toMatchObject([{ facts: { os: { value: { version: '11.2' } } } }])
     })
+    it('whose tags change again and again are said to flap', async () => {
+      const set = async (changes: object) => await (await fabric.ems.miniflare.getD1Database('DB')).prepare('UPDATE endpoints SET tag_changes = ?').bind(JSON.stringify(changes)).run()
+      await set({ at: [Date.now()], flappingSince: Date.now() })
+      expect((await fabric.cli(['endpoints', 'list'])).out).toMatch(new RegExp(`^${laptop.uid} +offline, flapping `, 'm'))
+      expect((await fabric.cli(['endpoints', 'show', laptop.uid])).out).toMatch(/^ {2}flapping +since \S+Z \(just now\): its tags changed more than 6 times in 10 minutes; ends after 10 quiet ones$/m)
+      await set({ at: [], flappingSince: null })
+    })
     it('are asked to check when their channel is open; else that is said', async () => {
       const away = await fabric.cli(['endpoints', 'check', laptop.uid, '--json'])
       expect(away).toMatchObject({ code: 1, out: '{"told":false}\n', err: 'The agent has no open channel, so nobody was asked. It reports by itself when it is back.\n' })
