@@ -5,8 +5,14 @@ import type { Denial } from './denial.ts'
 import type { TunnelLog } from './tunnel-log.ts'
 
 export interface Healing {
-  /** Renews, where that may help; streams that are refused at once share one renewal. @returns whether the stream should be asked for again */
-  heal(denial: Denial): Promise<boolean>
+  /** How many certificates have been issued anew so far: to be read before a stream is asked for. */
+  renewals(): number
+  /**
+   * Renews, where that may help; streams that are refused at once share one renewal.
+   * @param before what {@link Healing.renewals} was: a stream that was refused with the old certificate is asked for again with the new one
+   * @returns whether the stream should be asked for again
+   */
+  heal(denial: Denial, before: number): Promise<boolean>
   /** What was asked for again was let through. The pause goes on: a gateway that forgets every minute must not make every minute a renewal. */
   mended(): void
 }
@@ -27,6 +33,7 @@ export function createHealing({ renew, timers, random, log }: { renew: () => Pro
   let under: Promise<boolean> | null = null
   let isPausing = false
   let attempts = 0
+  let renewals = 0
 
   async function once(denial: Denial): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<void>()
@@ -37,13 +44,16 @@ export function createHealing({ renew, timers, random, log }: { renew: () => Pro
       isPausing = false
     })
     const renewed = await renew()
+    if (renewed) renewals += 1
     log.info({ event: renewed ? 'healed' : 'not_healed', reason: denial.reason, destination: denial.destination }, renewed ? 'The certificate was issued anew because a gateway refused it' : 'A gateway refuses the certificate, and it could not be issued anew')
     return renewed
   }
 
   return {
-    async heal(denial) {
+    renewals: () => renewals,
+    async heal(denial, before) {
       if (!mendable.has(denial.reason)) return false
+      if (renewals > before) return true
       if (under !== null) return await under
       if (isPausing) return false
       under = once(denial).finally(() => {

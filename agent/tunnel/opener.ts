@@ -98,8 +98,9 @@ export function createOpener({ destinations, link, healing, timers, now, onDenia
     const gateways = serials.flatMap((serial) => link(serial) ?? [])
     const names = `gateway${serials.length > 1 ? 's' : ''} ${serials.join(', ')}`
     if (gateways.length === 0) return { kind: 'unreachable', why: 'gateway', message: `${authority} is protected by ${names}, whose address the profile does not give.` }
+    const before = healing.renewals()
     let outcome = await attemptAll(gateways, wanted, signal)
-    if (outcome.kind === 'refused' && !signal.aborted && await healing.heal(outcome.denial)) {
+    if (outcome.kind === 'refused' && !signal.aborted && await healing.heal(outcome.denial, before)) {
       outcome = await attemptAll(gateways, wanted, signal)
       if (outcome.kind === 'open') healing.mended()
     }
