@@ -10,6 +10,7 @@ import type { Timers } from '../../node/timers.ts'
 import type { Troubles } from '../troubles.ts'
 import { createAnswers } from './answers.ts'
 import { deviceHere } from './device-here.ts'
+import { packageDatabases } from './linux/distribution-packages.ts'
 import type { Pictures } from './pictures.ts'
 import { osTypeHere } from './portable.ts'
 import { probesHere } from './probes.ts'
@@ -48,6 +49,9 @@ export interface Observed {
 const NETWORK_SECONDS = 5
 /** A file system without events, a directory that was moved: the net below the events. */
 const RECHECK_MS = 60_000
+const INSTALLED_QUIET_MS = 2_000
+/** What installing or updating a package changes. */
+const installedSections = ['software', 'updates', 'vulnerabilities'] as const
 
 export function observeMachine(options: ObserveOptions): Observed {
   const { root, stateDirectory, documents, telemetry, hold, now, timers, troubles, log, onDefect, command = readCommand } = options
@@ -71,19 +75,30 @@ export function observeMachine(options: ObserveOptions): Observed {
     everySeconds: (cadence) => (cadence === 'network' ? NETWORK_SECONDS : documents.settings().cadenceSeconds[cadence]),
     onFound: (section, value) => hold(section, value), timers, clock: () => performance.now(), log, onDefect,
   })
+  const databases = packageDatabases(root)
+  let cancelInventory = () => {}
+  /** An update of many packages writes its database all the time: it is looked at when that is over. */
+  function inventoryLater(): void {
+    cancelInventory()
+    if (closed) return
+    cancelInventory = timers.after(INSTALLED_QUIET_MS, () => { for (const section of installedSections) schedule.look(section).catch(onDefect) })
+  }
   const watch = createWatch({
     root, processes, timers,
     onChange({ kind, name }) {
       const noticedAt = now()
       log.debug({ event: 'change-noticed', kind, name }, 'Something watched has changed.')
-      if (kind === 'file' && name === userFile(stateDirectory)) schedule.look('user').catch(onDefect)
-      else answer(noticedAt).catch(onDefect)
+      if (kind === 'file' && name === userFile(stateDirectory)) return void schedule.look('user').catch(onDefect)
+      if (kind === 'file' && databases.includes(name)) inventoryLater()
+      // A rule may ask for that very file.
+      if (kind !== 'file' || asked.files.includes(name)) answer(noticedAt).catch(onDefect)
     },
   })
+  let asked = nothingToWatch
   function retarget(): void {
     const rules = documents.current('rules')
-    const targets = rules === null ? nothingToWatch : watchTargets(rules)
-    watch.retarget({ ...targets, files: [...targets.files, userFile(stateDirectory)] })
+    asked = rules === null ? nothingToWatch : watchTargets(rules)
+    watch.retarget({ ...asked, files: [...new Set([...asked.files, ...databases, userFile(stateDirectory)])] })
   }
   let cancelRecheck = () => {}
   const recheckLater = (): void => {
@@ -111,6 +126,7 @@ export function observeMachine(options: ObserveOptions): Observed {
       closed = true
       watch.close()
       cancelRecheck()
+      cancelInventory()
       commands.abort()
       await schedule.close()
     },

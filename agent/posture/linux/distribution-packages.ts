@@ -1,4 +1,5 @@
 // What the distribution installed, by its own package database: dpkg, else rpm, else apk. Asked anew only when the database changed.
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Sections } from '../../../protocol/facts.ts'
 import { createKept } from '../kept.ts'
@@ -10,6 +11,9 @@ const databases = [
   'var/lib/dpkg/status', 'var/lib/rpm/rpmdb.sqlite', 'var/lib/rpm/rpmdb.sqlite-wal', 'var/lib/rpm/Packages', 'var/lib/rpm/Packages.db',
   'usr/lib/sysimage/rpm/rpmdb.sqlite', 'usr/lib/sysimage/rpm/rpmdb.sqlite-wal', 'usr/lib/sysimage/rpm/Packages.db', 'lib/apk/db/installed', 'usr/lib/apk/db/installed',
 ]
+
+/** Those that are there, to be watched. */
+export const packageDatabases = (root: string): string[] => databases.map((path) => join(root, path)).filter((path) => existsSync(path))
 
 interface Row { readonly name: string; readonly version: string; readonly source?: { readonly name: string; readonly version: string } }
 const rows = (text: string, read: (row: string) => Row | null, ecosystem: Package['ecosystem']): Package[] =>
