@@ -4,12 +4,12 @@ import { UsageError } from '../node/config.ts'
 import { Fault } from '../protocol/faults.ts'
 import { uid, uuid } from '../protocol/ids.ts'
 import { listTags } from '../protocol/operations/admin.ts'
-import { assignTag, clearTag, createTag, deleteTag, setImportance } from '../protocol/operations/tags.ts'
+import { assignTag, clearTag, createTag, deleteTag, setImportance, tagEndpoints } from '../protocol/operations/tags.ts'
 import type { Reply } from '../protocol/operation.ts'
 import { importance, MOST_UIDS, tagName, tagTypes, type Tag } from '../protocol/rules.ts'
 import { line, lineOrEmpty } from '../protocol/text.ts'
 import { command, type Session } from './command.ts'
-import { atAndAgo } from './instants.ts'
+import { ago, at, atAndAgo } from './instants.ts'
 import { allOf, pagesOf } from './pages.ts'
 import { date, duration, listOf, yes } from './values.ts'
 
@@ -37,7 +37,7 @@ const reason = { takes: 'TEXT', says: 'why; shown to administrators, not to the 
 async function uidsOf(session: Session, typed: readonly string[] | undefined, from: string | undefined): Promise<string[]> {
   if ((typed === undefined) === (from === undefined)) throw new UsageError('Say which endpoints: either UIDs, or --from FILE.')
   if (from === undefined) return [...typed ?? []]
-  const lines = (await session.read(from)).split('\n').map((text, at) => ({ text: text.trim(), at: at + 1 })).filter(({ text }) => text !== '' && !text.startsWith('#'))
+  const lines = (await session.read(from)).split('\n').map((text, index) => ({ text: text.trim(), at: index + 1 })).filter(({ text }) => text !== '' && !text.startsWith('#'))
   const wrong = lines.find(({ text }) => !uid.safeParse(text).success)
   if (wrong !== undefined) throw new UsageError(`${from === '-' ? 'standard input' : from}:${wrong.at}: "${wrong.text.slice(0, 80)}" is no UID: those have 32 hex digits.`)
   if (lines.length === 0) throw new UsageError(`${from} names no endpoint.`)
@@ -48,8 +48,8 @@ type Outcome = Reply<typeof assignTag>
 /** As many calls as it takes; each stands whatever becomes of the next, and all may be said again. */
 async function inParts(session: Session, uids: readonly string[], call: (part: string[]) => Promise<Outcome>, said: string): Promise<void> {
   const sum = { changed: 0, unchanged: 0, unknown: [] as string[], full: [] as string[] }
-  for (let at = 0; at < uids.length; at += MOST_UIDS) {
-    const { changed, unchanged, unknown, full } = await call(uids.slice(at, at + MOST_UIDS))
+  for (let from = 0; from < uids.length; from += MOST_UIDS) {
+    const { changed, unchanged, unknown, full } = await call(uids.slice(from, from + MOST_UIDS))
     sum.changed += changed
     sum.unchanged += unchanged
     sum.unknown.push(...unknown)
@@ -71,6 +71,21 @@ export const tagCommands = [
     ], 'There is no tag yet: a rule set makes its own, and tags create makes one that is set.'),
   }),
   command({
+    name: 'tags endpoints', summary: 'Endpoints that bear a tag, or of which it is unknown; of one that is set, by whom.', words: { TAG }, options: {}, examples: ['tags endpoints infected', 'tags endpoints infected --json'],
+    async run({ words }, session) {
+      const { uid: id, name } = await findTag(session, words.TAG)
+      const until = (end: number | null) => (end === null ? '' : at(end))
+      await session.printer.list(pagesOf((query) => session.call(tagEndpoints, { params: { id }, query })), [
+        { title: 'UID', cell: (endpoint) => endpoint.uid },
+        { title: 'STATE', cell: ({ state }) => state },
+        { title: 'SINCE', cell: ({ since }) => ago(since, session.now()) },
+        { title: 'UNTIL', cell: ({ validUntil }) => until(validUntil) },
+        { title: 'HOST', cell: ({ hostName }) => hostName },
+        { title: 'SET BY', cell: ({ assigned }) => assigned.map(({ source, reason: why }) => (why === '' ? source : `${source} (${why})`)).join(', ') },
+      ], `No endpoint bears "${name}".`)
+    },
+  }),
+  command({
     name: 'tags create', summary: 'Make a tag that is set and cleared, not given by rules.', words: { NAME: { says: 'of the tag, as policies will name it', schema: tagName } },
     note: 'Classification is what people say of a device; a fabric tag is what automation found, by source and mostly until an instant.',
     options: {
@@ -87,7 +102,7 @@ export const tagCommands = [
     name: 'tags delete', summary: 'Remove a classification or fabric tag that no endpoint bears.', words: { TAG }, options: { yes }, examples: ['tags delete finance', 'tags delete finance --yes'],
     async run({ words, options: given }, session) {
       const tag = await findTag(session, words.TAG)
-      await session.confirm(given.yes, `Delete the tag "${tag.name}"? Policies that name it will find none.`)
+      await session.confirm(given.yes, `Delete the tag "${tag.name}"? A policy that names it can not be decided then, and refuses.`)
       await session.printer.done(await session.call(deleteTag, { params: { id: tag.uid } }), `The tag "${tag.name}" is deleted.`)
     },
   }),

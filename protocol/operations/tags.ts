@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { operation } from '../operation.ts'
 import { uid, uuid } from '../ids.ts'
-import { assignableType, importance, MOST_UIDS, tag, tagName } from '../rules.ts'
+import { assignableType, assignment, importance, MOST_UIDS, tag, tagName, tagState } from '../rules.ts'
 import { instant, line, lineOrEmpty } from '../text.ts'
 
 const caller = 'administrator' as const
@@ -22,6 +22,14 @@ const outcome = z.object({
   full: z.array(uid),
 })
 
+export const tagEndpoints = operation({
+  id: 'tag-endpoints', method: 'GET', path: '/api/v1/admin/tags/{id}/endpoints', caller, summary: 'Endpoints that bear a tag, or of which it is unknown, by UID; of one that is set, by whom.', params: byId,
+  query: z.object({ after: z.string().max(128).optional(), limit: z.coerce.number().int().min(1).max(200).default(50) }),
+  reply: z.object({
+    items: z.array(z.object({ uid, hostName: z.string(), state: tagState.shape.state, validUntil: instant.nullable(), since: instant, assigned: z.array(assignment.omit({ tagUid: true })) })),
+    next: z.string().nullable(),
+  }),
+})
 export const createTag = operation({
   id: 'create-tag', method: 'POST', path: '/api/v1/admin/tags', caller, summary: 'Add a tag that is set: classification (3) or fabric (4). Rules make their own.',
   body: z.strictObject({ name: tagName, type: assignableType, description: lineOrEmpty(512).default('') }), reply: tag,

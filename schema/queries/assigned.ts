@@ -1,5 +1,5 @@
 // What a setting of tags starts from: the endpoints with what they bear, by UID. Nothing of their facts is read.
-import { and, asc, eq, sql } from 'drizzle-orm'
+import { and, asc, eq, gt, sql } from 'drizzle-orm'
 import type { DrizzleD1Database } from 'drizzle-orm/d1'
 import { endpoints, endpointTags } from '../endpoint.ts'
 import { tags } from '../rules.ts'
@@ -12,6 +12,10 @@ export const bearersOf = (db: DrizzleD1Database, uids: readonly string[]) => db.
 export type Bearer = Awaited<ReturnType<typeof bearersOf>>[number]
 
 export const tagByUid = (db: DrizzleD1Database, uid: string) => db.select().from(tags).where(eq(tags.uid, uid))
+/** Who bears a tag, or of whom it is unknown, by UID. */
+export const tagBearers = (db: DrizzleD1Database, tagUid: string, after: string, limit: number) => db.select({
+  uid: endpointTags.uid, hostName: endpoints.hostName, state: endpointTags.state, validUntil: endpointTags.validUntil, since: endpointTags.since, assigned: endpoints.assigned,
+}).from(endpointTags).innerJoin(endpoints, eq(endpoints.uid, endpointTags.uid)).where(and(eq(endpointTags.tagUid, tagUid), gt(endpointTags.uid, after))).orderBy(asc(endpointTags.uid)).limit(limit)
 /** Removes a tag that nobody bears. */
 export const deleteUnborneTag = (db: DrizzleD1Database, uid: string) => db.delete(tags).where(sql`${tags.uid} = ${uid} AND NOT EXISTS (SELECT 1 FROM ${endpointTags} t WHERE t.tag_uid = ${uid})`)
 /** Whether some rule set reads tags: then another tag on an endpoint may change what its rules give. */

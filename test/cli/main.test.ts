@@ -318,6 +318,7 @@ describe('the command line', () => {
     for (const name of ['finance', 'infected', 'importance:critical']) expect((await fabric.cli(['endpoints', 'show', laptop.uid])).out).toMatch(new RegExp(`^  tags .*${name}`, 'm'))
     expect((await fabric.cli(['explain', laptop.uid, 'infected'])).out).toMatch(/^Tag "infected" is present until \S+Z\n {2}set by analyzer on \S+Z \(just now\) because: beacon \u2014 seen, until \S+Z \(in 8 h\)\n$/)
     expect((await fabric.cli(['explain', laptop.uid, 'importance:low'])).out).toBe('Tag "importance:low" is absent\n  it is set by people or automation, not by rules, and nobody has set it here: cli tags set\n')
+    expect((await fabric.cli(['tags', 'endpoints', 'infected'])).out).toMatch(new RegExp(`^${laptop.uid} +present +just now .* analyzer \\(beacon`, 'm'))
     const other = 'f'.repeat(32)
     expect(await fabric.cli(['tags', 'clear', 'infected', `${laptop.uid},${other}`, '--source', 'analyzer'])).toMatchObject({ code: 1, err: expect.stringContaining(`"infected" is cleared: 1 changed.\n`) as string })
     expect((await fabric.cli(['tags', 'set', 'finance', '--from', await fabric.file('bad.txt', `${other}\nlaptop\n`)])).err).toContain('bad.txt:2: "laptop" is no UID')

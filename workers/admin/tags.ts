@@ -1,23 +1,30 @@
 // Tags that are set: what there is of them, and on which endpoints.
-import { eq } from 'drizzle-orm'
-import { assign, unassign } from '../../domain/tagging/assigned.ts'
+import { assign, readAssigned, unassign } from '../../domain/tagging/assigned.ts'
+import { leftReading } from '../../domain/tagging/tags-read.ts'
 import { Fault } from '../../protocol/faults.ts'
-import { assignTag, clearTag, createTag, deleteTag, setImportance } from '../../protocol/operations/tags.ts'
+import { assignTag, clearTag, createTag, deleteTag, setImportance, tagEndpoints } from '../../protocol/operations/tags.ts'
 import { importance, importanceName, importanceTags, tagTypes, type Tag } from '../../protocol/rules.ts'
-import { deleteUnborneTag, tagByUid } from '../../schema/queries/assigned.ts'
-import { tags } from '../../schema/rules.ts'
+import { deleteUnborneTag, tagBearers, tagByUid } from '../../schema/queries/assigned.ts'
+import { ruleSets, tags } from '../../schema/rules.ts'
 import type { Context } from '../context.ts'
 import { announceToGateways, tagsChanged } from '../flows/announce.ts'
 import { resetTags } from '../flows/assign-tags.ts'
+import { readRuleSet } from '../flows/rules.ts'
 import { bumpState, states } from '../flows/states.ts'
 import { handle, type Route } from '../http/mount.ts'
+import { pageOf } from './paging.ts'
 
 const CLASSIFICATION = 3
 
-async function find({ db }: Context, id: string): Promise<Tag> {
-  const [row] = await db.select().from(tags).where(eq(tags.uid, id))
+async function findAny({ db }: Context, id: string): Promise<Tag> {
+  const [row] = await tagByUid(db, id)
   if (row === undefined) throw new Fault('not_found', 'There is no such tag.')
-  const tag = row as Tag
+  return row as Tag
+}
+
+/** One that is set. */
+async function find(context: Context, id: string): Promise<Tag> {
+  const tag = await findAny(context, id)
   if (tag.type < CLASSIFICATION) throw new Fault('invalid', `"${tag.name}" is given by rules; nobody sets it.`, { errors: [{ pointer: '/params/id', detail: `is a ${tagTypes[tag.type]} tag` }] })
   return tag
 }
@@ -39,6 +46,13 @@ async function ensureImportances(context: Context): Promise<void> {
 }
 
 export const tagRoutes: Route[] = [
+  handle(tagEndpoints, {
+    async run(context, { params, query: { after = '', limit } }) {
+      const tag = await findAny(context, params.id)
+      const rows = await tagBearers(context.db, tag.uid, after, limit + 1)
+      return pageOf(rows, limit, ({ uid }) => uid, ({ assigned, ...row }) => ({ ...row, assigned: readAssigned(assigned).filter(({ tagUid }) => tagUid === tag.uid).map(({ source, reason, at, until }) => ({ source, reason, at, until })) }))
+    },
+  }),
   handle(createTag, {
     async run(context, { body }) {
       const { db } = context
@@ -52,6 +66,8 @@ export const tagRoutes: Route[] = [
   handle(deleteTag, {
     async run(context, { params }) {
       const tag = await find(context, params.id)
+      const [reader] = leftReading(tag.name, '', (await context.db.select().from(ruleSets)).map(readRuleSet))
+      if (reader !== undefined) throw new Fault('conflict', `The rule set "${reader.name}" reads the tag "${tag.name}": change that first.`)
       const [gone] = await context.db.batch([deleteUnborneTag(context.db, tag.uid), renamed(context), tagsChanged(context)])
       if (gone.meta.changes === 0) throw new Fault('conflict', `Endpoints bear the tag "${tag.name}": clear it first.`)
       await announceToGateways(context)

@@ -4,6 +4,7 @@ import type { BatchItem } from 'drizzle-orm/batch'
 import { questionsOf } from '../../domain/tagging/agent-rules.ts'
 import { checkPack, packOrder } from '../../domain/tagging/pack.ts'
 import { meaningOf, standsUntil, systemsOf } from '../../domain/tagging/rule-set.ts'
+import { checkTagsRead, leftReading, readsTags } from '../../domain/tagging/tags-read.ts'
 import { Fault } from '../../protocol/faults.ts'
 import type { PackInput } from '../../protocol/packs.ts'
 import { ruleSetInput, tagTypes, type RuleSet, type RuleSetInput, type Tag } from '../../protocol/rules.ts'
@@ -11,6 +12,7 @@ import {
   bumpRules, deletePack, dropPackRuleSets, insertPack, notePackChanges, packById, packNamed, putPackRuleSets, putPackTags, ruleSetsOfPack, tagsNamed, tagsOfPack, updatePack, type PackRow,
 } from '../../schema/queries/packs.ts'
 import { dropUnusedTags } from '../../schema/queries/unused-tags.ts'
+import { ruleSets, tags } from '../../schema/rules.ts'
 import type { Context } from '../context.ts'
 import { tagsChanged } from './announce.ts'
 import { announceRules } from './announce-rules.ts'
@@ -52,9 +54,10 @@ export async function importPack(context: Context, input: PackInput): Promise<{ 
     const row: PackRow = { id: before?.id ?? crypto.randomUUID(), name: input.name, version: input.version, issuedAt: Date.parse(input.issuedAt), description: input.description, importedAt: now, mark: newMark() }
     const uids = new Map(alike.map(({ name, uid }) => [name, uid]))
     const next = input.ruleSets.map((each): RuleSet => ({ ...each, id: stored.find(({ name }) => name === each.name)?.id ?? crypto.randomUUID(), tagUid: uids.get(each.tag) ?? '' }))
+    await refuseReading(context, input, stored, next)
     const first = before === undefined ? insertPack(db, row) : updatePack(db, before, row)
-    const tags = input.tags.map(({ name, type, description }) => ({ uid: crypto.randomUUID(), name, type: typeNumbers[type], description }))
-    if (await edit(context, row, first, stored, next, now, [putPackTags(db, row, tags, now)])) return { row, action: before === undefined ? 'imported' : 'replaced' }
+    const given = input.tags.map(({ name, type, description }) => ({ uid: crypto.randomUUID(), name, type: typeNumbers[type], description }))
+    if (await edit(context, row, first, stored, next, now, [putPackTags(db, row, given, now)])) return { row, action: before === undefined ? 'imported' : 'replaced' }
   }
   throw busy()
 }
@@ -64,6 +67,7 @@ export async function removePack(context: Context, id: string): Promise<void> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const [[before], stored] = await db.batch([packById(db, id), ruleSetsOfPack(db, id)])
     if (before === undefined) throw new Fault('not_found', 'There is no such pack.')
+    await refuseReading(context, null, stored.map(readRuleSet), [])
     const row = { ...before, mark: newMark() }
     if (await edit(context, row, updatePack(db, before, row), stored.map(readRuleSet), [], context.now(), [], [deletePack(db, row)])) return
   }
@@ -75,9 +79,24 @@ const busy = () => new Fault('busy', 'The pack is being changed by others; try a
 function refuseForeignTags({ tags }: PackInput, alike: readonly Tag[]): void {
   const errors = tags.flatMap(({ name, type }, index) => {
     const there = alike.find((each) => each.name === name)
-    return there === undefined || there.type === typeNumbers[type] ? [] : [{ pointer: `/tags/${index}/name`, detail: `"${name}" is a ${tagTypes[there.type]} tag here` }]
+    return there === undefined || there.type === typeNumbers[type] ? [] : [{ pointer: `/tags/${index}/name`, detail: `"${name}" is of type ${tagTypes[there.type]} here` }]
   })
   if (errors.length > 0) throw new Fault('invalid', 'The pack can not be taken.', { errors })
+}
+
+/** Every tag that the pack reads must be there and none be made of what it gives; and nobody may be left reading a tag that the pack no longer gives. */
+async function refuseReading({ db }: Context, input: PackInput | null, before: readonly RuleSet[], after: readonly RuleSet[]): Promise<void> {
+  const lost = [...new Set(before.map(({ tag }) => tag))].filter((tag) => !after.some((each) => each.tag === tag))
+  if (lost.length === 0 && !after.some(readsTags)) return
+  const [stored, there] = await db.batch([db.select().from(ruleSets), db.select({ name: tags.name }).from(tags)])
+  const all = [...stored.map(readRuleSet).filter(({ id }) => !before.some((each) => each.id === id)), ...after]
+  const names = new Set([...there.map(({ name }) => name), ...input?.tags.map(({ name }) => name) ?? []])
+  const errors = after.flatMap((each, at) => checkTagsRead({ input: each, id: each.id, ruleSets: all, names }).map(({ pointer, detail }) => ({ pointer: `/ruleSets/${at}${pointer}`, detail })))
+  if (errors.length > 0) throw new Fault('invalid', 'The pack can not be taken.', { errors: errors.slice(0, 20) })
+  for (const tag of lost) {
+    const [reader] = leftReading(tag, '', all)
+    if (reader !== undefined) throw new Fault('conflict', `The rule set "${reader.name}" reads the tag "${tag}", which nothing else gives: change that first.`)
+  }
 }
 
 /** @returns false: somebody else was first, and nothing was written */

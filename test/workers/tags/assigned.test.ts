@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { MOST_ASSIGNED } from '../../../domain/tagging/assigned.ts'
 import { atRest, reEvaluate } from '../../../workers/flows/re-evaluate.ts'
 import { admin, enrolled, linux, report, reportBody, sendTo, signatureOf, signed, TOKEN, type Endpoint } from '../ems.ts'
-import { greeted, joined, update, type Frame, type Gateway, type Listening } from '../gateway.ts'
+import { by, greeted, joined, update, type Frame, type Gateway, type Listening } from '../gateway.ts'
 import { meter } from '../meter.ts'
 import { contextOf, envWith, interposed, real, reEvaluated } from '../standing.ts'
 
@@ -141,6 +141,7 @@ describe('a tag that is set', () => {
     await soon(['finance', 'may-pay'])
     await clear(tag, [endpoint.uid])
     await soon([])
+    expect((await admin('DELETE', `/tags/${tag}`)).json).toMatchObject({ code: 'conflict', detail: expect.stringContaining('"safe finance" reads') as string })
     await set(tag, [endpoint.uid], { until: Date.now() + 700 })
     await soon(['finance', 'may-pay'])
     await soon([])
@@ -165,6 +166,45 @@ describe('a tag that is set', () => {
     expect(await DB.prepare('SELECT sequence FROM endpoints WHERE uid = ?').bind(endpoint.uid).first('sequence')).toBe(2)
   })
 
+  it('by two at once is both, each in a row of the log', async () => {
+    const [endpoint, one, two] = [await reporting(), await make('infected', 4), await make('finance', 3)]
+    let first = true
+    const bindings = envWith({
+      DB: interposed(DB, {
+        async before(sql) {
+          if (!first || !sql.some((each) => each.startsWith('update "endpoints"'))) return
+          first = false
+          await set(two, [endpoint.uid])
+        },
+      }),
+    })
+    const { json } = await sendTo(bindings, 'POST', `/api/v1/admin/tags/${one}/assign`, { body: { uids: [endpoint.uid] }, headers: { authorization: `Bearer ${TOKEN}` } })
+    expect([json.changed, first, await namesOf(endpoint)]).toEqual([1, false, ['finance', 'infected']])
+    expect(await DB.prepare('SELECT count(*) AS n FROM change_log WHERE uid = ? AND tables = ?').bind(endpoint.uid, 'uid_tags,tags').first('n')).toBe(2)
+  })
+
+  it('stands when a gateway could not be told; said again it is told, and not written again', async () => {
+    const [endpoint, gateway, tag] = [await reporting(), await joined(), await make('infected', 4)]
+    const hears = await seeing(gateway, [4])
+    const deaf = { getByName: () => ({ poke: () => Promise.reject(new Error('away')) }) } as unknown as typeof real.FCM_NOTIFY
+    const path = `/api/v1/admin/tags/${tag}/assign`
+    const refused = await sendTo(envWith({ FCM_NOTIFY: deaf }), 'POST', path, { body: { uids: [endpoint.uid] }, headers: { authorization: `Bearer ${TOKEN}` } })
+    expect([refused.status, refused.code, await bears(endpoint, tag)]).toEqual([503, 'busy', true])
+    expect((await set(tag, [endpoint.uid])).json).toMatchObject({ changed: 0, unchanged: 1 })
+    expect(names(await told(hears, endpoint.uid, ({ length }) => length === 1))).toEqual(['infected'])
+  })
+
+  it('is told to a gateway in own mode only of endpoints behind it', async () => {
+    const [mine, foreign, gateway, tag] = [await reporting(), await reporting(), await joined(), await make('infected', 4)]
+    await update(gateway.serial, { share_mode: 0, share_tag_types: [4] })
+    await by(gateway, 'POST', '/api/v1/report/fct/subscribe', { update: [{ uids: { [mine.uid]: { subscribe: true } } }] })
+    const { listening } = await greeted(gateway)
+    await set(tag, [foreign.uid])
+    await set(tag, [mine.uid])
+    expect(names(await told(listening, mine.uid, ({ length }) => length === 1))).toEqual(['infected'])
+    expect(listening.frames.flatMap((frame) => membersIn(frame, foreign.uid) ?? [])).toEqual([])
+  })
+
   it('costs 3 trips and 3 rows, nothing when it stands, and no more trips for 200 endpoints', async () => {
     const [endpoint, tag] = [await reporting(), await make('finance', 3)]
     const [{ database, tally, reset }, path] = [meter(DB), `/api/v1/admin/tags/${tag}/assign`]
@@ -183,6 +223,15 @@ describe('a tag that is set', () => {
     expect(tally.trips).toBeLessThanOrEqual(3)
     expect(tally.rowsWritten).toBe(199 * 3)
     expect((await admin('POST', `/tags/${tag}/assign`, { uids: Array.from({ length: 201 }, (_, at) => at.toString(16).padStart(32, '0')) })).status).toBe(422)
+  })
+
+  it('is listed with who bears it, and by whom it was set, page by page', async () => {
+    const [endpoints, tag] = [[await reporting(), await reporting()], await make('infected', 4)]
+    await set(tag, endpoints.map(({ uid }) => uid), { source: 'analyzer', reason: 'beacon seen' })
+    const first = (await admin('GET', `/tags/${tag}/endpoints?limit=1`)).json
+    const second = (await admin('GET', `/tags/${tag}/endpoints?limit=1&after=${String(first.next)}`)).json
+    expect([...first.items as object[], ...second.items as object[]]).toMatchObject(endpoints.map(({ uid }) => uid).sort().map((uid) => ({ uid, state: 'present', assigned: [{ source: 'analyzer', reason: 'beacon seen' }] })))
+    expect(second.next).toBeNull()
   })
 
   it('is bounded in number for one endpoint', async () => {

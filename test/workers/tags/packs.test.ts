@@ -106,7 +106,25 @@ describe('a rule pack', () => {
 
   it('takes no tag of another type', async () => {
     await admin('POST', '/rule-sets', { name: 'own', tag: 'affected', rules: at('1') })
-    expect((await take(pack())).json).toMatchObject({ code: 'invalid', errors: [{ pointer: '/tags/0/name', detail: '"affected" is a zero-trust tag here' }] })
+    expect((await take(pack())).json).toMatchObject({ code: 'invalid', errors: [{ pointer: '/tags/0/name', detail: '"affected" is of type zero-trust here' }] })
+  })
+
+  it('may read tags, its own too, but none in a circle, and leaves nobody reading what it gave', async () => {
+    const reads = (tag: string) => ({ linux: { conditions: [{ type: 'tag-present', tag }] } })
+    const two = (second: object) => pack({ tags: [{ name: 'affected' }, { name: 'quarantined' }], ruleSets: [{ name: 'old system', tag: 'affected', rules: at('12') }, second] })
+    expect((await take(two({ name: 'second', tag: 'quarantined', rules: reads('nobody') }))).json).toMatchObject({ code: 'invalid', errors: [{ pointer: '/ruleSets/1/rules/linux/conditions/0/tag' }] })
+    const circle = pack({ tags: [{ name: 'a' }, { name: 'b' }], ruleSets: [{ name: 'a', tag: 'a', rules: reads('b') }, { name: 'b', tag: 'b', rules: reads('a') }] })
+    expect((await take(circle)).json).toMatchObject({ code: 'invalid', errors: [{ pointer: '/ruleSets/0/rules/linux/conditions/0/tag' }, { pointer: '/ruleSets/1/rules/linux/conditions/0/tag' }] })
+    const { json } = await take(two({ name: 'second', tag: 'quarantined', rules: reads('affected') }))
+    expect(json.action).toBe('imported')
+    await reEvaluated()
+    expect((await namesOf(laptop)).sort()).toEqual(['affected', 'quarantined'])
+    const own = await admin('POST', '/rule-sets', { name: 'own', tag: 'mine', rules: reads('quarantined') })
+    const { id } = json.pack as { id: string }
+    expect((await admin('DELETE', `/packs/${id}`)).json).toMatchObject({ code: 'conflict', detail: expect.stringContaining('"own" reads the tag "quarantined"') as string })
+    expect((await take(pack({ version: '2' }))).code).toBe('conflict')
+    await admin('DELETE', `/rule-sets/${String(own.json.id)}`)
+    expect((await admin('DELETE', `/packs/${id}`)).status).toBe(200)
   })
 
   it('imported by two at once is one of them, whole', async () => {
