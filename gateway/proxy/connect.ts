@@ -1,14 +1,30 @@
 // Tunnels as they are asked for: CONNECT on streams of HTTP/2 (RFC 9113 §8.5, extended by RFC 8441) and on sockets of HTTP/1.1 (RFC 9110 §9.3.6), and by upgrade. It decides nothing.
-import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2'
+import { constants, type Http2SecureServer, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
 import { STATUS_CODES } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import { FRAMING, FRAMING_HEADER, FramedDuplex } from '../../node/framed-duplex.ts'
 import type { Timers } from '../../node/timers.ts'
 import type { Carrier } from './tunnel.ts'
 
+/** A CONNECT on a stream of HTTP/2. */
+export interface Http2Connect { readonly stream: ServerHttp2Stream; readonly headers: IncomingHttpHeaders }
+
+/**
+ * Takes the CONNECTs of HTTP/2 ahead of Node's request and response objects, which cost a tunnel more than its decision does.
+ * To be called once the server has its 'request' listener, which is when Node adds its own to 'stream'.
+ */
+export function takeConnects(server: Http2SecureServer, take: (request: Http2Connect) => void): void {
+  const others = server.listeners('stream')
+  server.removeAllListeners('stream')
+  server.on('stream', (stream, headers, ...more) => {
+    if (headers[':method'] === 'CONNECT') take({ stream, headers })
+    else for (const other of others) other.call(server, stream, headers, ...more)
+  })
+}
+
 /** The protocol that an extended CONNECT asks for (RFC 8441 §4); null: plain CONNECT. */
-export const streamProtocol = (request: Http2ServerRequest): string | null => {
-  const protocol: unknown = request.headers[':protocol']
+export const streamProtocol = ({ headers }: Http2Connect): string | null => {
+  const protocol: unknown = headers[':protocol']
   return typeof protocol === 'string' ? protocol.toLowerCase() : null
 }
 
@@ -16,8 +32,8 @@ export const streamProtocol = (request: Http2ServerRequest): string | null => {
 const FAREWELL_MS = 1_000
 
 /** A CONNECT on an HTTP/2 stream. A cut tells its reason in the trailer `sallyport-denial` (JSON, percent-encoded), then resets. */
-export function streamCarrier(request: Http2ServerRequest, response: Http2ServerResponse, timers: Timers): Carrier {
-  const { stream } = request
+export function streamCarrier({ stream }: Http2Connect, timers: Timers): Carrier {
+  let trailers: Record<string, string> = {}
   const reset = () => {
     if (!stream.destroyed) stream.destroy(new Error('the session was cut'))
   }
@@ -31,12 +47,13 @@ export function streamCarrier(request: Http2ServerRequest, response: Http2Server
       stream.resume()
     },
     accept(headers) {
+      stream.once('wantTrailers', () => stream.sendTrailers(trailers))
       stream.respond({ ':status': constants.HTTP_STATUS_OK, ...headers }, { waitForTrailers: true })
     },
     cut(denial) {
       // Bytes that wait for the client's window would go out ahead of the trailer: they must not go out at all.
       if (stream.writableLength > 0 || stream.destroyed) return reset()
-      response.addTrailers({ 'sallyport-denial': encodeURIComponent(denial) })
+      trailers = { 'sallyport-denial': encodeURIComponent(denial) }
       const stop = timers.after(FAREWELL_MS, reset)
       stream.once('close', stop)
       stream.end()

@@ -1,6 +1,6 @@
 // The gate: mutual TLS, CONNECT and declared HTTPS services, each session decided and decided again. What it knows comes from World.
 import { IncomingMessage } from 'node:http'
-import { Http2ServerRequest, type Http2ServerResponse } from 'node:http2'
+import { Http2ServerRequest } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { CONNECT_UDP, udpAuthority } from '../../protocol/capsules.ts'
@@ -16,7 +16,7 @@ import { answer, type AnyResponse } from './answer.ts'
 import type { AssertionKeys } from './assertion-keys.ts'
 import { createAssertions } from './assertions.ts'
 import { readAuthority, type Authority } from './authority.ts'
-import { socketCarrier, streamCarrier, streamProtocol } from './connect.ts'
+import { socketCarrier, streamCarrier, streamProtocol, takeConnects, type Http2Connect } from './connect.ts'
 import { createCuts } from './cuts.ts'
 import { forward, type TakeUpgrade } from './forward.ts'
 import { createJudge, type Question } from './judge.ts'
@@ -107,29 +107,20 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   let believed = authorities().join()
   const leaves = [keyPairs.onChange(listener.refresh), acme.onChange(listener.refresh)]
 
-  const questionOf = (request: AnyRequest, protocol: AccessProtocol, { host, port }: Authority, path: string): Question => {
-    const [session, socket] = request instanceof Http2ServerRequest ? [request.stream.session, request.stream.session?.socket] : [request.socket, request.socket]
+  const questionOf = (request: AnyRequest | Http2Connect, protocol: AccessProtocol, { host, port }: Authority, path: string): Question => {
+    const [session, socket] = 'stream' in request ? [request.stream.session, request.stream.session?.socket] : [request.socket, request.socket]
     return { protocol, host, port, path, userAgent: request.headers['user-agent'] ?? '', certificate: peerOf(session, socket), source: source(socket) }
   }
   const failed = (event: string, sentence: string, end: (error: Error) => void) => (error: Error) => {
     log.error({ event, cause: error.message, stack: error.stack }, sentence)
     end(error)
   }
-  // HTTP/1.1 brings a socket and the bytes that came along, HTTP/2 a response.
-  const tunnel = (request: AnyRequest, carrier: Carrier, protocol: 'tcp' | 'udp', named: string | undefined) => {
+  const tunnel = (request: IncomingMessage | Http2Connect, carrier: Carrier, protocol: 'tcp' | 'udp', named: string | undefined) => {
     runTunnel(carrier, { ...questionOf(request, protocol, readAuthority(named, null) ?? notAnAuthority, '/'), protocol }, { judge, sessions, resolver, timers, now, log, connectLimitMs, cuts })
       .catch(failed('tunnel_failed', 'A tunnel failed inside the gateway', (error) => carrier.client.destroy(error)))
   }
-  server.on('connect', (request: AnyRequest, way: TLSSocket | Http2ServerResponse, head?: Uint8Array) => {
-    if (!(request instanceof Http2ServerRequest)) {
-      tunnel(request, socketCarrier(way as TLSSocket, head ?? new Uint8Array(0), timers, { reset: () => listener.reset(way as TLSSocket), framed: request.headers[FRAMING_HEADER] === FRAMING }), 'tcp', request.url)
-      return
-    }
-    const response = way as Http2ServerResponse
-    const protocol = streamProtocol(request)
-    if (protocol !== null && protocol !== CONNECT_UDP) answer(response, 501, {}, '')
-    else if (protocol === null) tunnel(request, streamCarrier(request, response, timers), 'tcp', request.authority)
-    else tunnel(request, streamCarrier(request, response, timers), 'udp', udpAuthority(request.url))
+  server.on('connect', (request: IncomingMessage, socket: TLSSocket, head: Uint8Array) => {
+    tunnel(request, socketCarrier(socket, head, timers, { reset: () => listener.reset(socket), framed: request.headers[FRAMING_HEADER] === FRAMING }), 'tcp', request.url)
   })
   const serve = (request: AnyRequest, response: AnyResponse, upgrade: { readonly protocol: string; readonly take: TakeUpgrade } | null) => {
     const head = readRequest(request)
@@ -148,6 +139,12 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     // Node's parser stops behind a wish to upgrade, granted or not: what follows would never be answered.
     if (request instanceof IncomingMessage && request.headers.upgrade !== undefined && !('stream' in response)) response.shouldKeepAlive = false
     serve(request, response, null)
+  })
+  takeConnects(server, (request) => {
+    const protocol = streamProtocol(request)
+    if (protocol !== null && protocol !== CONNECT_UDP) request.stream.respond({ ':status': 501 }, { endStream: true })
+    else if (protocol === null) tunnel(request, streamCarrier(request, timers), 'tcp', request.headers[':authority'])
+    else tunnel(request, streamCarrier(request, timers), 'udp', udpAuthority(request.headers[':path'] ?? ''))
   })
   server.on('upgrade', (request: IncomingMessage, socket: TLSSocket, head: Uint8Array) => {
     if (isTcpForwarding(request)) {
