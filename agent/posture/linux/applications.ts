@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import type { Sections } from '../../../protocol/facts.ts'
 import { createKept } from '../kept.ts'
-import { asLine, type RunCommand } from '../read.ts'
+import { asLine, isThere, type RunCommand } from '../read.ts'
 
 type Package = Sections['software']['packages'][number]
 const MOST_APPLICATIONS = 2_000
@@ -27,9 +27,12 @@ export function linuxApplications(root: string, run: RunCommand): () => Promise<
     const text = await run(file, args)
     return text === null ? null : parse(text)
   }
+  /** Where a tool keeps nothing it has installed nothing, and need not be started to say so. */
+  const listed = async (state: string, changes: readonly string[], file: string, args: readonly string[], parse: (text: string) => Package[]): Promise<Package[]> =>
+    (await isThere(join(root, state)) ? await kept(file, changes.map((path) => join(root, path)), () => ask(file, args, parse)) : null) ?? []
   return async () => [
-    ...await kept('snap', [join(root, 'var/lib/snapd/snaps'), join(root, 'snap')], () => ask('snap', ['list', '--color=never', '--unicode=never'], parseSnaps)) ?? [],
+    ...await listed('var/lib/snapd', ['var/lib/snapd/snaps', 'snap'], 'snap', ['list', '--color=never', '--unicode=never'], parseSnaps),
     // Flatpak touches this file whenever something is installed, updated or removed.
-    ...await kept('flatpak', [join(root, 'var/lib/flatpak/.changed')], () => ask('flatpak', ['list', '--system', '--app', '--columns=application,version'], parseFlatpaks)) ?? [],
+    ...await listed('var/lib/flatpak', ['var/lib/flatpak/.changed'], 'flatpak', ['list', '--system', '--app', '--columns=application,version'], parseFlatpaks),
   ]
 }

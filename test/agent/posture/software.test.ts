@@ -259,11 +259,12 @@ describe('applications', () => {
     expect(parseSnaps(snaps).map(({ name, version }) => [name, version])).toEqual([['core22', '20240904'], ['firefox', '131.0.2-1'], ['hello-world', '']])
     expect(parseFlatpaks(flatpaks).map(({ name, version }) => [name, version])).toEqual([['org.mozilla.firefox', '131.0.2'], ['org.example.Unversioned', ''], ['evil', '1']])
     const asked: string[] = []
-    const list = linuxApplications(await temporaryDirectory(), (file) => {
+    const applications = async (files: Record<string, string>) => await linuxApplications(await machine({ x: '', ...files }), (file) => {
       asked.push(file)
       return Promise.resolve(file === 'snap' ? snaps : null)
-    })
-    expect(sections.software.parse({ packages: await list() }).packages).toHaveLength(3)
+    })()
+    expect(sections.software.parse({ packages: await applications({ 'var/lib/snapd/snaps/x': '', 'var/lib/flatpak/.changed': '' }) }).packages).toHaveLength(3)
+    expect(await applications({})).toEqual([])
     expect(asked).toEqual(['snap', 'flatpak'])
     expect([parseSnaps('No snaps are installed yet. Try \'snap install hello-world\'.\n'), parseSnaps(''), parseFlatpaks('')]).toEqual([[], [], []])
   })
