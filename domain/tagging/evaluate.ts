@@ -66,12 +66,13 @@ const isOwed = ({ type, key }: CompiledCondition, os: OsType, facts: Facts): boo
  * @param changed sections whose facts changed, or `all` (first report, or nothing is known of the verdicts before)
  * @param touched ids of the rule sets whose meaning changed since `previous` was worked out
  * @param standing of those, the ones whose verdict from before may stand while agents owe an answer, and until when (ms)
+ * @param system the OS for which `previous` was worked out: nothing of another one stands; where it is not told, nothing does after a change of the `os` section
  * @param bears what the endpoint bears: the tags that are set and hold, and all as they stood when `previous` was worked out
  * @param previous verdicts; used for rule sets that were not touched, read nothing that changed, and are not due
  * @param now ms
  */
 export function evaluateEndpoint(given: {
-  rules: CompiledRules; facts: Facts; changed: readonly SectionName[] | 'all'; touched?: ReadonlySet<string>; standing?: ReadonlyMap<string, number>; bears?: Bears; previous: RuleVerdicts; now: number
+  rules: CompiledRules; facts: Facts; changed: readonly SectionName[] | 'all'; touched?: ReadonlySet<string>; standing?: ReadonlyMap<string, number>; system?: string; bears?: Bears; previous: RuleVerdicts; now: number
 }): Evaluation {
   const { rules, facts, previous, now } = given
   const os = osOf(facts)
@@ -109,7 +110,7 @@ export function evaluateEndpoint(given: {
         continue
       }
       evaluated.push(id)
-      const until = otherOs ? null : given.touched?.has(id) === true ? given.standing?.get(id) ?? null : before.standsUntil ?? null
+      const until = (given.system === undefined ? otherOs : given.system !== os) ? null : given.touched?.has(id) === true ? given.standing?.get(id) ?? null : before.standsUntil ?? null
       note(ruleSet, settled(evaluateRuleSet(compiled, os, facts, now, failures, tags), before, until, now))
     }
   }

@@ -48,7 +48,7 @@ export const nextDue = (db: DrizzleD1Database, without: readonly string[]) => db
 const evaluated = {
   uid: endpoints.uid, version: endpoints.version, registered: endpoints.registered, online: endpoints.online, onFabric: endpoints.onFabric, quarantined: endpoints.quarantined,
   certificates: endpoints.certificates, tags: endpoints.tags, addresses: endpoints.addresses, lastReportAt: endpoints.lastReportAt,
-  rulesRevision: endpoints.rulesRevision, verdicts: endpoints.verdicts, nextDue: endpoints.nextDue, assigned: endpoints.assigned, tagChanges: endpoints.tagChanges, hostName: endpoints.hostName,
+  rulesRevision: endpoints.rulesRevision, verdicts: endpoints.verdicts, nextDue: endpoints.nextDue, assigned: endpoints.assigned, tagChanges: endpoints.tagChanges, os: endpoints.os, hostName: endpoints.hostName,
 }
 export const evaluatedOf = (db: DrizzleD1Database, uids: readonly string[]) => db.select(evaluated).from(endpoints).where(sql`${endpoints.uid} IN ${among(uids)} AND ${registered}`).orderBy(asc(endpoints.uid))
 /** Sections of many endpoints; null: every section. What was matched for an endpoint belongs to its vulnerabilities. */

@@ -8,7 +8,7 @@ import type { EndpointRow } from '../../schema/endpoint.ts'
 import { logEvent } from '../context.ts'
 import { standingSince, touchedSince, type HeldRules } from './rules.ts'
 
-type Stored = Pick<EndpointRow, 'uid' | 'verdicts' | 'tags' | 'assigned' | 'nextDue' | 'tagChanges'>
+type Stored = Pick<EndpointRow, 'uid' | 'os' | 'verdicts' | 'tags' | 'assigned' | 'nextDue' | 'tagChanges'>
 /** `tagChanges` only where it is not what is stored. */
 export type Computed = Pick<EndpointRow, 'rulesRevision' | 'verdicts' | 'tags' | 'nextDue'> & { readonly tagChanges?: string }
 export interface WorkedOut {
@@ -32,7 +32,7 @@ export function workOut(given: { endpoint: Stored; held: HeldRules; through: num
   const previous = JSON.parse(endpoint.verdicts) as RuleVerdicts
   const [assigned, before] = [readAssigned(endpoint.assigned), JSON.parse(endpoint.tags) as TagState[]]
   const evaluation = evaluateEndpoint({
-    rules: held.rules, facts, now, bears: { set: assignedStates(assigned, now), before },
+    rules: held.rules, facts, now, system: endpoint.os, bears: { set: assignedStates(assigned, now), before },
     // Where nobody knows what was edited, nothing from before stands.
     ...(touched === 'all' || through === null ? { changed: 'all', previous: {} } : { changed: given.changed, touched, standing: standingSince(held, through), previous }),
   })

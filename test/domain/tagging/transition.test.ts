@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { compileRules } from '../../../domain/tagging/compile.ts'
-import { evaluateEndpoint, type Evaluation, type RuleVerdicts } from '../../../domain/tagging/evaluate.ts'
+import { evaluateEndpoint, osOf, type Evaluation, type RuleVerdicts } from '../../../domain/tagging/evaluate.ts'
 import { meaningOf, standsUntil } from '../../../domain/tagging/rule-set.ts'
 import type { Facts, SectionName } from '../../../protocol/facts.ts'
 import type { Condition, RuleSet } from '../../../protocol/rules.ts'
@@ -16,6 +16,7 @@ class Endpoint {
   #facts: Facts
   #rules: readonly RuleSet[]
   #owed = new Map<string, number | null>()
+  #system: string | null = null
   constructor(rules: readonly RuleSet[], facts: Facts) {
     [this.#rules, this.#facts] = [rules, facts]
     this.work('all')
@@ -40,10 +41,11 @@ class Endpoint {
   }
   work(changed: readonly SectionName[] | 'all'): Evaluation {
     const worked = evaluateEndpoint({
-      rules: compileRules(this.#rules, 1), facts: this.#facts, changed, previous: this.stored, now: this.at,
+      rules: compileRules(this.#rules, 1), facts: this.#facts, changed, previous: this.stored, now: this.at, ...(this.#system === null ? {} : { system: this.#system }),
       touched: new Set(this.#owed.keys()), standing: new Map([...this.#owed].flatMap(([id, until]) => (until === null ? [] : [[id, until] as const]))),
     })
     this.#owed.clear()
+    this.#system = osOf(this.#facts)
     this.stored = worked.verdicts
     return worked
   }
@@ -93,6 +95,13 @@ describe('an edit that asks agents something new', () => {
     const { worked } = edited({ ...holds, vulnerabilities: scan([], now - 50_000) }, one([sshd]), one([negated(vulnerable('high', 60))]))
     expect([state(worked), worked.nextDue]).toEqual(['present', now + 10_000])
   })
+  it('is of the same system after an update of it, and of none that is another', () => {
+    const updated = edited(holds, both).endpoint.report({ ...holds, os: os('12.9') })
+    expect([state(updated), updated.nextDue]).toEqual(['present', now + 60_000])
+    const everywhere = (conditions: Condition[]) => one([], { rules: { linux: { conditions }, windows: { conditions } } })
+    const { endpoint } = edited(holds, everywhere([marker, sshd]), everywhere([marker]))
+    expect(state(endpoint.report({ ...holds, os: os('10', 'windows') }))).toBe('unknown')
+  })
   it('puts off nothing by being made again', () => {
     const { endpoint } = edited(holds, both)
     for (const [after, conditions] of [[30_000, [marker, { ...sshd, name: 'cron' }]], [59_000, [marker, { ...sshd, name: 'docker' }]]] as const) {
@@ -139,7 +148,7 @@ describe('over any history of edits, reports and time', () => {
           for (const each of [endpoint, whole]) each.edit(editOf(each.rules, then, elsewhere))
           alike(endpoint.work([]), whole.work('all'))
         }
-        const next = factsOf(endpoint.facts, facts, false)
+        const next = factsOf(endpoint.facts, facts, elsewhere)
         whole.report(next)
         alike(endpoint.report(next), whole.work('all'))
         const due = endpoint.work([]).nextDue
