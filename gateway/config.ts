@@ -14,7 +14,7 @@ export const usage = `The gateway: lets devices through to protected services by
       --workers N serves with N processes (1), beside the one that follows the EMS.
       Where no websocket to the EMS can be had for --poll-after seconds (10), as behind a proxy that takes upgrades away, the EMS is asked what is new
       at least every --poll-every seconds (5), until there is one again.
-  gateway check FILE [--state DIR] [--json]
+  gateway check FILE [--state DIR] [--sights FILE] [--json]
       Says of each mistake in a policy file where it stands; with the state directory, also which tags the EMS does not know.
   gateway schema
       Prints the JSON schema of the policy file, for editors.
@@ -54,7 +54,7 @@ export type Command =
     readonly firewall: FirewallSettings | null
     readonly logLevel: string
   }
-  | { readonly verb: 'check'; readonly file: string; readonly stateDirectory: string | null; readonly json: boolean }
+  | { readonly verb: 'check'; readonly file: string; readonly stateDirectory: string | null; readonly sightsFile: string | null; readonly json: boolean }
   | { readonly verb: 'status'; readonly stateDirectory: string; readonly json: boolean }
 
 const text = { type: 'string' } as const
@@ -136,7 +136,7 @@ export function readCommand(argv: string[]): Command {
     case 'check': {
       const [file] = rest
       if (file === undefined) throw new UsageError('check needs the policy file.')
-      return { verb, file, stateDirectory: values.state ?? null, json }
+      return { verb, file, stateDirectory: values.state ?? null, sightsFile: values.sights ?? null, json }
     }
     case 'status': {
       if (stateDirectory === undefined) throw new UsageError('status needs --state DIR.')

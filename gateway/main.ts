@@ -6,6 +6,7 @@ import { runUntilSignal } from '../node/life-cycle.ts'
 import { createLog } from '../node/logging.ts'
 import { readCommand, usage, type Command } from './config.ts'
 import { runFirewallCommand } from './firewall/command-line.ts'
+import { checkSources, describeSources } from './firewall/sources/check-sources.ts'
 import { checkPolicies, readStatus } from './inspect.ts'
 import { startGateway } from './start.ts'
 
@@ -30,14 +31,16 @@ async function run(command: Run): Promise<number> {
   }), log)
 }
 
-async function check({ file, stateDirectory, json }: Extract<Command, { verb: 'check' }>): Promise<number> {
+async function check({ file, stateDirectory, sightsFile, json }: Extract<Command, { verb: 'check' }>): Promise<number> {
   const found = await checkPolicies(file, stateDirectory, now())
-  if (json) print(JSON.stringify(found))
+  const sights = sightsFile === null ? null : await checkSources(sightsFile, now())
+  if (json) print(JSON.stringify(sights === null ? found : { ...found, sights }))
   else {
     for (const sentence of [...found.errors, ...found.warnings.map((warning) => `warning: ${warning}`)]) tell(sentence)
     if (found.ok) tell(`${file}: ${found.services} services, no mistakes.`)
+    for (const sentence of describeSources(sights)) tell(sentence)
   }
-  return found.ok ? 0 : 1
+  return found.ok && sights?.ok !== false ? 0 : 1
 }
 
 async function status({ stateDirectory, json }: Extract<Command, { verb: 'status' }>): Promise<number> {

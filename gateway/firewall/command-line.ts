@@ -4,7 +4,7 @@ import { tagName } from '../../protocol/rules.ts'
 import { line } from '../../protocol/text.ts'
 import { readMembership } from '../fabric/membership.ts'
 import { loadSnapshot } from '../fabric/snapshot-file.ts'
-import { checkSources } from './sources/check-sources.ts'
+import { checkSources, describeSources } from './sources/check-sources.ts'
 import { sourcesSchema } from './sources/sources-file.ts'
 import { createToken, readTokens, revokeToken } from './list-tokens.ts'
 import { filterTemplate } from './template.ts'
@@ -106,13 +106,10 @@ export async function runFirewallCommand(command: FirewallCommand, { print, tell
     return 0
   }
   if (command.verb === 'firewall-check') {
-    const { ok, errors, sources } = await checkSources(command.file, now())
-    if (command.json) print(JSON.stringify({ ok, errors, sources }))
-    else {
-      for (const error of errors) tell(error)
-      for (const { name, taken, skipped, failure } of sources) print(failure === null ? `${name}: ${taken} addresses${skipped === 0 ? '' : `, ${skipped} entries are no sight`}` : `${name}: ${failure}`)
-    }
-    return ok ? 0 : 1
+    const found = await checkSources(command.file, now())
+    if (command.json) print(JSON.stringify(found))
+    else for (const sentence of describeSources(found)) tell(sentence)
+    return found.ok ? 0 : 1
   }
   const { stateDirectory, json } = command
   if (command.action === 'list') {

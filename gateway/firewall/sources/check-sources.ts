@@ -21,3 +21,9 @@ export async function checkSources(file: string, now: number): Promise<SourcesCh
   )))
   return { ok: sources.every(({ failure }) => failure === null), errors: [], sources }
 }
+
+/** A sentence for each mistake, and each source. */
+export const describeSources = (check: SourcesCheck | null): string[] => (check === null ? [] : [
+  ...check.errors,
+  ...check.sources.map(({ name, taken, skipped, failure }) => (failure === null ? `${name}: ${taken} addresses${skipped === 0 ? '' : `, ${skipped} entries are no sight`}` : `${name}: ${failure}`)),
+])
