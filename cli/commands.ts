@@ -14,9 +14,10 @@ import { policyCommands } from './policies.ts'
 import { profileCommands } from './profiles.ts'
 import { reEvaluationCommands } from './re-evaluation.ts'
 import { ruleSetCommands } from './rule-sets.ts'
+import { signalCommands } from './signals.ts'
 import { tagCommands } from './tags.ts'
 
 export const commands: readonly Command[] = [
-  ...explainCommands, ...endpointCommands, ...invitationCommands, ...ruleSetCommands, ...packCommands, ...reEvaluationCommands, ...tagCommands, ...profileCommands, ...policyCommands, ...licenceCommands,
+  ...explainCommands, ...endpointCommands, ...invitationCommands, ...ruleSetCommands, ...packCommands, ...reEvaluationCommands, ...tagCommands, ...signalCommands, ...profileCommands, ...policyCommands, ...licenceCommands,
   ...gatewayCommands, ...gatewaySightCommands, ...authorityCommands, ...advisoryCommands, ...healthCommands,
 ]

@@ -169,7 +169,7 @@ const verdicts = z.strictObject({
 })
 
 /** Whoever tells the EMS of an endpoint by its API: `sandbox`, `edr-x`, `gateway-1`. */
-export const signalSource = z.string().regex(/^[a-z][a-z0-9-]{0,40}$/, 'lower-case letters, digits and hyphens, 41 at most')
+export const signalSource = z.string().regex(/^[a-z0-9][a-z0-9-]{0,40}$/, 'lower-case letters, digits and hyphens, 41 at most')
 const told = {
   /** ms, EMS clock. */
   at: instant,
@@ -179,14 +179,14 @@ const told = {
 const detectionFields = { name: line(256), severity, at: instant.optional() }
 /** What each kind of signal says. An empty list says: looked, and found none. */
 export const signalValues = {
-  sandbox: z.strictObject({ detections: z.array(z.strictObject({ ...detectionFields, sha256: sha256Hex.optional() })).max(64) }),
-  threats: z.strictObject({ detections: z.array(z.strictObject({ ...detectionFields, category: lineOrEmpty(64).optional() })).max(64) }),
+  sandbox: z.strictObject({ detections: z.array(z.strictObject({ ...detectionFields, sha256: sha256Hex.optional() })).max(32) }),
+  threats: z.strictObject({ detections: z.array(z.strictObject({ ...detectionFields, category: lineOrEmpty(64).optional() })).max(32) }),
   scores: z.strictObject({ score: z.number().min(-1_000_000).max(1_000_000) }),
 } as const
 export const signalKind = z.enum(['sandbox', 'threats', 'scores'])
 export type SignalKind = z.infer<typeof signalKind>
 /** As many sources of one kind as an endpoint has. */
-export const MAX_SIGNAL_SOURCES = 16
+export const MAX_SIGNAL_SOURCES = 8
 const bySource = <T extends z.ZodRawShape>(value: z.ZodObject<T>) => z.strictObject({ sources: z.record(signalSource, value.extend(told)) })
 const sandbox = bySource(signalValues.sandbox)
 const threats = bySource(signalValues.threats)

@@ -10,6 +10,7 @@ import { packRoutes } from './packs.ts'
 import { policyRoutes } from './policies.ts'
 import { profileRoutes } from './profiles.ts'
 import { ruleSetRoutes } from './rule-sets.ts'
+import { signalRoutes } from './signals.ts'
 import { tagRoutes } from './tags.ts'
 
-export const routes: readonly Route[] = [...invitationRoutes, ...endpointRoutes, ...ruleSetRoutes, ...tagRoutes, ...packRoutes, ...profileRoutes, ...policyRoutes, ...licenceRoutes, ...gatewayRoutes, ...authorityRoutes, ...advisoryRoutes]
+export const routes: readonly Route[] = [...invitationRoutes, ...endpointRoutes, ...signalRoutes, ...ruleSetRoutes, ...tagRoutes, ...packRoutes, ...profileRoutes, ...policyRoutes, ...licenceRoutes, ...gatewayRoutes, ...authorityRoutes, ...advisoryRoutes]

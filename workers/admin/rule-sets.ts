@@ -2,7 +2,8 @@
 import { and, asc, eq, gt, sql } from 'drizzle-orm'
 import { questionsOf } from '../../domain/tagging/agent-rules.ts'
 import type { RuleVerdict } from '../../domain/tagging/transition.ts'
-import { checkRuleSet, meaningOf, standsUntil, systemsOf } from '../../domain/tagging/rule-set.ts'
+import { checkRuleSet, meaningOf, standsUntil, systemsOf, type PlacedError } from '../../domain/tagging/rule-set.ts'
+import { checkTagsRead, leftReading, readsTags } from '../../domain/tagging/tags-read.ts'
 import { Fault } from '../../protocol/faults.ts'
 import { createRuleSet, deleteRuleSet, dryRunRuleSet, listRuleSets, listTags, readRuleSet as readRuleSetOperation, reEvaluation, replaceRuleSet, ruleSetEndpoints } from '../../protocol/operations/admin.ts'
 import { tagTypes, type RuleSet, type RuleSetInput, type Tag } from '../../protocol/rules.ts'
@@ -26,13 +27,14 @@ const LOOKED_AT = 2_000
 type Row = typeof ruleSets.$inferSelect
 
 async function save(context: Context, id: string, input: RuleSetInput, create: boolean): Promise<RuleSet> {
-  const errors = checkRuleSet(input)
-  if (errors.length > 0) throw new Fault('invalid', 'The rule set can not be taken.', { errors })
   const { db } = context
+  const errors = await placesIn(context, input, create ? null : id)
+  if (errors.length > 0) throw new Fault('invalid', 'The rule set can not be taken.', { errors })
   await refuseSetTag(context, input.tag)
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const row = create ? null : await findOwn(context, id)
     const before = row === null ? null : readRuleSet(row)
+    if (before !== null && before.tag !== input.tag) await refuseLeftReading(context, before)
     const now = context.now()
     if (row !== null && before?.tag === input.tag && meaningOf(before) === meaningOf({ id, tagUid: before.tagUid, ...input })) {
       // A name, a message, a comment: nothing is decided otherwise, so nothing is evaluated and nobody need hear of it.
@@ -82,6 +84,20 @@ async function refuseSetTag({ db }: Context, name: string): Promise<void> {
   if (tag !== undefined && tag.type > 2) throw new Fault('invalid', 'The rule set can not be taken.', { errors: [{ pointer: '/tag', detail: `"${name}" is a ${tagTypes[tag.type as keyof typeof tagTypes]} tag, which is set and not given by rules` }] })
 }
 
+/** Everything that keeps it from being taken, each with its place. The others are read only for one that reads tags. */
+async function placesIn(context: Context, input: RuleSetInput, id: string | null): Promise<PlacedError[]> {
+  const errors = checkRuleSet(input)
+  if (!readsTags(input)) return errors
+  const [stored, names] = await context.db.batch([context.db.select().from(ruleSets), context.db.select({ name: tags.name }).from(tags)])
+  return [...errors, ...checkTagsRead({ input, id, ruleSets: stored.map(readRuleSet), names: new Set(names.map(({ name }) => name)) })]
+}
+
+/** Whoever reads a tag that nobody gives any more could only be unknown. */
+async function refuseLeftReading({ db }: Context, { id, tag }: RuleSet): Promise<void> {
+  const [first, ...others] = leftReading(tag, id, (await db.select().from(ruleSets)).map(readRuleSet))
+  if (first !== undefined) throw new Fault('conflict', `The rule set "${first.name}"${others.length === 0 ? '' : ` and ${others.length} more`} reads the tag "${tag}", which nothing else gives: change that first.`)
+}
+
 export const ruleSetRoutes: Route[] = [
   handle(listRuleSets, {
     async run({ db }, { query: { after, limit } }) {
@@ -110,7 +126,7 @@ export const ruleSetRoutes: Route[] = [
   }),
   handle(dryRunRuleSet, {
     async run(context, { body }) {
-      const errors = checkRuleSet(body.ruleSet)
+      const errors = await placesIn(context, body.ruleSet, body.replaces)
       if (errors.length > 0) throw new Fault('invalid', 'The rule set can not be taken.', { errors: errors.map(({ pointer, detail }) => ({ pointer: `/ruleSet${pointer}`, detail })) })
       await refuseSetTag(context, body.ruleSet.tag)
       return await dryRun(context, body)
@@ -121,6 +137,7 @@ export const ruleSetRoutes: Route[] = [
   handle(deleteRuleSet, {
     async run(context, { params }) {
       const before = readRuleSet(await findOwn(context, params.id))
+      await refuseLeftReading(context, before)
       const [now, asked] = [context.now(), questionsOf(before) !== questionsOf(null)]
       await context.db.batch([
         context.db.delete(ruleSets).where(eq(ruleSets.id, params.id)), dropUnusedTags(context.db), bumpState(context, states.rules, now), noteChange(context, params.id, [], null), tagsChanged(context),

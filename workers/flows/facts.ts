@@ -51,7 +51,7 @@ export async function loadFacts(db: DrizzleD1Database, uid: string): Promise<Fac
 function unpack({ body }: StoredSection): Sections[SectionName] | null {
   try {
     const value: unknown = JSON.parse(new TextDecoder().decode(inflateRawSync(Uint8Array.from(body))))
-    return typeof value === 'object' && value !== null ? value as Sections[SectionName] : null
+    return typeof value === 'object' && value !== null ? value : null
   } catch {
     return null // damaged: named to the caller, who has it sent anew
   }

@@ -5,6 +5,7 @@ import { compileRules } from '../../../domain/tagging/compile.ts'
 import { evaluateEndpoint, leftAlone, type Evaluation } from '../../../domain/tagging/evaluate.ts'
 import { explainTag } from '../../../domain/tagging/explain.ts'
 import { findCircle, inOrder } from '../../../domain/tagging/tag-order.ts'
+import { checkTagsRead, leftReading } from '../../../domain/tagging/tags-read.ts'
 import type { Facts, SectionName } from '../../../protocol/facts.ts'
 import type { RuleSet, TagState } from '../../../protocol/rules.ts'
 import { agent, atLeast, managed, negated, network, now, office, os, ruleSet, scan, uuid, vulnerable } from './endpoint-facts.ts'
@@ -121,5 +122,25 @@ describe('a circle', () => {
     expect(findCircle(chain)).toBeNull()
     expect(findCircle([...chain, { of: 'x', gives: 't0', reads: ['t4999'] }])?.length).toBe(5_001)
     expect(performance.now() - before).toBeLessThan(1_500)
+  })
+})
+
+describe('an edit of rules that read tags', () => {
+  const named = (...names: number[]) => new Set(names.map((n) => `tag ${n}`))
+  const others = [ruleSet(1, { conditions: [has(2)] }), ruleSet(2, { conditions: [managed] })]
+  const check = (n: number, ...conditions: Parameters<typeof ruleSet>[1]['conditions']) => checkTagsRead({ input: ruleSet(n, { conditions }), id: uuid(n), ruleSets: others, names: named(1, 2) })
+  it('is refused where it names no tag, or closes a circle, with the place and the circle', () => {
+    expect(check(3, managed, has(7))).toEqual([{ pointer: '/rules/linux/conditions/1/tag', detail: 'there is no tag "tag 7"' }])
+    expect(check(2, managed, has(1))).toEqual([{ pointer: '/rules/linux/conditions/1/tag', detail: 'closes a circle of tags: "tag 2" reads "tag 1" reads "tag 2"' }])
+    expect(check(3, has(3))).toEqual([{ pointer: '/rules/linux/conditions/0/tag', detail: 'closes a circle of tags: "tag 3" reads "tag 3"' }])
+    expect(check(3, has(1), has(2))).toEqual([])
+  })
+  it('makes no circle of what is given on one system and read on another', () => {
+    const windows = ruleSet(2, { conditions: [has(1)] }, { rules: { windows: { conditions: [has(1)] } } })
+    expect(checkTagsRead({ input: windows, id: uuid(2), ruleSets: others, names: named(1, 2) })).toEqual([])
+  })
+  it('says who would be left reading a tag that nobody gives', () => {
+    expect(leftReading('tag 2', uuid(2), others).map(({ id }) => id)).toEqual([uuid(1)])
+    expect(leftReading('tag 2', uuid(2), [...others, ruleSet(5, { conditions: [managed] }, { tag: 'tag 2' })])).toEqual([])
   })
 })

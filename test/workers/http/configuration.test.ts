@@ -37,10 +37,10 @@ describe('a profile', () => {
 describe('what is not there', () => {
   const bodies: Record<string, object> = {
     'replace-rule-set': { name: 'n', tag: 't', rules: { linux: { conditions: [{ type: 'os-version', comparator: '>=', version: '1' }] } } }, 'replace-profile': { name: 'n', settings: {} },
-    'replace-endpoint-policy': policy('00000000-0000-4000-8000-000000000001'), 'authorise-gateway': { fingerprint: 'AA' }, 'deauthorise-gateway': {}, 'deregister-endpoint': {}, 'revoke-certificate': {}, 'check-now': {}, 'fabric-update': {},
+    'replace-endpoint-policy': policy('00000000-0000-4000-8000-000000000001'), 'authorise-gateway': { fingerprint: 'AA' }, 'deauthorise-gateway': {}, 'deregister-endpoint': {}, 'put-sandbox-detections': { detections: [] }, 'put-firewall-threats': { detections: [] }, 'put-score': { score: 1 }, 'revoke-certificate': {}, 'check-now': {}, 'fabric-update': {},
     'assign-tag': { uids: ['f'.repeat(32)] }, 'clear-tag': { uids: ['f'.repeat(32)] },
   }
-  const absent = (path: string) => path.replace('{uid}', 'f'.repeat(32)).replace('{sn}', 'SPGW00000000000F').replace('{serial}', path.includes('/gateways/') ? 'SPGW00000000000F' : 'A'.repeat(40))
+  const absent = (path: string) => path.replace('{uid}', 'f'.repeat(32)).replace('{kind}', 'scores').replace('{sn}', 'SPGW00000000000F').replace('{serial}', path.includes('/gateways/') ? 'SPGW00000000000F' : 'A'.repeat(40))
     .replace('/decisions/{id}', '/decisions/D00000000000F-0123456789ABCDEF').replaceAll(/\{\w+\}/g, '00000000-0000-4000-8000-000000000009')
   const changing = operations.filter(({ caller, params, id }) => caller === 'administrator' && params !== undefined && !id.includes('advisor') && !id.includes('package'))
   it.each(changing)('is not found by $id, and nothing is stored for it', async (operation) => {
