@@ -27,8 +27,8 @@ export interface Schedule {
 
 /** Everybody may be asked to look at once (an edit of the rules): what is slow is not done again so soon after. */
 const SLOW_REST_MS = 60_000
-/** A look that takes longer hangs: at a home over a dead network, a tool that waits for ever. */
-const LOOK_LIMIT_MS = 600_000
+/** A look that takes longer hangs: at a home over a dead network, a tool that waits for ever. Whoever starts the agent waits for those that are not slow. */
+const LOOK_LIMIT_MS = { slow: 600_000, other: 60_000 }
 
 interface Run {
   /** When its last look ended, by `clock`; before the first, when it was made. */
@@ -58,8 +58,16 @@ export function scheduleProbes({ probes, everySeconds, onFound, onDefect, timers
   async function lookWithin(probe: Probe, run: Run): Promise<Sections[ReportedName] | null> {
     const looking = lookOnce(probe)
     const { promise: late, resolve } = Promise.withResolvers<'late'>()
-    const cancel = timers.after(LOOK_LIMIT_MS, () => resolve('late'))
-    const first = await Promise.race([looking, late]).finally(cancel)
+    const ends = clock() + LOOK_LIMIT_MS[probe.slow === true ? 'slow' : 'other']
+    let cancel = () => {}
+    // By both clocks: a machine that slept has not looked meanwhile.
+    const limit = (): void => {
+      const leftMs = ends - clock()
+      if (leftMs <= 0) resolve('late')
+      else cancel = timers.after(leftMs, limit)
+    }
+    limit()
+    const first = await Promise.race([looking, late]).finally(() => cancel())
     if (first !== 'late') return first
     log.error({ event: 'probe-hangs', section: probe.section }, 'A probe does not come back; its section is not known until it does.')
     run.lost = true
