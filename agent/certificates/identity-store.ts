@@ -69,7 +69,7 @@ export async function readIdentity(directory: string): Promise<AgentIdentity | n
   }
 }
 
-/** Puts back whichever of the two files does not hold this identity any more. Call it under the lock of the directory. @returns whether there was anything to put back */
+/** Puts back whichever of the two files does not hold this identity any more. Call it under the lock of the directory. @returns whether a file was lost or damaged; a copy that is merely older is brought up to date without a word */
 export async function repairIdentity(directory: string, { uid, ems, pin, enrolledAt, ownerUid, tlsCa, certificatePem, privateKeyPem }: StoredIdentity): Promise<boolean> {
   const { identity, identityCopy } = stateFiles(directory)
   const wanted = { uid, ems, pin, enrolledAt, ownerUid, tlsCa, certificatePem, privateKeyPem }
@@ -77,8 +77,9 @@ export async function repairIdentity(directory: string, { uid, ems, pin, enrolle
   for (const path of [identity, identityCopy]) {
     const text = await readPrivateFile(path)
     if (text === jsonText(wanted)) continue
+    const isOlder = path === identityCopy && await readAt(path).then(() => true, () => false)
     await writeJson(path, wanted)
-    repaired ||= path === identity || text !== null
+    repaired ||= !isOlder
   }
   return repaired
 }

@@ -66,6 +66,8 @@ export function keepCertificate(options: KeepCertificateOptions): KeptCertificat
     due = renewalDue(identity, random())
     failures = 0
     troubles.clear('renewal')
+    // Two renewals later the EMS takes the copy's certificate for nobody's.
+    await repair()
     options.onRenewed(identity.serial)
     return true
   }
@@ -77,9 +79,8 @@ export function keepCertificate(options: KeepCertificateOptions): KeptCertificat
     return await renewing
   }
 
-  /** A file that was lost or damaged under a running agent is put back from what it holds. */
+  /** Brings both files to what the agent holds: after a renewal, and where one was lost or damaged under it. */
   async function repair(): Promise<void> {
-    if (renewing !== null || closed) return
     try {
       if (await repairIdentity(options.directory, identity)) log.warn({ event: 'identity-restored' }, 'The file with key and certificate was lost or damaged; it has been put back.')
     } catch (cause) {
@@ -91,7 +92,7 @@ export function keepCertificate(options: KeepCertificateOptions): KeptCertificat
   function lookLater(): void {
     cancelLook = timers.after(LOOK_EVERY_MS, () => {
       if (now() >= due) renew().catch(options.onDefect)
-      else repairing = repair().catch(options.onDefect)
+      else if (renewing === null) repairing = repair().catch(options.onDefect)
       lookLater()
     })
   }

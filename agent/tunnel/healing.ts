@@ -13,6 +13,8 @@ export interface Healing {
    * @returns whether the stream should be asked for again
    */
   heal(denial: Denial, before: number): Promise<boolean>
+  /** Waits until a gateway that has just asked the EMS about this device, and heard of the old certificate, would ask again. @returns whether that may help */
+  settle(denial: Denial): Promise<boolean>
   /** What was asked for again was let through. The pause goes on: a gateway that forgets every minute must not make every minute a renewal. */
   mended(): void
 }
@@ -27,6 +29,8 @@ const mendable = new Set(['certificate-revoked', 'certificate-expired', 'certifi
 const pauses = { firstMs: 60_000, limitMs: 3_600_000 }
 /** A gateway that lost its memory refuses every laptop in the same second. */
 const spreadMs = 1_000
+/** A gateway that was told of a device is content with that for a second. */
+const settleMs = 1_200
 
 /** @param renew false: it could not be, or the EMS refuses */
 export function createHealing({ renew, timers, random, log }: { renew: () => Promise<boolean>; timers: Timers; random: () => number; log: TunnelLog }): Healing {
@@ -35,10 +39,13 @@ export function createHealing({ renew, timers, random, log }: { renew: () => Pro
   let attempts = 0
   let renewals = 0
 
-  async function once(denial: Denial): Promise<boolean> {
+  function after(ms: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
-    timers.after(random() * spreadMs, resolve)
-    await promise
+    timers.after(ms, resolve)
+    return promise
+  }
+  async function once(denial: Denial): Promise<boolean> {
+    await after(random() * spreadMs)
     isPausing = true
     timers.after(jitteredBackoff(attempts++, { ...pauses, random }), () => {
       isPausing = false
@@ -60,6 +67,11 @@ export function createHealing({ renew, timers, random, log }: { renew: () => Pro
         under = null
       })
       return await under
+    },
+    async settle({ reason }) {
+      if (!mendable.has(reason)) return false
+      await after(settleMs)
+      return true
     },
     mended() {
       attempts = 0

@@ -102,6 +102,7 @@ export function createOpener({ destinations, link, healing, timers, now, onDenia
     let outcome = await attemptAll(gateways, wanted, signal)
     if (outcome.kind === 'refused' && !signal.aborted && await healing.heal(outcome.denial, before)) {
       outcome = await attemptAll(gateways, wanted, signal)
+      if (outcome.kind === 'refused' && !signal.aborted && await healing.settle(outcome.denial)) outcome = await attemptAll(gateways, wanted, signal)
       if (outcome.kind === 'open') healing.mended()
     }
     switch (outcome.kind) {

@@ -50,7 +50,7 @@ policies:
 `
 
 /** CONNECT to the service over mutual TLS. @returns the status, and what was read after it */
-export function knock(gateway: Gateway, knocker: Knocker, authorityPem: string): Promise<{ status: number; text: string }> {
+export function knock(gateway: Pick<Gateway, 'port' | 'serial'>, knocker: Knocker, authorityPem: string): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
     const socket = connect({
       socket: connectTcp(gateway.port, '127.0.0.1'), servername: gatewayTlsName(gateway.serial), ca: authorityPem, cert: knocker.certificatePem, key: knocker.privateKeyPem, ALPNProtocols: ['http/1.1'],
