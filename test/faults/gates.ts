@@ -23,7 +23,7 @@ export interface Gate {
 interface Where { readonly directory: string; readonly name: string; readonly policies: string; readonly joinCode: string; readonly tlsCaFile: string; readonly tlsCaPem: string }
 
 /** When gateways ask, having no websocket. */
-export const POLL = { afterMs: 1_000, everyMs: 1_000 }
+export const POLL = { afterMs: 2_000, everyMs: 1_000 }
 const program = fileURLToPath(new URL('../../gateway/main.ts', import.meta.url))
 const stateOf = ({ directory, name }: Where) => join(directory, name)
 const serialIn = async (where: Where): Promise<string> => await until('the gateway to have joined', async () => (await readMembership(stateOf(where)))?.serial ?? null, 20_000)
