@@ -1,6 +1,6 @@
 // A tunnel's bytes over a TLS socket, in frames: Node tells no TLS connection that broke from one that ended, and half a file must not look whole.
+import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
-import type { TLSSocket } from 'node:tls'
 
 /** The field by which an agent asks for frames, and a gateway grants them. */
 export const FRAMING_HEADER = 'sallyport-framing'
@@ -33,7 +33,7 @@ export interface FramedOptions {
 
 /** Ends with an 'error' unless the far side has said that it has finished. */
 export class FramedDuplex extends Duplex {
-  readonly #socket: TLSSocket
+  readonly #socket: Socket
   readonly #options: FramedOptions
   #header: Buffer = Buffer.alloc(0)
   /** Of the frame that is being read. */
@@ -41,7 +41,7 @@ export class FramedDuplex extends Duplex {
   #control: Buffer[] | null = null
   #farEnded = false
 
-  constructor(socket: TLSSocket, options: FramedOptions) {
+  constructor(socket: Socket, options: FramedOptions) {
     super({ allowHalfOpen: true, writableHighWaterMark: WAITING_BYTES })
     this.#socket = socket
     this.#options = options

@@ -1,4 +1,5 @@
 // Streams that carry much, through a real gate: which get a connection of their own, how each direction ends, and how they are cut.
+import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
@@ -115,6 +116,35 @@ describe('a service of bulk', () => {
     at.gate.putTags([])
     expect(await at.tunnel.ask(at.target)).toMatch(/^HTTP\/1\.1 403 .*code 065, tag-missing, decision D/s)
     expect(at.tunnel.denials).toMatchObject([{ reason: 'tag-missing', code: '065', tags: ['compliant'] }])
+  })
+
+  it('loses and alters not a byte, both ways at once, and says at the end that it was all', async () => {
+    const ledger = await held()
+    const at = await scene(policies(ledger.port, bulk), ledger.port)
+    await at.learn()
+    const own = await at.open()
+    await eventually(() => ledger.sockets.length === 2)
+    const far = ledger.sockets[1]
+    if (far === undefined) throw new Error('no socket')
+    own.socket.removeAllListeners('data')
+    const send = async (socket: Socket) => {
+      const hash = createHash('sha256')
+      for (let n = 0; n < 400; n += 1) {
+        const piece = randomBytes(1 + (n * 7919) % 131_072)
+        hash.update(piece)
+        if (!socket.write(piece)) await once(socket, 'drain')
+      }
+      socket.end()
+      return hash.digest('hex')
+    }
+    const receive = async (socket: Socket) => {
+      const hash = createHash('sha256')
+      for await (const piece of socket) hash.update(piece as Uint8Array)
+      return hash.digest('hex')
+    }
+    const [up, down, gotUp, gotDown] = await Promise.all([send(own.socket), send(far), receive(far), receive(own.socket)])
+    expect([gotUp, gotDown]).toEqual([up, down])
+    expect(at.tunnel.denials).toEqual([])
   })
 
   it('ends each direction by itself: first the program, then the service; first the service, then the program', async () => {
