@@ -34,6 +34,6 @@ export function describeEndpoint(endpoint: Reply<typeof readEndpoint>, names: Re
     ]),
     '', 'certificates',
     ...(certificates.length === 0 ? ['  none'] : certificates.map(({ serial, purpose, user, notAfter }) => `  ${serial}  ${purpose}${user === '' ? '' : ` of ${user}`}, until ${at(notAfter)}`)),
-    ...Object.entries(facts).flatMap(([section, fact]) => ['', `${section}, ${ago(fact.at, now)}`, ...toYaml(shortened(fact.value)).map((line) => `  ${line}`)]),
+    ...Object.entries(facts).flatMap(([section, fact]) => ['', `${section}, ${fact.provenance}, ${ago(fact.at, now)}`, ...toYaml(shortened(fact.value)).map((line) => `  ${line}`)]),
   ]
 }

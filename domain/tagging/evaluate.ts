@@ -104,7 +104,7 @@ export function evaluateEndpoint(given: {
       const { ruleSet } = compiled
       const { id } = ruleSet
       const before = previous[id] ?? lasting
-      const stands = changed !== null && compiled.broken === null && given.touched?.has(id) !== true && !reads(compiled, changed) && ![...compiled.tags].some(turned) && (before.validUntil === null || before.validUntil > now)
+      const stands = changed !== null && compiled.broken === null && given.touched?.has(id) !== true && !reads(compiled, changed) && (compiled.tags.size === 0 || ![...compiled.tags].some(turned)) && (before.validUntil === null || before.validUntil > now)
       if (stands) {
         note(ruleSet, before)
         continue

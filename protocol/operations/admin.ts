@@ -47,7 +47,8 @@ export const readEndpoint = operation({
   id: 'read-endpoint', method: 'GET', path: '/api/v1/admin/endpoints/{uid}', caller, summary: 'One endpoint with its certificates and facts.', params: z.object({ uid }),
   reply: endpointSummary.extend({
     agentVersion: z.string(), certificates: z.array(certificateRecord),
-    facts: z.partialRecord(sectionName, z.object({ at: instant, value: z.unknown() })),
+    /** `proved`: the EMS knows it by itself or from others that it trusts; `claimed`: the device says so. */
+    facts: z.partialRecord(sectionName, z.object({ at: instant, provenance: z.enum(['claimed', 'proved']), value: z.unknown() })),
   }),
 })
 export const deregisterEndpoint = operation({

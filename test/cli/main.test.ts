@@ -112,7 +112,7 @@ describe('the command line', () => {
       expect(await fabric.json('endpoints', 'list')).toMatchObject([{ uid: laptop.uid, hostName: 'laptop' }])
       const shown = await fabric.cli(['endpoints', 'show', laptop.uid])
       expect(shown.out).toMatch(/^ {2}tags +has-hosts\?$/m)
-      expect(shown.out).toMatch(/^os, just now\n( {2}.*\n)*? {2}version: "11\.2"\n/m)
+      expect(shown.out).toMatch(/^os, claimed, just now\n( {2}.*\n)*? {2}version: "11\.2"\n/m)
       expect(await fabric.json('endpoints', 'show', laptop.uid)).toMatchObject([{ facts: { os: { value: { version: '11.2' } } } }])
     })
     it('whose tags change again and again are said to flap', async () => {
@@ -121,6 +121,16 @@ describe('the command line', () => {
       expect((await fabric.cli(['endpoints', 'list'])).out).toMatch(new RegExp(`^${laptop.uid} +offline, flapping `, 'm'))
       expect((await fabric.cli(['endpoints', 'show', laptop.uid])).out).toMatch(/^ {2}flapping +since \S+Z \(just now\): its tags changed more than 6 times in 10 minutes; ends after 10 quiet ones$/m)
       await set({ at: [], flappingSince: null })
+    })
+    it('are told of by other systems, for so long, until that is forgotten', async () => {
+      expect(await fabric.json('signals', 'score', laptop.uid, 'edr', '71.5')).toEqual([{ at: expect.any(Number) as number, expiresAt: null }])
+      expect((await fabric.cli(['signals', 'score', laptop.uid, 'edr', '20', '--for', '24h'])).err).toMatch(/^edr scores it 20 until \S+ \(in (24 h|1 d)\)\.\n$/)
+      expect((await fabric.cli(['signals', 'sandbox', laptop.uid, 'box', '--found', 'EICAR:high,odd thing:low'])).err).toBe('box says 2 detected.\n')
+      expect((await fabric.cli(['signals', 'threats', laptop.uid, 'gateway-1', '--none'])).err).toBe('gateway-1 says that there is nothing.\n')
+      expect((await fabric.cli(['endpoints', 'show', laptop.uid])).out).toMatch(/^scores, proved, just now\n/m)
+      expect((await fabric.cli(['signals', 'clear', laptop.uid, 'scores', 'edr'])).err).toContain('find it unknown')
+      expect(await fabric.json('endpoints', 'show', laptop.uid)).toMatchObject([{ facts: { sandbox: { value: { sources: { box: { detections: [{ name: 'EICAR', severity: 'high' }, { name: 'odd thing', severity: 'low' }] } } } } } }])
+      for (const wrong of [['sandbox', laptop.uid, 'box'], ['sandbox', laptop.uid, 'box', '--none', '--found', 'x:low'], ['threats', laptop.uid, 'gw', '--found', 'x'], ['score', laptop.uid, 'EDR', '1'], ['score', laptop.uid, 'edr', 'high'], ['score', laptop.uid, 'edr', '1', '--for', '1h', '--until', '2030-01-01']]) expect((await fabric.cli(['signals', ...wrong])).code, wrong.join(' ')).toBe(2)
     })
     it('are asked to check when their channel is open; else that is said', async () => {
       const away = await fabric.cli(['endpoints', 'check', laptop.uid, '--json'])

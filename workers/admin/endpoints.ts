@@ -35,7 +35,7 @@ export const endpointRoutes: Route[] = [
     async run(context, { params }) {
       const row = await find(context, params.uid)
       const facts = await loadFacts(context.db, params.uid)
-      const told = Object.entries(facts).map(([section, { at, value }]) => [section, { at, value }] as const)
+      const told = Object.entries(facts).map(([section, { at, provenance, value }]) => [section, { at, provenance, value }] as const)
       return { ...summary(row, context.now()), agentVersion: row.agentVersion, certificates: JSON.parse(row.certificates) as CertificateRecord[], facts: Object.fromEntries(told) }
     },
   }),

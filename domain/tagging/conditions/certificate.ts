@@ -6,7 +6,7 @@ import { nothingToWatch } from '../device.ts'
 import { textMatch, type TextMatch } from '../text-match.ts'
 
 /** More than a store of a real machine holds; the others are not looked at, and no answer may rest on that. */
-const MOST_LOOKED_AT = 500
+const MOST_LOOKED_AT = 1_000
 
 const schema = z.strictObject({
   /** Matched against `C=DE, O=Example, CN=laptop`. */

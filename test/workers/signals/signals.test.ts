@@ -65,7 +65,7 @@ describe('a signal', () => {
     expect((await signed(endpoint, 'POST', path, { sequence: 2, sections: {}, hashes: {}, unknown: ['sandbox'] })).status).toBe(422)
     expect((await signed(endpoint, 'POST', path, { sequence: 2, sections: {}, hashes: { sandbox: 'a'.repeat(64) } })).status).toBe(422)
     expect(await named(endpoint)).toEqual({})
-    expect((await admin('GET', `/endpoints/${endpoint.uid}`)).json.facts).toMatchObject({ sandbox: { value: { sources: { box: { detections: [{ name: 'EICAR' }] } } } } })
+    expect((await admin('GET', `/endpoints/${endpoint.uid}`)).json.facts).toMatchObject({ os: { provenance: 'claimed' }, sandbox: { provenance: 'proved', value: { sources: { box: { detections: [{ name: 'EICAR' }] } } } } })
   })
   it('is refused with its place when it is over, is none, or comes from too many', async () => {
     expect(await tell(endpoint, 'scores/edr', { score: 1, expiresAt: 5 })).toMatchObject({ status: 422, json: { errors: [{ pointer: '/expiresAt' }] } })
