@@ -118,12 +118,15 @@ describe('a running agent', () => {
       const path = join(scene.directory, name)
       const before = await readFile(path, 'utf8').catch(() => null)
       await writePrivateFile(path, '{"half": ')
+      // With its copy it would be put back; the first start makes one.
+      await rm(join(scene.directory, 'identity.copy.json'), { force: true })
       await expect(scene.start()).rejects.toThrow(`${path} is damaged; move it away`)
       await (before === null ? rm(path) : writePrivateFile(path, before))
     }
     const path = join(scene.directory, 'identity.json')
     const identity = JSON.parse(await readFile(path, 'utf8')) as object
     await writePrivateFile(path, JSON.stringify({ ...identity, privateKeyPem: 'none' }))
+    await rm(join(scene.directory, 'identity.copy.json'), { force: true })
     await expect(scene.start()).rejects.toThrow(/identity\.json is damaged: its key can not be read\. Move it away and enrol/)
     await writePrivateFile(path, JSON.stringify(identity))
     await (await scene.start()).close()
