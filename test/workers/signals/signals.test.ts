@@ -17,7 +17,7 @@ const tell = ({ uid }: Endpoint, path: string, body: object) => admin('PUT', `/e
 const logged = async ({ uid }: Endpoint) => (await DB.prepare('SELECT tables FROM change_log WHERE uid = ? ORDER BY revision').bind(uid).all<{ tables: string }>()).results.map(({ tables }) => tables)
 
 beforeEach(async () => {
-  await DB.batch(['rule_sets', 'tags', 'gateways'].map((table) => DB.prepare(`DELETE FROM ${table}`)))
+  await DB.batch(['rule_sets', 'tags', 'gateways', 'packs'].map((table) => DB.prepare(`DELETE FROM ${table}`)))
 })
 
 describe('a signal', () => {
@@ -110,6 +110,17 @@ describe('rules that read tags', () => {
     await admin('POST', '/rule-sets', linuxRule('trusted', { type: 'tag-present', tag: 'modern' }))
     expect(await admin('PUT', `/rule-sets/${modern}`, linuxRule('modern', { type: 'tag-present', tag: 'trusted', negate: true }))).toMatchObject({ status: 422, json: { errors: [{ detail: 'closes a circle of tags: "modern" reads "trusted" reads "modern"' }] } })
     expect([(await admin('DELETE', `/rule-sets/${modern}`)).code, (await admin('PUT', `/rule-sets/${modern}`, { ...linuxRule('modern', { type: 'ems-management' }), tag: 'other' })).code]).toEqual(['conflict', 'conflict'])
+  })
+  it('of a pack are checked among themselves and with the others, and its tags stay while others read them', async () => {
+    const pack = (version: string, ...ruleSets: object[]) => ({ name: 'p', version, issuedAt: '2026-11-25', tags: [{ name: 'modern' }, { name: 'known' }], ruleSets })
+    const [modern, known] = [linuxRule('modern', { type: 'ems-management' }), (tag: string) => linuxRule('known', { type: 'tag-present', tag })]
+    expect(await admin('POST', '/packs', pack('1', modern, known('x')))).toMatchObject({ status: 422, json: { errors: [{ pointer: '/ruleSets/1/rules/linux/conditions/0/tag', detail: 'there is no tag "x"' }] } })
+    expect(await admin('POST', '/packs', pack('1', modern, known('known')))).toMatchObject({ status: 422, json: { errors: [{ pointer: '/ruleSets/1/rules/linux/conditions/0/tag', detail: 'closes a circle of tags: "known" reads "known"' }] } })
+    const imported = await admin('POST', '/packs', pack('1', modern, known('modern')))
+    expect(imported.status).toBe(200)
+    await admin('POST', '/rule-sets', linuxRule('own', { type: 'tag-present', tag: 'known' }))
+    const { items } = (await admin('GET', '/packs')).json as { items: { id: string }[] }
+    expect((await admin('DELETE', `/packs/${items[0]?.id}`)).code).toBe('conflict')
   })
   it('are worked out anew when a tag is set or cleared', async () => {
     const tag = (await admin('POST', '/tags', { name: 'lost', type: 4 })).json.uid as string
