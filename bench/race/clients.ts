@@ -3,12 +3,13 @@ import { once } from 'node:events'
 import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2'
 import type { Duplex } from 'node:stream'
 import { connect as connectTls, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls'
+import { FRAMING, FRAMING_HEADER, FramedDuplex } from '../../node/framed-duplex.ts'
 import { within } from '../within.ts'
 import { TCP_HOST } from './gate.ts'
 
 export interface Credentials { readonly authority: string; readonly cert: string; readonly key: string; readonly servername: string }
-/** What a peer does is a tunnel from its first byte; ours is asked for by CONNECT. */
-export type Way = 'tls' | 'http1' | 'http2'
+/** What a peer does is a tunnel from its first byte; ours is asked for by CONNECT. `framed`: as agents ask for it over HTTP/1.1, so that an end is told from a break. */
+export type Way = 'tls' | 'http1' | 'framed' | 'http2'
 
 const AUTHORITY = `${TCP_HOST}:7`
 /** As the agent has them. */
@@ -66,11 +67,11 @@ export function createClient(port: number, { authority, cert, key, servername }:
       }
       const socket = await connection(resumed)
       if (way === 'tls') return socket
-      socket.write(`CONNECT ${AUTHORITY} HTTP/1.1\r\nHost: ${AUTHORITY}\r\n\r\n`)
+      socket.write(`CONNECT ${AUTHORITY} HTTP/1.1\r\nHost: ${AUTHORITY}\r\n${way === 'framed' ? `${FRAMING_HEADER}: ${FRAMING}\r\n` : ''}\r\n`)
       const [head] = await within('a tunnel', once(socket, 'data')) as [Buffer]
       const text = head.toString('latin1')
       if (!text.startsWith('HTTP/1.1 200') || !text.endsWith('\r\n\r\n')) throw new Error(`a tunnel was refused: ${text.split('\r\n')[0] ?? ''}`)
-      return socket
+      return way === 'framed' ? new FramedDuplex(socket, { reset: () => socket.destroy() }) : socket
     },
   }
 }
