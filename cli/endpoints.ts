@@ -1,13 +1,15 @@
 // `endpoints`: the managed devices; looked at, asked to check, cut off.
+import { z } from 'zod'
 import { Fault } from '../protocol/faults.ts'
 import { certificateSerial, uid } from '../protocol/ids.ts'
-import { checkNow, deregisterEndpoint, listEndpoints, readEndpoint, revokeCertificate } from '../protocol/operations/admin.ts'
+import { checkNow, deregisterEndpoint, listEndpoints, readEndpoint, revokeCertificate, setOwnership } from '../protocol/operations/admin.ts'
+import { ownership } from '../protocol/ownership.ts'
 import { lineOrEmpty } from '../protocol/text.ts'
 import { command, type Session } from './command.ts'
 import { describeEndpoint, stateOf, tagNames } from './endpoint-text.ts'
 import { ago } from './instants.ts'
 import { pagesOf } from './pages.ts'
-import { readTags } from './tags.ts'
+import { from, readTags, UIDS, uidsOf } from './tags.ts'
 import { yes } from './values.ts'
 
 const UID = { says: 'of the endpoint: 32 hex digits', schema: uid }
@@ -38,6 +40,22 @@ export const endpointCommands = [
       const endpoint = await session.call(readEndpoint, { params: { uid: words.UID } })
       const names = await namesFor(session)
       await session.printer.one(endpoint, () => describeEndpoint(endpoint, names, session.now()))
+    },
+  }),
+  command({
+    name: 'endpoints set-ownership', summary: 'Say whose devices endpoints are, for policies that ask: corporate, personal or unknown.', options: { from },
+    note: 'Gateways have heard of it when the command returns. Said again it changes nothing.',
+    words: { WHOSE: { says: 'corporate, personal, or unknown: nobody has said', schema: z.enum([...ownership.options, 'unknown'], { error: 'must be corporate, personal or unknown' }) }, UIDS },
+    examples: [`endpoints set-ownership corporate ${EXAMPLE}`, 'endpoints set-ownership personal --from uids.txt'],
+    async run({ words, options }, session) {
+      const uids = await uidsOf(session, words.UIDS, options.from)
+      for (const each of uids) {
+        await session.call(setOwnership, { params: { uid: each }, body: { ownership: words.WHOSE === 'unknown' ? null : words.WHOSE } }).catch((cause: unknown) => {
+          if (cause instanceof Fault) throw new Fault(cause.code, `${each}: ${cause.message}`, { cause })
+          throw cause
+        })
+      }
+      await session.printer.done({ ok: true, endpoints: uids.length }, uids.length === 1 ? `${uids[0] ?? ''} is of ${words.WHOSE} ownership.` : `${uids.length} endpoints are of ${words.WHOSE} ownership.`)
     },
   }),
   command({

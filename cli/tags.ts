@@ -27,14 +27,16 @@ export async function findTag(session: Session, word: string): Promise<Tag> {
 
 const EXAMPLE = '0123456789abcdef0123456789abcdef'
 const TAG = { says: 'the name or UID of a tag', schema: z.union([uuid, line(63)]) }
-const UIDS = { says: 'UIDs of endpoints, with commas; or --from', schema: listOf(uid).optional() }
+export const UIDS = { says: 'UIDs of endpoints, with commas; or --from', schema: listOf(uid).optional() }
+/** Instead of words: a file of them. */
+export const from = { takes: 'FILE', says: 'UIDs of endpoints, one a line; - reads standard input', schema: z.string().min(1).optional() }
 const options = {
-  from: { takes: 'FILE', says: 'UIDs of endpoints, one a line; - reads standard input', schema: z.string().min(1).optional() },
+  from,
   source: { takes: 'NAME', says: 'who sets it; what one source set of a fabric tag, no other clears', schema: line(64).default('administrator') },
 }
 const reason = { takes: 'TEXT', says: 'why; shown to administrators, not to the user of the device', schema: lineOrEmpty(256).default('') }
 
-async function uidsOf(session: Session, typed: readonly string[] | undefined, from: string | undefined): Promise<string[]> {
+export async function uidsOf(session: Session, typed: readonly string[] | undefined, from: string | undefined): Promise<string[]> {
   if ((typed === undefined) === (from === undefined)) throw new UsageError('Say which endpoints: either UIDs, or --from FILE.')
   if (from === undefined) return [...typed ?? []]
   const lines = (await session.read(from)).split('\n').map((text, index) => ({ text: text.trim(), at: index + 1 })).filter(({ text }) => text !== '' && !text.startsWith('#'))

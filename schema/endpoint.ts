@@ -40,6 +40,8 @@ export const endpoints = sqliteTable('endpoints', {
   assigned: text('assigned').notNull().default('[]'),
   /** TagChanges (domain/tagging/flapping.ts) as JSON. */
   tagChanges: text('tag_changes').notNull().default(noTagChanges),
+  /** As administrators said; null: nobody has. */
+  ownership: text('ownership', { enum: ['corporate', 'personal'] }),
 }, (t) => [
   index('endpoints_due').on(t.nextDue).where(sql`next_due IS NOT NULL`),
   index('endpoints_registered').on(t.registered),

@@ -10,6 +10,8 @@ export const invitations = sqliteTable('invitations', {
   expiresAt: integer('expires_at').notNull(),
   createdAt: integer('created_at').notNull(),
   withdrawnAt: integer('withdrawn_at'),
+  /** Of the devices that enrol by it; null: not said. */
+  ownership: text('ownership', { enum: ['corporate', 'personal'] }),
 })
 
 /** One spent use, bound to the key of the CSR: the same key asking again gets the same answer, another key does not. */

@@ -1,5 +1,6 @@
 // One endpoint as a gateway knows it: what a decision reads and nothing else. It is replaced, never edited.
 import type { CertificateRecord } from '../../protocol/certificates.ts'
+import type { Ownership } from '../../protocol/ownership.ts'
 
 /** The three values of a Zero Trust tag. */
 export type TagPresence = 'present' | 'absent' | 'unknown'
@@ -12,7 +13,7 @@ export interface EndpointRecord {
   readonly quarantined: boolean
   readonly hostName: string
   /** Whose device it is; absent: the EMS has not said. */
-  readonly ownership?: 'corporate' | 'personal'
+  readonly ownership?: Ownership
   /** Where it says it is: addresses in normal form, MACs in lower case. A claim says where to look; it opens nothing. */
   readonly addresses: readonly string[]
   readonly macs: readonly string[]

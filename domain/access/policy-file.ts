@@ -1,5 +1,6 @@
 // The gateway administrator's YAML, as a closed schema: which services exist, and who may reach them. Reading text and matching are done beside it.
 import { z } from 'zod'
+import { ownership } from '../../protocol/ownership.ts'
 import { hostName, line, port } from '../../protocol/text.ts'
 import { UNMANAGEABLE } from './no-certificate.ts'
 import { days, isTimeZone, readHours } from './schedule.ts'
@@ -15,7 +16,7 @@ const schedule = z.strictObject({
   timeZone: line(64).refine(isTimeZone, 'must be a time zone like Europe/Berlin'),
 })
 const device = z.strictObject({
-  ownership: z.array(z.enum(['corporate', 'personal'])).min(1).max(2).optional(),
+  ownership: z.array(ownership).min(1).max(2).optional(),
   onFabric: z.boolean().optional(),
   online: z.boolean().optional(),
 })

@@ -1,11 +1,10 @@
 // One access policy in the form that it is evaluated in, with three values. Which policy decides is found in match-policies.ts.
 import type { Reason } from '../../protocol/decisions.ts'
+import type { Ownership } from '../../protocol/ownership.ts'
 import { tagPresence, type EndpointRecord, type TagPresence } from './endpoint-record.ts'
 import type { PolicyFile } from './policy-file.ts'
 import { compileSchedule, type Schedule } from './schedule.ts'
 import type { Snapshot } from './snapshot.ts'
-
-export type Ownership = 'corporate' | 'personal'
 
 export interface Policy {
   readonly name: string

@@ -26,7 +26,9 @@ export function systemFacts(key: string, wire: SysinfoRecord | null): SystemFact
   if (wire === null) return null
   if (wire.uid !== uid) throw new Fault('internal', 'The EMS sent a record that is about another endpoint than its key.')
   return {
-    uid, registered: wire.is_registered, online: wire.online, onFabric: wire.onnet, quarantined: wire.quarantined, hostName: wire.hostname, ...(wire.ownership === undefined ? {} : { ownership: wire.ownership }),
+    uid, registered: wire.is_registered, online: wire.online, onFabric: wire.onnet, quarantined: wire.quarantined, hostName: wire.hostname,
+    // Named when it is not told too: what was told before must not outlive it.
+    ownership: wire.ownership,
     addresses: claimedAddresses([wire.ip, ...wire.ip_list ?? []]), macs: claimedMacs([wire.mac, ...wire.mac_list]),
     // A certificate that does not read as one opens nothing; the others stand.
     certificates: wire.client_certs.flatMap(({ sn, purpose, user, not_after: notAfter }) => {

@@ -9,6 +9,7 @@ import { readPrivateFile, writePrivateFile } from '../../node/key-store.ts'
 import { certificateRecord } from '../../protocol/certificates.ts'
 import { watermark } from '../../protocol/fabric/envelope.ts'
 import { gatewaySerial, uid } from '../../protocol/ids.ts'
+import { ownership } from '../../protocol/ownership.ts'
 import { instant, sha256Hex } from '../../protocol/text.ts'
 import type { TagFacts } from './records.ts'
 import { waysOfHearing, type ReplicaState } from './replica.ts'
@@ -20,7 +21,7 @@ const MAX_AHEAD = 60_000
 
 const tagPart = { tagsKnown: z.boolean(), tags: z.array(z.tuple([z.string(), instant.nullable()])), unknown: z.array(z.string()), unknownUntil: instant.nullable() }
 const storedRecord = z.strictObject({
-  uid, registered: z.boolean(), online: z.boolean(), onFabric: z.boolean(), quarantined: z.boolean(), hostName: z.string(), ownership: z.enum(['corporate', 'personal']).optional(), addresses: z.array(z.string()), macs: z.array(z.string()),
+  uid, registered: z.boolean(), online: z.boolean(), onFabric: z.boolean(), quarantined: z.boolean(), hostName: z.string(), ownership: ownership.optional(), addresses: z.array(z.string()), macs: z.array(z.string()),
   certificates: z.array(certificateRecord), ...tagPart,
 })
 const held = z.strictObject({ sysinfo: watermark, uid_tags: watermark, host_tags: watermark })

@@ -1,6 +1,7 @@
 // The rows of the report tables, by their published names. These names are used nowhere but here and in the mappers.
 import { z } from 'zod'
 import { certificateRecord } from '../certificates.ts'
+import { ownership } from '../ownership.ts'
 
 const text = z.string()
 /** One endpoint. `ip`, `mac` and `vdom` are required by the published schema; empty when unknown. */
@@ -21,7 +22,7 @@ export const sysinfoRecord = z.object({
   os_type: text, os_ver: text, fct_ver: z.array(z.number().int()), fct_build_no: z.number().int(), fct_sn: text, client_cert_sn: text,
   ip: text, public_ip: text, mac: text, mac_list: z.array(text), vdom: text,
   /** Whose device it is (our addition); absent: not known. */
-  ownership: z.enum(['corporate', 'personal']).optional(),
+  ownership: ownership.optional(),
   /** Every address of its interfaces, `ip` among them (our addition). */
   ip_list: z.array(text).optional(),
   gateway_route_list: z.array(z.object({

@@ -6,6 +6,7 @@ import { decisionExplanation } from '../decisions.ts'
 import { sectionName } from '../facts.ts'
 import { gatewayState, shareMode } from '../fabric/joining.ts'
 import { certificateSerial, decisionId, gatewaySerial, uid, uuid } from '../ids.ts'
+import { ownership } from '../ownership.ts'
 import { endpointPolicy, endpointPolicyInput, licence, licenceInput, profile, profileInput } from '../profile.ts'
 import { dryRunChange, ruleSet, ruleSetInput, tag, tagExplanation, tagPresence, tagState } from '../rules.ts'
 import { instant, line, lineOrEmpty } from '../text.ts'
@@ -19,6 +20,7 @@ const byId = z.object({ id: uuid })
 
 const invitation = z.object({
   id: uuid, name: z.string(), uses: z.number().int(), used: z.number().int(), group: z.string(), expiresAt: instant, createdAt: instant,
+  ownership: ownership.nullable(),
 })
 export const createInvitation = operation({
   id: 'create-invitation', method: 'POST', path: '/api/v1/admin/invitations', caller, summary: 'Invite endpoints. The code is shown once.',
@@ -27,6 +29,8 @@ export const createInvitation = operation({
     expiresInSeconds: z.number().int().min(60).max(31_536_000).default(86_400),
     /** The group that endpoints enrolled by it belong to. */
     group: lineOrEmpty(128).default(''),
+    /** Whose devices enrol by it; null: it is not said, and policies that ask for it refuse them until it is. */
+    ownership: ownership.nullable().default(null),
   }),
   /** `text` is what an agent takes: EMS address, CA pin and code in one string. */
   reply: invitation.extend({ text: z.string() }),
@@ -39,6 +43,8 @@ export const withdrawInvitation = operation({
 const endpointSummary = z.object({
   uid, hostName: z.string(), os: z.string(), group: z.string(), registered: z.boolean(), online: z.boolean(), account: z.string(),
   lastReportAt: instant.nullable(), enrolledAt: instant, tags: z.array(tagState),
+  /** Whose device it is, as administrators said; null: nobody has. */
+  ownership: ownership.nullable(),
   /** Since when its tags change again and again; null: they do not. */
   flappingSince: instant.nullable(),
 })
@@ -50,6 +56,10 @@ export const readEndpoint = operation({
     /** `proved`: the EMS knows it by itself or from others that it trusts; `claimed`: the device says so. */
     facts: z.partialRecord(sectionName, z.object({ at: instant, provenance: z.enum(['claimed', 'proved']), value: z.unknown() })),
   }),
+})
+export const setOwnership = operation({
+  id: 'set-ownership', method: 'PUT', path: '/api/v1/admin/endpoints/{uid}/ownership', caller, summary: 'Say whose device an endpoint is; its gateways have been told when this is answered.',
+  params: z.object({ uid }), body: z.strictObject({ ownership: ownership.nullable() }), reply: done,
 })
 export const deregisterEndpoint = operation({
   id: 'deregister-endpoint', method: 'POST', path: '/api/v1/admin/endpoints/{uid}/deregister', caller, summary: 'End management: the seat is freed, certificates are revoked, the agent lets go.',

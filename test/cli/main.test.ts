@@ -94,12 +94,12 @@ describe('the command line', () => {
   })
 
   it('makes an invitation that enrols, lists it and withdraws it', async () => {
-    const made = await fabric.cli(['invitations', 'create', '--name', 'laptops', '--uses', '2', '--expires-in', '2h', '--group', 'sales'])
+    const made = await fabric.cli(['invitations', 'create', '--name', 'laptops', '--uses', '2', '--expires-in', '2h', '--group', 'sales', '--ownership', 'corporate'])
     expect(made.err).toMatch(/^Shown once; good for 2 endpoints, until .* \(in 2 h\)/)
     laptop = await fabric.enrol(made.out.trim())
     const [listed] = await fabric.json<{ id: string; used: number }>('invitations', 'list')
     expect(listed).toMatchObject({ name: 'laptops', uses: 2, used: 1, group: 'sales' })
-    expect((await fabric.cli(['invitations', 'list'])).out).toMatch(/1 of 2 .* sales +laptops$/m)
+    expect((await fabric.cli(['invitations', 'list'])).out).toMatch(/1 of 2 .* sales +corporate +laptops$/m)
     expect(await fabric.json('invitations', 'withdraw', listed?.id ?? '')).toEqual([{ ok: true }])
     await expect(fabric.enrol(made.out.trim())).rejects.toMatchObject({ code: 'invitation_refused' })
   })
@@ -114,6 +114,15 @@ describe('the command line', () => {
       expect(shown.out).toMatch(/^ {2}tags +has-hosts\?$/m)
       expect(shown.out).toMatch(/^os, claimed, just now\n( {2}.*\n)*? {2}version: "11\.2"\n/m)
       expect(await fabric.json('endpoints', 'show', laptop.uid)).toMatchObject([{ facts: { os: { value: { version: '11.2' } } } }])
+    })
+    it('are said to be corporate or personal, by UID or by a file of them', async () => {
+      expect(await fabric.json('endpoints', 'show', laptop.uid)).toMatchObject([{ ownership: 'corporate' }])
+      expect((await fabric.cli(['endpoints', 'set-ownership', 'personal', laptop.uid])).err).toBe(`${laptop.uid} is of personal ownership.\n`)
+      expect((await fabric.cli(['endpoints', 'show', laptop.uid])).out).toMatch(/^ {2}ownership +personal$/m)
+      expect(await fabric.json('endpoints', 'set-ownership', 'unknown', '--from', await fabric.file('uids.txt', `# mine\n${laptop.uid}\n`))).toEqual([{ ok: true, endpoints: 1 }])
+      expect((await fabric.cli(['endpoints', 'show', laptop.uid])).out).toMatch(/^ {2}ownership +not said$/m)
+      expect(await fabric.cli(['endpoints', 'set-ownership', 'personal', 'f'.repeat(32)])).toMatchObject({ code: 1, err: expect.stringContaining(`${'f'.repeat(32)}: There is no such endpoint.`) as string })
+      for (const wrong of [['mine', laptop.uid], ['personal'], ['personal', laptop.uid, '--from', 'uids.txt']]) expect((await fabric.cli(['endpoints', 'set-ownership', ...wrong])).code, wrong.join(' ')).toBe(2)
     })
     it('whose tags change again and again are said to flap', async () => {
       const set = async (changes: object) => await (await fabric.ems.miniflare.getD1Database('DB')).prepare('UPDATE endpoints SET tag_changes = ?').bind(JSON.stringify(changes)).run()

@@ -3,11 +3,12 @@ import { asc, eq, gt } from 'drizzle-orm'
 import { flappingSince, readTagChanges } from '../../domain/tagging/flapping.ts'
 import type { CertificateRecord } from '../../protocol/certificates.ts'
 import { Fault } from '../../protocol/faults.ts'
-import { checkNow, deregisterEndpoint, explainDecision, explainTag, listEndpoints, readEndpoint, revokeCertificate } from '../../protocol/operations/admin.ts'
+import { checkNow, deregisterEndpoint, explainDecision, explainTag, listEndpoints, readEndpoint, revokeCertificate, setOwnership } from '../../protocol/operations/admin.ts'
 import type { TagState } from '../../protocol/rules.ts'
 import { endpoints, type EndpointRow } from '../../schema/endpoint.ts'
 import type { Context } from '../context.ts'
 import { revokeCertificate as revoke } from '../flows/certificates.ts'
+import { changeEndpoint } from '../flows/change-endpoint.ts'
 import { deregister } from '../flows/deregister.ts'
 import { explainOneTag } from '../flows/explain.ts'
 import { explainOneDecision } from '../flows/explain-decision.ts'
@@ -15,8 +16,8 @@ import { loadFacts } from '../flows/facts.ts'
 import { handle, type Route } from '../http/mount.ts'
 import { pageOf } from './paging.ts'
 
-const summary = ({ uid, hostName, os, group, registered, online, account, lastReportAt, enrolledAt, tags, tagChanges }: EndpointRow, now: number) =>
-  ({ uid, hostName, os, group, registered, online, account, lastReportAt, enrolledAt, tags: JSON.parse(tags) as TagState[], flappingSince: flappingSince(readTagChanges(tagChanges), now) })
+const summary = ({ uid, hostName, os, group, registered, online, account, lastReportAt, enrolledAt, tags, tagChanges, ownership }: EndpointRow, now: number) =>
+  ({ uid, hostName, os, group, registered, online, account, lastReportAt, enrolledAt, ownership, tags: JSON.parse(tags) as TagState[], flappingSince: flappingSince(readTagChanges(tagChanges), now) })
 
 async function find({ db }: Context, uid: string): Promise<EndpointRow> {
   const [row] = await db.select().from(endpoints).where(eq(endpoints.uid, uid))
@@ -37,6 +38,15 @@ export const endpointRoutes: Route[] = [
       const facts = await loadFacts(context.db, params.uid)
       const told = Object.entries(facts).map(([section, { at, provenance, value }]) => [section, { at, provenance, value }] as const)
       return { ...summary(row, context.now()), agentVersion: row.agentVersion, certificates: JSON.parse(row.certificates) as CertificateRecord[], facts: Object.fromEntries(told) }
+    },
+  }),
+  handle(setOwnership, {
+    async run(context, { params, body: { ownership } }) {
+      await changeEndpoint(context, params.uid, (endpoint) => {
+        if (!endpoint.registered) throw new Fault('conflict', 'The endpoint is deregistered: its gateways are told nothing of it any more.')
+        return endpoint.ownership === ownership ? 'tell-again' : { set: { ownership }, tables: ['sysinfo'] }
+      })
+      return { ok: true as const }
     },
   }),
   handle(deregisterEndpoint, {

@@ -14,7 +14,7 @@ const used = sql<number>`(SELECT count(*) FROM invitation_spends s WHERE s.invit
 /** Sorts as the list does: two made in the same millisecond by id. */
 const order = sql<string>`printf('%016d', ${invitations.createdAt}) || '/' || ${invitations.id}`
 type Row = typeof invitations.$inferSelect
-const shown = ({ id, name, uses, group, expiresAt, createdAt }: Row, spent: number) => ({ id, name, uses, used: spent, group, expiresAt, createdAt })
+const shown = ({ id, name, uses, group, expiresAt, createdAt, ownership }: Row, spent: number) => ({ id, name, uses, used: spent, group, expiresAt, createdAt, ownership })
 
 /** The origin that an invitation names. Whoever is invited verifies TLS, so it must be https. */
 export function requireTls({ origin }: Context): string {
@@ -27,7 +27,7 @@ export const invitationRoutes: Route[] = [
     async run(context, { body }) {
       const ems = requireTls(context)
       const [[active], code, now] = [await authorityRows(context), newSecret(), context.now()]
-      const row: Row = { id: crypto.randomUUID(), codeHash: await secretHash(code), name: body.name, group: body.group, uses: body.uses, expiresAt: now + body.expiresInSeconds * 1000, createdAt: now, withdrawnAt: null }
+      const row: Row = { id: crypto.randomUUID(), codeHash: await secretHash(code), name: body.name, group: body.group, uses: body.uses, expiresAt: now + body.expiresInSeconds * 1000, createdAt: now, withdrawnAt: null, ownership: body.ownership }
       await context.db.insert(invitations).values(row)
       return { ...shown(row, 0), text: writeInvitation(INVITATION_PREFIX, { ems, pin: active.pin, code }) }
     },

@@ -39,6 +39,7 @@ export function sysinfoRecord(row: EndpointRow, facts: Facts): SysinfoRecord {
     os_type: os?.type ?? row.os, os_ver: os === undefined ? '' : `${os.name} ${os.version}`.trim(),
     fct_ver: (agent?.version ?? row.agentVersion).split('.').map(Number).filter(Number.isInteger), fct_build_no: 0, fct_sn: row.uid,
     ip: addresses[0] ?? '', public_ip: row.publicIp, mac: macs[0] ?? '', mac_list: macs, ip_list: addresses.slice(0, MAX_ADDRESSES), vdom: 'root', gateway_route_list: [],
+    ...(row.ownership === null ? {} : { ownership: row.ownership }),
     group_name: row.group, hardware_sn: hardware?.serial ?? '', host_manufacturer: hardware?.manufacturer ?? '', host_model: hardware?.model ?? '',
     cpu: hardware?.cpu ?? '', memory: hardware === undefined ? '' : String(hardware.memoryBytes),
     av_running: antivirus?.products.some(({ running }) => running === 'on') ?? false, vuln_scan_running: false,

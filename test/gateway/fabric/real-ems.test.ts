@@ -1,5 +1,5 @@
 // A whole gateway against the real Worker: it joins, hears of a laptop, lets it through while it bears the tag, and is itself cut off.
-import { rm } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import canonicalize from 'canonicalize'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -16,7 +16,7 @@ import { downloadAuthorities } from '../../../protocol/operations/fabric.ts'
 import { enrol } from '../../../protocol/operations/public.ts'
 import { startEms, type LocalEms } from '../../../start/ems.ts'
 import { until } from './follower-under-test.ts'
-import { gatewayDirectory, knock, startService, type Knocker } from './gateway-under-test.ts'
+import { gatewayDirectory, knock, policiesText, startService, type Knocker } from './gateway-under-test.ts'
 
 const log = silentLog()
 
@@ -59,8 +59,9 @@ describe('a gateway and the real EMS', () => {
     const os = { type: 'linux' as const, name: 'Debian', version, kernel: '6.1', architecture: 'x64' }
     await device.call(report, { body: { sequence: ++sequence, sections: { os }, hashes: { os: await sha256Hex(utf8(canonicalize(os) ?? '')) } } })
   }
-  async function start(how: { joinCode: string } | { pinned: { ems: string; pin: string } }, events: GatewayEvent[]): Promise<Gateway> {
+  async function start(how: { joinCode: string } | { pinned: { ems: string; pin: string } }, events: GatewayEvent[], policies = policiesText(service.port, 'modern')): Promise<Gateway> {
     const place = await gatewayDirectory(service.port, 'modern')
+    await writeFile(place.policiesFile, policies)
     directories.push(dirname(place.policiesFile))
     const gateway = await startGateway({ ...place, ...how, listen: { host: '127.0.0.1', port: 0 }, metricsPort: 0, tlsCa: [ems.tlsCaPem], now: Date.now, log, onEvent: (event) => events.push(event) })
     running.push(gateway)
@@ -80,6 +81,23 @@ describe('a gateway and the real EMS', () => {
     await reportVersion('11.2')
     await answers(gateway, '065')
     await reportVersion('12.9')
+    await answers(gateway, 'hello')
+  })
+
+  it('agree on whose device it is, once an administrator has said so', async () => {
+    const gateway = await start({ joinCode: await joinCode() }, [], policiesText(service.port, 'modern').replace('tags:', 'device: { ownership: [corporate] }\n    tags:'))
+    const say = (ownership: 'corporate' | 'personal' | null) => administrator.call(administration.setOwnership, { params: { uid }, body: { ownership } })
+    await answers(gateway, '066')
+    await say('corporate')
+    await answers(gateway, 'hello')
+    await say('personal')
+    await answers(gateway, '061')
+    await say(null)
+    await answers(gateway, '066')
+  })
+
+  it('agree that a deregistered laptop is nobody', async () => {
+    const gateway = await start({ joinCode: await joinCode() }, [])
     await answers(gateway, 'hello')
     await administrator.call(administration.deregisterEndpoint, { params: { uid }, body: { reason: 'lost' } })
     await answers(gateway, '063')

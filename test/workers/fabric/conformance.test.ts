@@ -48,7 +48,7 @@ async function askAll(gateway: Gateway, query: Readonly<Record<string, unknown>>
 
 const imageOf = (n: number) => btoa(String.fromCharCode(0x89, 0x50, 0x4e, 0x47, n).padEnd(200, 'x'))
 async function laptop(n: number): Promise<Endpoint> {
-  const endpoint = await enrolled({ group: 'field' })
+  const endpoint = await enrolled({ group: 'field', ownership: n % 2 === 0 ? 'personal' : 'corporate' })
   const fingerprint = String((await signed(endpoint, 'PUT', '/api/v1/endpoint/avatar', { mediaType: 'image/png', image: imageOf(n) })).json.fingerprint)
   await report(endpoint, 1, {
     os: linux(), agent: { version: '1.2.3', protocol: '7.0.0', profileVersion: 0, rulesVersion: 0 },
