@@ -23,7 +23,9 @@ const SERIAL = 'SPGW0123456789AB'
 const UID = '0'.repeat(32)
 /** Devices that may pass, beside the one that does. */
 const KNOWN = 1_000
-const WARM_UPS = 3
+const WARM_UPS = Math.max(...works.map(({ warmUps = 1 }) => warmUps))
+/** The script `gateway` of package.json. */
+const AS_THE_SCRIPT_DOES = '--max-semi-space-size=64'
 const run = promisify(execFile)
 const help = `Usage: npm run bench:gateway -- [--json] [--processes N] [--rounds N] [--only PART] [--column bare|full] [--memory]
 
@@ -56,7 +58,7 @@ async function issue(authority: Authority, commonName: string, purpose: Purpose)
 interface Pinned { readonly child: ChildProcess; readonly said: unknown; /** Settled when it has ended. */ readonly ended: Promise<unknown> }
 /** Forks a module onto a core and waits for its first word. */
 async function forkOn(core: number, module: string, setting?: object): Promise<Pinned> {
-  const child = fork(new URL(`race/${module}.ts`, import.meta.url), { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], serialization: 'json' })
+  const child = fork(new URL(`race/${module}.ts`, import.meta.url), { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], serialization: 'json', execArgv: module === 'gate' ? [AS_THE_SCRIPT_DOES] : [] })
   await run('taskset', ['-a', '-cp', String(core), String(child.pid)])
   const heard = once(child, 'message')
   if (setting !== undefined) child.send(setting)
@@ -128,11 +130,11 @@ async function race({ processes, rounds, only, columns, memory, progress }: { pr
       const roundsOf: Sample[][] = []
       for (let n = 0; n < processes; n++) {
         await withRunners(column, async (runners) => {
-          // Rounds up to 0 warm up: tickets, caches, and the just-in-time compiler, which is done with a path after some ten thousand turns.
           for (let round = 1 - WARM_UPS; round <= rounds; round++) {
             progress(`gateway (${column}): process ${n + 1} of ${processes}, ${round < 1 ? 'warming up' : `round ${round} of ${rounds}`}`)
             const samples: Sample[] = []
             for (const [at, work] of wanted.entries()) {
+              if (round <= -(work.warmUps ?? 1)) continue
               for (let turn = 0; turn < runners.length; turn++) {
                 const runner = runners[(turn + round + WARM_UPS + at) % runners.length]
                 if (runner !== undefined && (runner.name === 'gateway' || work.against === undefined)) samples.push(...await measure(work, runner))
