@@ -43,7 +43,7 @@ async function start({ directory, serial, authority, own, port, devices }: GateS
       listeners.add(listener)
       return () => listeners.delete(listener)
     } },
-    policies: { current: () => read.policies, onChange: () => () => {} }, identity: own, authorities: () => [authority], listen: { host: '127.0.0.1', port: 0 }, serial, stateDirectory: directory, log,
+    policies: { current: () => read.policies, originOf: () => 'unknown', onChange: () => () => {} }, identity: own, authorities: () => [authority], listen: { host: '127.0.0.1', port: 0 }, serial, stateDirectory: directory, log,
     audit: await openAudit({ directory, log, now: Date.now }), metrics: createMetrics(), now: Date.now, limits: { sessions: 20_000, sessionsPerDevice: 20_000 },
     assertionKeys: await openAssertionKeys({ directory, now: Date.now, timers: systemTimers, log }),
   })

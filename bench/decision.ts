@@ -56,7 +56,7 @@ export function benchDecision({ decisions = 500_000, endpoints = 100_000, progre
     allowed = 0
     for (let at = 0; at < count; at++) {
       const certificate = certificates[(at * 40_503 + 7) % endpoints] ?? { status: 'none' as const }
-      const request: AccessRequest = { event: 'decide', protocol: 'tcp', host: 'host-250.corp.test', port: 22, path: '/', userAgent: '', asked: true, certificate }
+      const request: AccessRequest = { event: 'decide', protocol: 'tcp', host: 'host-250.corp.test', port: 22, path: '/', userAgent: '', origin: 'unknown', asked: true, certificate }
       const began = process.hrtime.bigint()
       const verdict = decide({ snapshot, policies, request, now: NOW })
       took[at] = Number(process.hrtime.bigint() - began) / 1_000

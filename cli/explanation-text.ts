@@ -23,7 +23,7 @@ function decisionLines(decision: Decision, now: number): string[] {
       ['service', decision.service ?? 'none is declared'],
       ['policy', decision.policy ?? 'none matched'],
       ['gateway', decision.gateway],
-      ['source', decision.source],
+      ['source', decision.country === undefined ? decision.source : `${decision.source}, ${decision.country}`],
       ['known then', decision.snapshotAgeMs === null ? 'nothing: the EMS had never been heard' : `revision ${decision.revision}, confirmed ${(decision.snapshotAgeMs / 1000).toFixed(1)} s before`],
       ...(decision.validUntil === null ? [] : [['valid until', at(decision.validUntil)] as const]),
       ...(decision.shadow === undefined ? [] : [['report-only', `the policy "${decision.shadow.policy}" would have ${decision.shadow.allowed ? 'allowed' : 'refused'} it: ${decision.shadow.code} ${decision.shadow.reason}`] as const]),

@@ -25,6 +25,8 @@ const texts = {
   'fabric-mismatch': { means: 'the policy is for devices on the other side: on-fabric or off-fabric', mend: 'See where the EMS says the endpoint is: cli endpoints show UID.' },
   'ownership-mismatch': { means: 'the policy is for devices of another ownership', mend: 'If that is entered wrongly: cli endpoints set-ownership.' },
   'ownership-unknown': { means: 'it is not known whose device it is, and the policy asks', mend: 'Say it: cli endpoints set-ownership corporate UID.' },
+  'country-mismatch': { means: 'the policy is not for the country that the device connects from', mend: 'The decision has the address and its country; private addresses are of none.' },
+  'country-unknown': { means: 'it is not known from which country the device connects, and the policy asks', mend: 'See whether the gateway can read geo.databaseFile of its policies: gateway check FILE.' },
   'outside-schedule': { means: 'the policy does not hold at this time', mend: 'Come back when it does, or change its schedule.' },
   'denied-by-policy': { means: 'a policy denies it', mend: 'Policies are ordered: the first that matches decides.' },
   'denied-by-tag': { means: 'a tag that the policy excludes is present', mend: 'Mend on the device what the tag stands for; see below.' },

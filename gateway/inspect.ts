@@ -8,6 +8,7 @@ import { readCertificate } from '../identity/certificate.ts'
 import { loadSnapshot, readCurrency } from './fabric/snapshot-file.ts'
 import { readMembership } from './fabric/membership.ts'
 import type { HeardBy } from './fabric/replica.ts'
+import { openCountryDatabase } from './proxy/countries.ts'
 import { readKeyPair } from './proxy/key-pairs.ts'
 import { describePolicyErrors } from './proxy/policy-store.ts'
 
@@ -20,13 +21,18 @@ async function unusablePairs({ listener, services }: Policies): Promise<string[]
   return tried.filter((sentence) => sentence !== null)
 }
 
+/** Why countries can't be looked up; empty when they can, or none is asked for. */
+async function unusableDatabase({ geo: { databaseFile: file } }: Policies): Promise<string[]> {
+  return file === null ? [] : await openCountryDatabase(file).then(() => [], (cause: Error) => [`The database of countries ${file} can not be used: ${cause.message}. Until it can, no country is known.`])
+}
+
 /** Checks a policy file; with a state directory, also its tags against those that the EMS has told. */
 export async function checkPolicies(file: string, stateDirectory: string | null, now: number): Promise<PolicyCheck> {
   const read = readPolicies(await readFile(file, 'utf8'), (name) => resolve(dirname(file), name))
   if (!read.ok) return { ok: false, errors: describePolicyErrors(file, read.errors), warnings: [], services: 0 }
   const membership = stateDirectory === null ? null : await readMembership(stateDirectory)
   const loaded = stateDirectory === null || membership === null ? null : await loadSnapshot(stateDirectory, membership.serial, now)
-  return { ok: true, errors: [], warnings: [...await unusablePairs(read.policies), ...lintPolicies(read.policies, { tagsByName: loaded?.ok === true ? loaded.state.snapshot.tagsByName : null, now })], services: read.policies.byService.size }
+  return { ok: true, errors: [], warnings: [...await unusablePairs(read.policies), ...await unusableDatabase(read.policies), ...lintPolicies(read.policies, { tagsByName: loaded?.ok === true ? loaded.state.snapshot.tagsByName : null, now })], services: read.policies.byService.size }
 }
 
 export interface GatewayStatus {

@@ -26,12 +26,14 @@ export const reasons = {
   'no-policy-matched': '061',
   'fabric-mismatch': '061',
   'ownership-mismatch': '061',
+  'country-mismatch': '061',
   'outside-schedule': '061',
   'denied-by-policy': '062',
   'denied-by-tag': '064',
   'tag-missing': '065',
   'tag-unknown': '066',
   'ownership-unknown': '066',
+  'country-unknown': '066',
   'snapshot-missing': '067',
   'snapshot-stale': '067',
   'endpoint-offline': '067',
@@ -68,6 +70,8 @@ export const decision = z.object({
   revision: z.string(),
   snapshotAgeMs: z.number().int().nullable(),
   source: z.string(),
+  /** Where `source` is (ISO 3166-1); absent: no policy asked, or it is not known. */
+  country: z.string().optional(),
   validUntil: instant.nullable(),
   /** For a cut session: the decision that had let it in. */
   session: decisionId.nullable(),

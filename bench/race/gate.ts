@@ -58,7 +58,7 @@ async function start(setting: RaceGateSetting): Promise<number> {
   const log = createLog({ name: 'gateway', destination: createWriteStream(column === 'bare' ? '/dev/null' : join(directory, 'gateway.log')) })
   const proxy = await startProxy({
     world: { snapshot: () => snapshot, lookup: () => Promise.resolve(true), onChange: () => () => {} },
-    policies: { current: () => read.policies, onChange: () => () => {} }, identity: own, authorities: () => [authority], listen: { host: '127.0.0.1', port: 0 }, serial, stateDirectory: directory, log,
+    policies: { current: () => read.policies, originOf: () => 'unknown', onChange: () => () => {} }, identity: own, authorities: () => [authority], listen: { host: '127.0.0.1', port: 0 }, serial, stateDirectory: directory, log,
     audit: column === 'bare' ? silent : await openAudit({ directory, log, now: Date.now }), metrics: createMetrics(), now: Date.now,
     limits: { connections: 20_000, perDevice: 20_000, sessions: 20_000, sessionsPerDevice: 20_000 }, assertionKeys: await openAssertionKeys({ directory, now: Date.now, timers: systemTimers, log }),
   })

@@ -1,5 +1,6 @@
 // Decides whether a device may reach a service now, why, and until when that stands. Pure: whoever asks brings snapshot, policies and time.
 import type { AccessProtocol, Reason } from '../../protocol/decisions.ts'
+import type { Origin } from './geo.ts'
 import { identify, type Identified, type Presented } from './identify.ts'
 import { matchPolicies, type Shadow } from './match-policies.ts'
 import { admitWithoutCertificate } from './no-certificate.ts'
@@ -21,6 +22,8 @@ export interface AccessRequest {
   /** As claimed; `''` when there is none. */
   readonly userAgent: string
   readonly certificate: Presented
+  /** Where it connects from; asked for only where policies name countries. */
+  readonly origin: Origin
   /** The EMS has been asked about this device already: what is still unknown is refused for good. */
   readonly asked: boolean
 }
@@ -65,7 +68,7 @@ export function decide(asked: World & { readonly request: AccessRequest }): Verd
   if (service.requireOnline && record?.online === false) return refuse('endpoint-offline')
   const those = policies.byService.get(service.name)
   if (those === undefined) return refuse('no-policy-matched')
-  const { allowed, reason, policy, tags, until, shadow } = matchPolicies(those, { record, snapshot, now })
+  const { allowed, reason, policy, tags, until, shadow } = matchPolicies(those, { record, origin: request.origin, snapshot, now })
   if (!allowed) return refuse(reason, { policy, tags, shadow })
   const stale = staleness(snapshot.currentAt, service.stale, request.event, now)
   if (!stale.ok) return refuse(stale.reason, { policy, shadow })

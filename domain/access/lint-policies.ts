@@ -12,6 +12,7 @@ function covers(earlier: Policy, later: Policy): boolean {
   return within(earlier.all, later.all) && within(earlier.none, later.none) && met.any
     && (ownership === undefined || (later.device.ownership !== undefined && within(later.device.ownership, ownership)))
     && (onFabric === undefined || onFabric === later.device.onFabric) && (online === undefined || online === later.device.online)
+    && (earlier.countries === null || (later.countries !== null && within([...later.countries], [...earlier.countries])))
     && (earlier.hours === null || earlier.hours === later.hours)
     && (earlier.until === null || (later.until !== null && later.until <= earlier.until))
 }
@@ -52,8 +53,9 @@ export function lintPolicies(policies: Policies, { tagsByName, now }: { readonly
   for (const service of policies.services) {
     const those = policies.byService.get(service.name)?.policies ?? []
     for (const sentence of lintService(service, those)) sentences.add(sentence)
-    for (const { name, until, all, any, none } of those) {
+    for (const { name, until, all, any, none, countries } of those) {
       if (until !== null && until <= now) sentences.add(`Policy "${name}" ended on ${new Date(until).toISOString()}.`)
+      if (countries !== null && policies.geo.databaseFile === null) sentences.add(`Policy "${name}" names countries, but no geo.databaseFile says where addresses are: it lets nobody in.`)
       for (const tag of [...all, ...any, ...none]) if (tagsByName?.has(tag) === false) sentences.add(`Policy "${name}" uses the tag "${tag}", which the EMS does not know.`)
     }
     if (service.anonymous && policies.noCertificate.mode === 'block') sentences.add(`The service "${service.name}" is anonymous, but noCertificate blocks whoever shows no certificate.`)

@@ -13,6 +13,8 @@ export interface Policies {
   readonly byService: ReadonlyMap<string, ServicePolicies>
   readonly noCertificate: NoCertificate
   readonly listener: PolicyFile['listener']
+  /** Where countries are looked up, null: nowhere; `asked`: whether a policy names any. */
+  readonly geo: { readonly databaseFile: string | null; readonly asked: boolean }
 }
 
 function compileListener({ certificates, acme, ...rest }: PolicyFile['listener'], fileAt: (name: string) => string): PolicyFile['listener'] {
@@ -34,5 +36,6 @@ export function compilePolicies(file: PolicyFile, fileAt: (name: string) => stri
   return {
     services, index: indexServices(services), byService: new Map([...byService].map(([name, those]) => [name, indexPolicies(those)])),
     noCertificate: compileNoCertificate(file.noCertificate), listener: compileListener(file.listener, fileAt),
+    geo: { databaseFile: file.geo.databaseFile === undefined ? null : fileAt(file.geo.databaseFile), asked: file.policies.some(({ enabled, geo }) => enabled && geo !== undefined) },
   }
 }

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { ownership } from '../../protocol/ownership.ts'
 import { hostName, line, port } from '../../protocol/text.ts'
+import { geoCondition } from './geo.ts'
 import { UNMANAGEABLE } from './no-certificate.ts'
 import { days, isTimeZone, readHours } from './schedule.ts'
 import { filePath, serviceEntry } from './service-file.ts'
@@ -29,6 +30,8 @@ const policy = z.strictObject({
   tags: z.strictObject({ all: tagList, any: tagList, none: tagList }).prefault({}),
   device: device.prefault({}),
   schedule: schedule.optional(),
+  /** Where it connects from; what is not known holds for no country. */
+  geo: geoCondition.optional(),
   /** An instant like 2026-12-31T18:00:00Z; from then on the policy is as if it were not there. */
   until: z.iso.datetime({ offset: true, error: 'must be an instant like 2026-12-31T18:00:00Z' }).optional(),
   action: z.enum(['allow', 'deny']),
@@ -59,6 +62,11 @@ const listener = z.strictObject({
   }).optional(),
 })
 
+const geo = z.strictObject({
+  /** Addresses by country in MMDB form, like GeoLite2-Country.mmdb; read again when it changes. */
+  databaseFile: filePath.optional(),
+})
+
 const refuseDoubles = (names: readonly string[], kind: string, context: z.RefinementCtx) => {
   names.forEach((name, index) => {
     if (names.indexOf(name) !== index) context.addIssue({ code: 'custom', path: [kind, index, 'name'], message: `another one above is named "${name}" too` })
@@ -69,6 +77,7 @@ const refuseDoubles = (names: readonly string[], kind: string, context: z.Refine
 export const policyFile = z.strictObject({
   listener: listener.prefault({}),
   noCertificate: noCertificate.prefault({}),
+  geo: geo.prefault({}),
   services: z.array(serviceEntry).max(1000),
   policies: z.array(policy).max(1000),
 }).superRefine((file, context) => {

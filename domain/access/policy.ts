@@ -2,6 +2,7 @@
 import type { Reason } from '../../protocol/decisions.ts'
 import type { Ownership } from '../../protocol/ownership.ts'
 import { tagPresence, type EndpointRecord, type TagPresence } from './endpoint-record.ts'
+import type { Origin } from './geo.ts'
 import type { PolicyFile } from './policy-file.ts'
 import { compileSchedule, type Schedule } from './schedule.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -16,6 +17,8 @@ export interface Policy {
   readonly none: readonly string[]
   /** Unset: whatever the device is. */
   readonly device: { readonly ownership?: readonly Ownership[]; readonly onFabric?: boolean; readonly online?: boolean }
+  /** Unset: from wherever it connects. */
+  readonly countries: ReadonlySet<Origin> | null
   /** As written, for comparing; null: always. */
   readonly hours: string | null
   readonly schedule: Schedule | null
@@ -24,9 +27,9 @@ export interface Policy {
 }
 
 /** Makes a policy of a file that the schema has accepted. */
-export function compilePolicy({ name, action, mode, tags, device, schedule, until }: PolicyFile['policies'][number]): Policy {
+export function compilePolicy({ name, action, mode, tags, device, schedule, geo, until }: PolicyFile['policies'][number]): Policy {
   return {
-    name, action, mode, ...tags, device, hours: schedule === undefined ? null : JSON.stringify(schedule), schedule: schedule === undefined ? null : compileSchedule(schedule),
+    name, action, mode, ...tags, device, countries: geo === undefined ? null : new Set<Origin>(geo.countries), hours: schedule === undefined ? null : JSON.stringify(schedule), schedule: schedule === undefined ? null : compileSchedule(schedule),
     until: until === undefined ? null : Date.parse(until),
   }
 }
@@ -35,7 +38,7 @@ export function compilePolicy({ name, action, mode, tags, device, schedule, unti
 export interface DecidingTag { readonly uid: string | null; readonly name: string; readonly state: TagPresence }
 
 /** What policies are held against: a device, or somebody without one. */
-export interface Subject { readonly record: EndpointRecord | null; readonly snapshot: Snapshot; readonly now: number }
+export interface Subject { readonly record: EndpointRecord | null; readonly origin: Origin; readonly snapshot: Snapshot; readonly now: number }
 
 /** Whether a policy's conditions hold, why not, and the earliest instant (ms; Infinity: never) at which that could change without news. */
 export interface Reading { readonly value: 'true' | 'false' | 'unknown'; readonly reason: Reason; readonly tags: readonly DecidingTag[]; readonly until: number }
@@ -73,9 +76,14 @@ function readDevice({ device }: Policy, record: EndpointRecord): Reading | null 
   return device.ownership.includes(record.ownership) ? null : falsehood('ownership-mismatch')
 }
 
+function readOrigin({ countries }: Policy, origin: Origin): Reading | null {
+  if (countries === null || countries.has(origin)) return null
+  return origin === 'unknown' ? { value: 'unknown', reason: 'country-unknown', tags: [], until: Infinity } : falsehood('country-mismatch')
+}
+
 /** Evaluates the conditions of one policy. What is false by one condition is false, whatever is unknown of another. */
 export function readPolicy(policy: Policy, subject: Subject): Reading {
-  const { record, now } = subject
+  const { record, origin, now } = subject
   const { all, any, none } = policy
   if (policy.until !== null && now >= policy.until) return falsehood('deadline-passed')
   // Somebody without a device has no tags at all: neither one that is demanded nor the certainty that one is lacking.
@@ -100,6 +108,8 @@ export function readPolicy(policy: Policy, subject: Subject): Reading {
   }
   const eligible = record === null ? null : readDevice(policy, record)
   if (eligible?.value === 'false') return eligible
+  const located = readOrigin(policy, origin)
+  if (located?.value === 'false') return located
   const standing = policy.schedule?.(now)
   if (standing?.stands === false) return falsehood('outside-schedule', standing.until)
   let until = Math.min(standing?.until ?? Infinity, policy.until ?? Infinity)
@@ -110,6 +120,7 @@ export function readPolicy(policy: Policy, subject: Subject): Reading {
     else known.push(tag)
   }
   if (unknown.length > 0) return { value: 'unknown', reason: 'tag-unknown', tags: unknown, until }
-  if (eligible !== null) return { value: 'unknown', reason: eligible.reason, tags: [], until }
+  const open = eligible ?? located
+  if (open !== null) return { value: 'unknown', reason: open.reason, tags: [], until }
   return { value: 'true', reason: 'allowed', tags: known, until }
 }

@@ -1,5 +1,6 @@
 // Takes decisions for the proxy: asks about unknown devices, decides, and takes each decision down. It touches no socket.
 import { decide, type AccessRequest, type Verdict } from '../../domain/access/decide.ts'
+import type { Origin } from '../../domain/access/geo.ts'
 import { reasons, type Decision, type Reason } from '../../protocol/decisions.ts'
 import type { Audit } from '../audit/audit.ts'
 import { newDecisionId } from '../audit/decision-id.ts'
@@ -18,20 +19,22 @@ const printable = (text: string): string => text.replaceAll(/[^\x21-\x7e]/g, '?'
 
 /** The judge of one gateway. */
 export function createJudge({ world, policies, serial, audit, metrics, now }: JudgeOptions) {
+  const originOf = ({ source }: Question): Origin => (policies.current().geo.asked ? policies.originOf(source) : 'unknown')
   const assess = (question: Question, event: AccessRequest['event'], asked: boolean): Verdict =>
-    decide({ snapshot: world.snapshot(), policies: policies.current(), request: { ...question, event, asked }, now: now() })
+    decide({ snapshot: world.snapshot(), policies: policies.current(), request: { ...question, origin: originOf(question), event, asked }, now: now() })
 
   /** Takes a decision down: log, counters. `reason` overrides an allowing verdict that came to nothing. */
   function record(question: Question, verdict: Verdict, { event = 'decide', reason, session = null }: { event?: Decision['event']; reason?: Reason; session?: string | null } = {}): Decision {
     const { currentAt, revision } = world.snapshot()
     const at = now()
     const told = reason ?? verdict.reason
+    const origin = originOf(question)
     const decision: Decision = {
       id: newDecisionId(serial), at, gateway: serial, allowed: told === 'allowed', reason: told, code: reasons[told], event,
       uid: verdict.uid, certificateSerial: question.certificate.status === 'proved' ? question.certificate.serial : null,
       protocol: question.protocol, service: verdict.service?.name ?? null, destination: `${printable(question.host)}:${question.port}`,
       policy: verdict.policy, tags: verdict.tags.map((tag) => ({ ...tag })), revision, snapshotAgeMs: currentAt === null ? null : Math.max(0, Math.round(at - currentAt)),
-      source: question.source, validUntil: verdict.validUntil, session,
+      source: question.source, ...(origin === 'unknown' || origin === 'nowhere' ? {} : { country: origin }), validUntil: verdict.validUntil, session,
       ...(verdict.shadow === null ? {} : { shadow: { ...verdict.shadow, code: reasons[verdict.shadow.reason] } }),
     }
     audit.record(decision)

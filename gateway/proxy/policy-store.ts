@@ -3,12 +3,17 @@ import { watch } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { basename, dirname, resolve } from 'node:path'
 import { readPolicies, type PolicyError } from '../../domain/access/read-policies.ts'
+import type { Origin } from '../../domain/access/geo.ts'
 import type { Policies } from '../../domain/access/policies.ts'
 import type { Log } from '../../node/logging.ts'
+import { systemTimers, type Timers } from '../../node/timers.ts'
+import { createCountries } from './countries.ts'
 
 export interface PolicyStore {
   current(): Policies
-  /** Calls after the policies have been replaced. @returns takes the listener away */
+  /** Where a source (address and port) is, by the database that the policies name. */
+  originOf(source: string): Origin
+  /** Calls after the policies, or that database, have been replaced. @returns takes the listener away */
   onChange(listener: () => void): () => void
 }
 
@@ -23,13 +28,19 @@ const SETTLE_MS = 100
  * Opens the policy file and follows it.
  * @throws Error naming each mistake with its place, when the file can't be used at the start
  */
-export async function openPolicyFile({ path, log }: { path: string; log: Log }): Promise<PolicyStore & { close(): void }> {
+export async function openPolicyFile({ path, log, timers = systemTimers }: { path: string; log: Log; timers?: Timers }): Promise<PolicyStore & { close(): void }> {
   // Files that the policies name stand beside them unless their whole path is given.
   const read = async () => readPolicies(await readFile(path, 'utf8'), (file) => resolve(dirname(path), file))
   const first = await read()
   if (!first.ok) throw new Error(describePolicyErrors(path, first.errors).join('\n'))
   let { policies } = first
   const listeners = new Set<() => void>()
+  const replaced = () => {
+    for (const listener of listeners) listener()
+  }
+  const countries = createCountries({ timers, log })
+  countries.onChange(replaced)
+  await countries.follow(policies.geo.databaseFile)
 
   async function reload(): Promise<void> {
     const next = await read()
@@ -37,9 +48,11 @@ export async function openPolicyFile({ path, log }: { path: string; log: Log }):
       log.error({ event: 'policies_refused', errors: describePolicyErrors(path, next.errors) }, 'The policy file has mistakes; the policies before stay in force')
       return
     }
+    // Before the policies: they would find every address unknown, and cut whom they let in.
+    await countries.follow(next.policies.geo.databaseFile)
     policies = next.policies
     log.info({ event: 'policies_loaded', services: policies.services.length }, 'The policies have been replaced')
-    for (const listener of listeners) listener()
+    replaced()
   }
   let pending: NodeJS.Timeout | undefined
   // The directory, not the file: an editor that writes by rename leaves a watch on the file behind.
@@ -53,6 +66,7 @@ export async function openPolicyFile({ path, log }: { path: string; log: Log }):
   watcher.on('error', (error) => log.error({ event: 'policies_unwatched', cause: error.message }, 'Changes of the policy file are no longer noticed'))
   return {
     current: () => policies,
+    originOf: countries.originOf,
     onChange(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)
@@ -60,6 +74,7 @@ export async function openPolicyFile({ path, log }: { path: string; log: Log }):
     close() {
       clearTimeout(pending)
       watcher.close()
+      countries.close()
     },
   }
 }

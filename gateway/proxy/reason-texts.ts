@@ -36,6 +36,8 @@ export const reasonTexts: Readonly<Record<Reason, ReasonText>> = {
   'tag-unknown': denied('It is not known whether this device meets the conditions of this access.', EXPLAIN),
   'ownership-unknown': denied('It is not known whose device this is.', ASK),
   'ownership-mismatch': denied('This access is not for devices of this ownership.', ASK),
+  'country-unknown': denied('It is not known from which country this device connects.', ASK),
+  'country-mismatch': denied('This access is not open from where this device connects.', 'Try again from another network, or ask your administrator and quote the decision.'),
   'fabric-mismatch': denied('This access depends on whether the device is on the fabric.', 'Try again from another network.'),
   'outside-schedule': denied('This access is not open at this time.', ASK),
   'deadline-passed': denied('The time of this access is over.', ASK),

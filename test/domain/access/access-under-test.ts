@@ -28,7 +28,7 @@ export function compile(text: string): Policies {
 export const policiesOf = (policies: string, more = ''): Policies => compile(`services: [{name: s, protocol: tcp, match: [h.test], ports: [22]${more}}]\npolicies: ${policies}`)
 
 export const request: AccessRequest = {
-  event: 'decide', protocol: 'tcp', host: 'h.test', port: 22, path: '/', userAgent: '', asked: true, certificate: { status: 'proved', serial: SERIAL, commonName: UID, purpose: 'agent', notAfter: NOW + 2_000_000_000 },
+  event: 'decide', protocol: 'tcp', host: 'h.test', port: 22, path: '/', userAgent: '', origin: 'unknown', asked: true, certificate: { status: 'proved', serial: SERIAL, commonName: UID, purpose: 'agent', notAfter: NOW + 2_000_000_000 },
 }
 /** Decides for the device, with a certificate that no other decision has seen. */
 export const decideFor = (policies: Policies, endpoint: EndpointRecord, { now = NOW, ...more }: Partial<AccessRequest> & { now?: number } = {}): Verdict =>

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { EndpointRecord } from '../../../domain/access/endpoint-record.ts'
 import { matchPolicies } from '../../../domain/access/match-policies.ts'
+import type { Origin } from '../../../domain/access/geo.ts'
 import { indexPolicies } from '../../../domain/access/policy-index.ts'
 import { readPolicy, type Policy } from '../../../domain/access/policy.ts'
 import { NOW, compile, decideFor, policiesOf, recordOf, snapshotOf, tagged } from './access-under-test.ts'
@@ -9,6 +10,7 @@ import { NOW, compile, decideFor, policiesOf, recordOf, snapshotOf, tagged } fro
 const iso = (ms: number) => new Date(ms).toISOString()
 const policy = (more: string, action = 'allow') => policiesOf(`[{name: p, services: [s], ${more}, action: ${action}}]`)
 const reason = (policies: ReturnType<typeof policiesOf>, record: EndpointRecord = recordOf(), now = NOW) => decideFor(policies, record, { now }).reason
+const from = (origin: Origin, policies: ReturnType<typeof policiesOf>, record = recordOf()) => decideFor(policies, record, { origin }).reason
 
 describe('a policy asks of the device', () => {
   it('whether it is online, on the fabric, and whose it is', () => {
@@ -20,6 +22,27 @@ describe('a policy asks of the device', () => {
   it('and one that denies does so on what is not known', () => {
     const list = policiesOf('[{name: no, services: [s], device: {ownership: [personal]}, action: deny}, {name: yes, services: [s], action: allow}]')
     expect([reason(list), reason(list, recordOf({ ownership: 'personal' })), reason(list, recordOf({ ownership: 'corporate' }))]).toEqual(['ownership-unknown', 'denied-by-policy', 'allowed'])
+  })
+})
+
+describe('a policy asks where the device connects from', () => {
+  const origins = ['DE', 'FR', 'nowhere', 'unknown'] as const
+  it('and lets in from the countries that it names, and from nowhere else', () => {
+    const list = policiesOf('[{name: p, services: [s], geo: {countries: [DE, AT]}, action: allow}]')
+    expect(origins.map((origin) => from(origin, list))).toEqual(['allowed', 'country-mismatch', 'country-mismatch', 'country-unknown'])
+  })
+  it('and one that denies does so on what is not known, but not on addresses that are of no country', () => {
+    const list = policiesOf('[{name: no, services: [s], geo: {countries: [DE]}, action: deny}, {name: yes, services: [s], action: allow}]')
+    expect(origins.map((origin) => from(origin, list))).toEqual(['denied-by-policy', 'allowed', 'allowed', 'country-unknown'])
+  })
+  it('beside what else it asks: what is false is told before what is not known', () => {
+    const list = policiesOf('[{name: p, services: [s], tags: {all: [a]}, geo: {countries: [DE]}, action: allow}]')
+    expect([from('unknown', list, tagged([])), from('FR', list, tagged([], ['t-a'])), from('unknown', list, tagged([], ['t-a'])), from('unknown', list, tagged(['t-a']))]).toEqual(['tag-missing', 'country-mismatch', 'tag-unknown', 'country-unknown'])
+  })
+  it('by codes that there are', () => {
+    const errorsOf = (codes: string) => { try { policiesOf(`[{name: p, services: [s], geo: {countries: ${codes}}, action: allow}]`); return '' } catch (error) { return String(error) } }
+    expect(errorsOf('[DE, XK, TW]')).toBe('')
+    for (const wrong of ['[UK]', '[de]', '[XX]', '[DEU]', '[]', 'DE', '["nowhere"]', '["unknown"]']) expect(errorsOf(wrong), wrong).toContain('countries')
   })
 })
 
@@ -91,14 +114,14 @@ describe('the index of policies', () => {
   const names = fc.subarray(['a', 'b', 'c', 'twin', 'untold'])
   const anyPolicy = fc.record({
     all: names, any: names, none: names, action: fc.constantFrom('allow' as const, 'deny' as const), mode: fc.constantFrom('enforce' as const, 'enforce' as const, 'report' as const),
-    device: fc.constantFrom({}, { online: true }, { ownership: ['corporate' as const] }), until: fc.constantFrom(null, null, NOW - 1, NOW + 1),
+    device: fc.constantFrom({}, { online: true }, { ownership: ['corporate' as const] }), countries: fc.constantFrom(null, null, new Set<Origin>(['DE'])), until: fc.constantFrom(null, null, NOW - 1, NOW + 1),
   })
   const tags = fc.subarray(['t-a', 't-b', 't-c', 't-a2', 't-a3'])
   it('decides as a walk over every policy does: property', () => {
-    fc.assert(fc.property(fc.array(anyPolicy, { maxLength: 70 }), tags, tags, fc.constantFrom(true, true, true, false), (drawn, present, unknown, tagsKnown) => {
+    fc.assert(fc.property(fc.array(anyPolicy, { maxLength: 70 }), tags, tags, fc.constantFrom(true, true, true, false), fc.constantFrom<Origin>('DE', 'FR', 'unknown'), (drawn, present, unknown, tagsKnown, origin) => {
       const policies: Policy[] = drawn.map((each, n) => ({ ...each, name: `p${n}`, hours: null, schedule: null }))
       const record = { ...tagged(present.filter((tag) => !unknown.includes(tag)), unknown), tagsKnown }
-      const subject = { record, snapshot: snapshotOf(record), now: NOW }
+      const subject = { record, origin, snapshot: snapshotOf(record), now: NOW }
       const enforced = policies.filter(({ mode }) => mode === 'enforce').map((each) => ({ each, ...readPolicy(each, subject) })).find(({ each, value }) => value === 'true' || (each.action === 'deny' && value === 'unknown'))
       const found = matchPolicies(indexPolicies(policies), subject)
       expect({ allowed: found.allowed, policy: found.allowed || enforced !== undefined ? found.policy : null }).toEqual({ allowed: enforced?.each.action === 'allow', policy: enforced?.each.name ?? null })
@@ -110,7 +133,7 @@ describe('the index of policies', () => {
   it('evaluates as many among four thousand as among forty', () => {
     const work = (count: number) => {
       let read = 0
-      const policies = Array.from({ length: count }, (_, n): Policy => new Proxy({ name: `p${n}`, action: 'allow', mode: 'enforce', all: n === count - 1 ? ['a', 'b'] : ['a', `other-${n}`], any: [], none: [], device: {}, hours: null, schedule: null, until: null }, {
+      const policies = Array.from({ length: count }, (_, n): Policy => new Proxy({ name: `p${n}`, action: 'allow', mode: 'enforce', all: n === count - 1 ? ['a', 'b'] : ['a', `other-${n}`], any: [], none: [], device: {}, countries: null, hours: null, schedule: null, until: null }, {
         get(target, key) {
           read++
           return Reflect.get(target, key) as unknown
@@ -120,7 +143,7 @@ describe('the index of policies', () => {
       const snapshot = { ...snapshotOf(record), tagsByName: new Map([['a', ['t-a']], ['b', ['t-b']], ...policies.map((_, n): [string, string[]] => [`other-${n}`, [`t-other-${n}`]])]) }
       const index = indexPolicies(policies)
       read = 0
-      expect(matchPolicies(index, { record, snapshot, now: NOW }).policy).toBe(`p${count - 1}`)
+      expect(matchPolicies(index, { record, origin: 'unknown', snapshot, now: NOW }).policy).toBe(`p${count - 1}`)
       return read
     }
     expect(work(4_000)).toBe(work(40))

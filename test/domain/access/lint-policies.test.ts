@@ -9,18 +9,23 @@ describe('the lint', () => {
   it('tells of a rule that one above it shadows', () => {
     for (const [first, second] of [['tags: {all: [a]}, action: allow', 'tags: {all: [a, b]}, action: deny'], ['tags: {any: [a, b]}, action: deny', 'tags: {any: [a]}, action: allow'], ['tags: {any: [a]}, action: deny', 'tags: {all: [a]}, action: allow'],
       ['action: deny', 'tags: {all: [a]}, device: {online: true}, action: allow'], ['tags: {none: [a]}, action: allow', 'tags: {none: [a, b]}, action: allow'],
-      ['tags: {all: [a]}, until: "2030-01-01T00:00:00Z", action: allow', 'tags: {all: [a]}, until: "2029-01-01T00:00:00Z", action: allow']] as const) expect(two(first, second), `${first} / ${second}`).toHaveLength(1)
+      ['geo: {countries: [DE, FR]}, action: deny', 'tags: {all: [a]}, geo: {countries: [FR]}, action: allow'], ['tags: {all: [a]}, until: "2030-01-01T00:00:00Z", action: allow', 'tags: {all: [a]}, until: "2029-01-01T00:00:00Z", action: allow']] as const) expect(two(first, second), `${first} / ${second}`).toHaveLength(1)
   })
   it('and not of one that can decide', () => {
     for (const [first, second] of [['tags: {all: [a, b]}, action: allow', 'tags: {all: [a]}, action: allow'], ['tags: {any: [a]}, action: allow', 'tags: {any: [a, b]}, action: allow'], ['tags: {all: [a]}, device: {online: true}, action: allow', 'tags: {all: [a]}, action: allow'],
       ['tags: {all: [a]}, until: "2028-01-01T00:00:00Z", action: allow', 'tags: {all: [a]}, action: allow'], ['tags: {all: [a]}, schedule: {timeZone: UTC}, action: allow', 'tags: {all: [a]}, action: allow'],
-      ['mode: report, action: deny', 'tags: {all: [a]}, action: allow'], ['tags: {none: [a]}, action: allow', 'tags: {all: [b]}, action: allow']] as const) expect(two(first, second), `${first} / ${second}`).toEqual([])
+      ['geo: {countries: [DE]}, action: deny', 'tags: {all: [a]}, action: allow'], ['mode: report, action: deny', 'tags: {all: [a]}, action: allow'], ['tags: {none: [a]}, action: allow', 'tags: {all: [b]}, action: allow']] as const) expect(two(first, second), `${first} / ${second}`).toEqual([])
   })
   it('tells of rules without posture, services that nobody reaches, rules that ended, tags that nobody has', () => {
     expect(lint(policiesOf('[{name: p, services: [s], action: allow}]'))).toEqual([expect.stringContaining('whatever their posture')])
     expect(lint(policiesOf('[]'))).toEqual([expect.stringContaining('nobody reaches it')])
     expect(lint(policiesOf('[{name: p, services: [s], tags: {all: [a]}, until: "2020-01-01T00:00:00Z", action: allow}]'))).toEqual(['Policy "p" ended on 2020-01-01T00:00:00.000Z.'])
     expect(lint(policiesOf('[{name: p, services: [s], tags: {all: [a], none: [mispelt]}, action: allow}]'), ['a'])).toEqual(['Policy "p" uses the tag "mispelt", which the EMS does not know.'])
+  })
+  it('tells of a rule that names countries where no database does', () => {
+    const text = (geo: string) => `${geo}services: [{name: s, protocol: tcp, match: [h.test], ports: [22]}]\npolicies: [{name: p, services: [s], tags: {all: [a]}, geo: {countries: [DE]}, action: allow}]`
+    expect(lint(compile(text('')))).toEqual(['Policy "p" names countries, but no geo.databaseFile says where addresses are: it lets nobody in.'])
+    expect(lint(compile(text('geo: {databaseFile: country.mmdb}\n')))).toEqual([])
   })
   it('tells of a place that two services declare, and of an anonymous one that nobody can reach so', () => {
     const sentences = lint(compile(`services:

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import type { EndpointRecord } from '../../../domain/access/endpoint-record.ts'
+import type { Origin } from '../../../domain/access/geo.ts'
 import type { Policies } from '../../../domain/access/policies.ts'
 import { readPolicies } from '../../../domain/access/read-policies.ts'
 import { emptySnapshot, nextSnapshot, type Snapshot, type SnapshotChanges } from '../../../domain/access/snapshot.ts'
@@ -100,7 +101,7 @@ export const later = <T extends () => unknown>(action: T): void => void cleanUps
 /** Another gate of the same fabric: same CA, same device. */
 interface SameFabric { authority: Authority; agent: Credential; browser: Credential }
 
-export async function startGate(yaml: string, more: Partial<Pick<ProxyOptions, 'timers' | 'now' | 'resolve' | 'limits' | 'alsoRefused' | 'onProved'>> & { authorities?: () => string[] | undefined; serial?: string; like?: SameFabric } = {}) {
+export async function startGate(yaml: string, more: Partial<Pick<ProxyOptions, 'timers' | 'now' | 'resolve' | 'limits' | 'alsoRefused' | 'onProved'>> & { authorities?: () => string[] | undefined; originOf?: (source: string) => Origin; serial?: string; like?: SameFabric } = {}) {
   const now = more.now ?? Date.now
   const { serial = GATEWAY, like } = more
   const authority = like?.authority ?? await createAuthority({ name: 'Test CA', now: now() })
@@ -144,7 +145,7 @@ export async function startGate(yaml: string, more: Partial<Pick<ProxyOptions, '
   const assertionKeys = await openAssertionKeys({ directory, now, timers: systemTimers, log: silentLog() })
   const proxy = await startProxy({
     assertionKeys, stateDirectory: directory, world, audit, metrics, identity: { certPem: own.cert, keyPem: own.key }, log: silentLog(), now, timers: systemTimers,
-    policies: { current: () => policies, onChange: (listener) => {
+    policies: { current: () => policies, originOf: more.originOf ?? (() => 'unknown'), onChange: (listener) => {
       policyListeners.add(listener)
       return () => policyListeners.delete(listener)
     } },

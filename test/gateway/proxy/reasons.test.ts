@@ -2,6 +2,7 @@ import { createServer } from 'node:http'
 import { createServer as createTcpServer } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { EndpointRecord } from '../../../domain/access/endpoint-record.ts'
+import type { Origin } from '../../../domain/access/geo.ts'
 import { createAuthority } from '../../../identity/authority.ts'
 import { reasons, type Reason } from '../../../protocol/decisions.ts'
 import { BAD_TAG, OK_TAG, OTHER, UID, ask, cleanUp, heldClock, issue, later, listen, openHttp2, record, startGate, until, type Credential, type Gate } from './gate-under-test.ts'
@@ -30,6 +31,7 @@ services:
   - {name: denied, protocol: https, match: [denied.test], upstream: http://127.0.0.1:${upstream}}
   - {name: fabric, protocol: https, match: [fabric.test], upstream: http://127.0.0.1:${upstream}}
   - {name: owned, protocol: https, match: [owned.test], upstream: http://127.0.0.1:${upstream}}
+  - {name: near, protocol: https, match: [near.test], upstream: http://127.0.0.1:${upstream}}
   - {name: nightly, protocol: https, match: [nightly.test], upstream: http://127.0.0.1:${upstream}}
   - {name: over, protocol: https, match: [over.test], upstream: http://127.0.0.1:${upstream}}
 policies:
@@ -37,6 +39,7 @@ policies:
   - {name: no, services: [denied], action: deny}
   - {name: near, services: [fabric], device: {onFabric: true}, action: allow}
   - {name: own, services: [owned], device: {ownership: [corporate]}, action: allow}
+  - {name: abroad, services: [near], geo: {countries: [DE]}, action: allow}
   - {name: night, services: [nightly], schedule: {hours: ["22:00-06:00"], timeZone: UTC}, action: allow}
   - {name: guest, services: [over], until: "${iso(NOW - 1_000)}", action: allow}
 `
@@ -50,6 +53,7 @@ interface Case {
   readonly status?: number
   readonly before?: (gate: Gate) => void | Promise<void>
   readonly limits?: { readonly sessions: number }
+  readonly from?: Origin
   /** Ends a session that was let in. */
   readonly ends?: (gate: Gate) => Promise<void>
 }
@@ -84,6 +88,8 @@ const cases: Record<Reason, Case> = {
   'fabric-mismatch': { at: 'fabric.test' },
   'ownership-unknown': { at: 'owned.test' },
   'ownership-mismatch': { at: 'owned.test', is: { ownership: 'personal' } },
+  'country-unknown': { at: 'near.test' },
+  'country-mismatch': { at: 'near.test', from: 'FR' },
   'outside-schedule': { at: 'nightly.test' },
   'deadline-passed': { at: 'over.test' },
   'endpoint-offline': { is: { online: false } },
@@ -94,7 +100,7 @@ const cases: Record<Reason, Case> = {
 }
 
 describe('the gate gives each reason for real', () => {
-  for (const [reason, { is, who, at = 'web.test', path = '/', userAgent, status = 403, before, limits, ends }] of Object.entries(cases) as [Reason, Case][]) {
+  for (const [reason, { is, who, at = 'web.test', path = '/', userAgent, status = 403, before, limits, from = 'unknown', ends }] of Object.entries(cases) as [Reason, Case][]) {
     it(`${reasons[reason]} ${reason}`, async () => {
       const upstream = createServer((_request, response) => void (ends === undefined ? response.end('ok') : response.write('begun')))
       later(() => {
@@ -105,7 +111,7 @@ describe('the gate gives each reason for real', () => {
         if (host !== 'inside.test') throw new Error(`ENOTFOUND ${host}`)
         return ['169.254.169.254']
       }
-      const gate = await startGate(file(await listen(upstream), await unusedPort()), { ...heldClock(NOW), resolve, ...(limits === undefined ? {} : { limits }) })
+      const gate = await startGate(file(await listen(upstream), await unusedPort()), { ...heldClock(NOW), resolve, originOf: () => from, ...(limits === undefined ? {} : { limits }) })
       const others: Record<NonNullable<Case['who']>, () => Promise<Credential | null>> = {
         'nobody': async () => null,
         'foreign': async () => issue(await createAuthority({ name: 'Other CA', now: NOW }), UID, 'browser', NOW),
