@@ -6,6 +6,16 @@ import { z } from 'zod'
 // eslint-disable-next-line no-control-regex -- naming control characters is the point
 export const unprintable = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]/u
 
+/** Where the first character stands that is not allowed, but for those given; null: there is none. */
+export function unprintableAt(text: string, allowed: string): number | null {
+  let at = 0
+  for (const character of text) {
+    if (unprintable.test(character) && !allowed.includes(character)) return at
+    at += character.length
+  }
+  return null
+}
+
 /** A one-line display string: 1 to `max` UTF-16 units, no control or direction characters. */
 export const line = (max: number) =>
   z.string().min(1).max(max).refine((s) => !unprintable.test(s), 'control characters are not allowed')

@@ -16,7 +16,7 @@ function checkOs(os: OsType, rules: OsRules): PlacedError[] {
   const errors = rules.conditions.flatMap((condition, index): PlacedError[] => {
     const pointer = `/rules/${os}/conditions/${index}`
     const read = readCondition(condition)
-    if (!read.ok) return read.errors.map(({ path, detail }) => ({ pointer: [pointer, ...path].join('/'), detail }))
+    if (!read.ok) return read.errors.map(({ path, detail }) => ({ pointer: [pointer, ...path.map((part) => String(part).replaceAll('~', '~0').replaceAll('/', '~1'))].join('/'), detail }))
     return read.type.os.includes(os) ? [] : [{ pointer: `${pointer}/type`, detail: `${read.type.type} is not supported on ${os}` }]
   })
   if (rules.logic === undefined) return errors

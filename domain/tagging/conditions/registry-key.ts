@@ -1,6 +1,6 @@
 // A key or a value of the Windows registry. Asked on the device; what can't be looked at is unknown.
 import { z } from 'zod'
-import { line } from '../../../protocol/text.ts'
+import { line, lineOrEmpty, unprintableAt } from '../../../protocol/text.ts'
 import { conditionType } from '../condition-type.ts'
 import { nothingToWatch } from '../device.ts'
 
@@ -11,10 +11,11 @@ const number = /^\d{1,20}$/
 const schema = z.strictObject({
   key: line(512).regex(/^(HKEY_LOCAL_MACHINE|HKEY_CURRENT_USER|HKEY_USERS|HKEY_CLASSES_ROOT)\\[^\\]/, 'begins with a hive, like HKEY_LOCAL_MACHINE\\SOFTWARE\\Example'),
   /** Absent: the key itself is asked for. Empty: its default value. */
-  name: z.string().max(255).optional(),
+  name: lineOrEmpty(255).optional(),
   /** Absent: it exists. */
   comparator: z.enum(Object.keys(comparators) as [Comparator]).optional(),
-  value: z.string().max(1024).optional(),
+  /** Several strings are joined by line feeds. */
+  value: z.string().max(1024).refine((value) => unprintableAt(value, '\n') === null, 'control characters are not allowed').optional(),
 }).superRefine(({ name, comparator, value }, context) => {
   const issue = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message })
   if (comparator !== undefined && name === undefined) issue('name', 'name the value to compare')
@@ -31,6 +32,7 @@ function compares(own: string, comparator: Comparator, wanted: string): boolean 
   const [left, right] = [BigInt(own), BigInt(wanted)]
   return comparator === '>=' ? left >= right : comparator === '>' ? left > right : comparator === '<=' ? left <= right : left < right
 }
+const short = (value = ''): string => `"${value.replaceAll('\n', ', ').slice(0, 30).toWellFormed()}"`
 const place = ({ key, name }: Params): string => (name === undefined ? key : `${key}\\${name === '' ? '(Default)' : name}`).slice(0, 150)
 
 export const registryKey = conditionType<Params>({
@@ -45,8 +47,8 @@ export const registryKey = conditionType<Params>({
     return { value: holds === null ? 'unknown' : holds ? 'true' : 'false', seen: `"${found.value.slice(0, 200)}"${holds === null ? ' is no number' : ''}` }
   },
   watch: () => nothingToWatch,
-  wanted: (params) => `registry ${place(params)} ${params.comparator === undefined ? 'exists' : `${comparators[params.comparator]} "${(params.value ?? '').slice(0, 30)}"`}`,
+  wanted: (params) => `registry ${place(params)} ${params.comparator === undefined ? 'exists' : `${comparators[params.comparator]} ${short(params.value)}`}`,
   mend: (params, negate) => (negate
     ? `${params.comparator === undefined ? 'Remove' : 'Change'} ${place(params)} in the registry.`
-    : params.comparator === undefined ? `Create ${place(params)} in the registry.` : `Set ${place(params)} so that it ${comparators[params.comparator]} "${(params.value ?? '').slice(0, 30)}".`),
+    : params.comparator === undefined ? `Create ${place(params)} in the registry.` : `Set ${place(params)} so that it ${comparators[params.comparator]} ${short(params.value)}.`),
 })

@@ -12,13 +12,15 @@ export interface Run {
   /** Bound variables, by slot. */
   readonly slots: unknown[]
   spend(steps: number): void
-  /** Something here changes by itself at this instant (ms). */
+  /** Something here changes by itself at this instant (ms); of a part of a millisecond, or beyond all instants, where an expression calculates. */
   due(at: number): void
 }
 export type Code = (run: Run) => Value
 
 /** One evaluation may take so many steps: a few milliseconds. */
 export const MAX_STEPS = 100_000
+/** What the contract takes for an instant, and gateways with it: what is due later never is. */
+const LAST_INSTANT = 8_640_000_000_000_000
 export class TooMuchWork extends Error {}
 
 /** @returns `validUntil`: when it could be another without a new fact (ms); null: never */
@@ -30,7 +32,7 @@ export function runCode(code: Code, facts: Readonly<Record<string, unknown>>, du
       left -= steps
       if (left < 0) throw new TooMuchWork(`more than ${MAX_STEPS} steps`)
     },
-    due(at) { soonest = Math.min(soonest, at) },
+    due(at) { if (at <= LAST_INSTANT) soonest = Math.min(soonest, Math.ceil(at)) },
   })
   return { value, validUntil: soonest === Infinity ? null : soonest }
 }

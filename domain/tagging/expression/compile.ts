@@ -5,6 +5,7 @@ import type { SectionName } from '../../../protocol/facts.ts'
 import { both, element, goThrough, known, member, not, UNKNOWN, type Code, type Value } from './code.ts'
 import { functions, type Argument } from './functions.ts'
 import { readable, sectionShape, told, unknownWords, type Shape } from './shape.ts'
+import { unprintableAt } from '../../../protocol/text.ts'
 
 export const MAX_SOURCE = 4_096
 /** Lists in lists in lists: the work is the product of their lengths. */
@@ -36,6 +37,9 @@ const text: Shape = { kind: 'string', options: null }
 /** Compiles once, for every endpoint. */
 export function compileExpression(source: string): CompiledExpression {
   if (source.length > MAX_SOURCE) return { ok: false, detail: `has at most ${MAX_SOURCE} characters` }
+  // What turns the direction of writing shows people another expression than the one that runs; halves of characters have no canonical form.
+  const hidden = unprintableAt(source, '\t\n\r')
+  if (hidden !== null) return { ok: false, detail: `a character that can not be seen, at character ${hidden + 1}` }
   const read = new Set<SectionName>()
   const paths = new Map<string, Code>()
   try {

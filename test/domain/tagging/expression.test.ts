@@ -7,6 +7,7 @@ import { readable, sectionShape } from '../../../domain/tagging/expression/shape
 import { checkRuleSet } from '../../../domain/tagging/rule-set.ts'
 import { verdictOf } from '../../../domain/tagging/verdict.ts'
 import type { Facts, Sections } from '../../../protocol/facts.ts'
+import { instant } from '../../../protocol/text.ts'
 import { now, ruleSet } from './endpoint-facts.ts'
 import { asked, examples, fact, osOf, secured } from './examples.ts'
 
@@ -56,6 +57,13 @@ describe('an expression', () => {
     const identity = fact('identity', { issuer: 'i', subject: 's', authenticatedAt: 1, expiresAt: now + 5 })
     expect([found('identity.subject != "x"', { ...all, ...identity }), found('identity.subject != "x"', { ...all, ...identity }, now + 5)]).toMatchObject([{ value: 'true', validUntil: now + 5, provenance: 'proved' }, { value: 'unknown' }])
   })
+  it('falls due at an instant that the contract takes, whatever it calculates: gateways refuse what is none', () => {
+    const dues = ['0.0005', '86400.0001', '1e15', '1e300', '8.64e12'].map((seconds) => found(`within(antivirus.products[0].signaturesAt, ${seconds})`, all, now - hour).validUntil)
+    expect(dues).toEqual([now - hour + 1, now - hour + 86_400_001, null, null, null])
+    for (const source of ['within(antivirus.products[0].signaturesAt + 0.5, 60)', 'within(antivirus.products[0].signaturesAt * 2, 60)', 'within(antivirus.products[0].signaturesAt * 1e9, 60)', 'within(-5, 0.001) || os.type == "linux"']) {
+      expect(instant.nullable().safeParse(found(source).validUntil).success, source).toBe(true)
+    }
+  })
   it('shows what it saw, and reads just the sections that it names', () => {
     expect(found('security.secureBoot == "on" && versionAtLeast(os.version, "13")')).toMatchObject({ value: 'false', seen: 'security.secureBoot is "on", os.version is "12.8"' })
     const compiled = compileExpression('os.type == "linux" || network.interfaces.exists(i, i.name == "x") && size(directory.groups) > 1')
@@ -73,6 +81,7 @@ describe('what is refused', () => {
     ['security.secureBoot == "onn"', '"onn" is asked of what is one of on, off'], ['security.secureBoot == "unknown"', '"unknown" is asked of what is one of on, off'], ['security.secureBoot in ["on", "unrated"]', '"unrated" is asked of'], ['hardware.cores', 'gives a number, not true or false'], ['1 == 1', 'reads no fact'], ['os.type == "linux" &&', 'Unexpected token: EOF at character 22'],
     ['has(os.type)', 'has() is not offered, for what is absent is unknown'], ['os.name.matches(os.version)', 'the pattern must be written out'], ['os.name.matches("(a{1000}){1000}")', 'no pattern of RE2'], ['os.name.matches("(")', 'missing closing'], ['os.name + "x" == "y"', 'is a text, not a number, at character 1'], ['software.packages.exists(p, p.name == "x")', 'there are no facts named "software"'],
     ['os.name == null', 'only texts, numbers, true and false'], ['cel.bind(x, 1, x) == 1', 'there is no function "bind"'], ['os.name.toString() == "x"', 'there is no function "toString"'], ['__proto__.x == 1', 'Reserved identifier'], ['constructor.x == 1', 'there are no facts named'], ['antivirus.products.exists(os, os.name == "x")', '"os" is named twice at character 27'], ['antivirus.products.map(p, p.name) == 1', 'there is no function "map"'],
+    ['os.name == "\u202e"', 'a character that can not be seen, at character 13'], ['os.name == "\ud800"', 'a character that can not be seen, at character 13'], ['os.name == "\u{1f600}\u200f"', 'at character 15'],
     ['within(os.name, 5)', 'it is written within(instant, seconds)'], ['hardware.cores > 99999999999999999999', 'at character'], ['severityAtLeast(os.name, os.name)', 'the severity must be written out'],
   ])('%s: %s', (source, detail) => { expect(refusal(source)).toContain(detail); expect(refusal(source)).toMatch(/at character \d+$/) })
   it('names the place in the rule set', () => {
