@@ -3,6 +3,7 @@ import { z } from 'zod'
 import type { Sections } from '../../../protocol/facts.ts'
 import { line } from '../../../protocol/text.ts'
 import { conditionType } from '../condition-type.ts'
+import { folded } from '../text-match.ts'
 
 const schema = z.strictObject({ /** Any of them. */ groups: z.array(line(256)).min(1).max(64) })
 const said = (groups: readonly string[]) => groups.slice(0, 4).map((group) => `"${group}"`).join(', ') + (groups.length > 4 ? ` or ${groups.length - 4} more` : '')
@@ -12,8 +13,8 @@ export const adGroup = conditionType<z.infer<typeof schema>>({
   evaluate({ groups }, fact) {
     const { groups: own, groupsFrom } = fact.value as Sections['directory']
     if (own === undefined) return { value: 'unknown', seen: 'the groups of the user are not known', validUntil: null }
-    const asked = new Set(groups.map((group) => group.toLowerCase()))
-    const found = own.find(({ name, sid }) => asked.has(name.toLowerCase()) || (sid !== undefined && asked.has(sid.toLowerCase())))
+    const asked = new Set(groups.map((group) => folded(group)))
+    const found = own.find(({ name, sid }) => asked.has(folded(name)) || (sid !== undefined && asked.has(folded(sid))))
     const from = groupsFrom === undefined ? '' : ` (by ${groupsFrom})`
     if (found !== undefined) return { value: 'true', seen: `in "${found.name}"${from}`, validUntil: null }
     // A group whose SID is not told may be the one that is asked for.

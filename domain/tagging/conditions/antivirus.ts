@@ -5,6 +5,7 @@ import { line } from '../../../protocol/text.ts'
 import { conditionType } from '../condition-type.ts'
 import { ageOf } from '../freshness.ts'
 import { all, any, type Timed } from '../logic.ts'
+import { folded } from '../text-match.ts'
 
 const schema = z.strictObject({
   /** Only this product; compared without case, as a prefix. */
@@ -33,7 +34,7 @@ export const antivirus = conditionType<Params>({
   type: 'antivirus', schema, os: ['linux', 'windows', 'macos'], side: 'ems', section: 'antivirus',
   evaluate(params, fact, { now }) {
     const { products } = fact.value as Sections['antivirus']
-    const asked = products.filter(({ name }) => params.product === undefined || name.toLowerCase().startsWith(params.product.toLowerCase()))
+    const asked = products.filter(({ name }) => params.product === undefined || folded(name).startsWith(folded(params.product)))
     const { value, validUntil } = any(asked.map((product) => truthOf(product, params, fact, now)))
     return { value, validUntil, seen: products.length === 0 ? 'none installed' : products.slice(0, 3).map(say).join(', ').slice(0, 400) }
   },

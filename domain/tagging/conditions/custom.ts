@@ -58,5 +58,5 @@ export const custom = conditionType<Params>({
     }
   },
   wanted: ({ expression: own, wanted }) => wanted ?? `the expression ${short(own)} holds`,
-  mend: ({ expression: own, mend }, negate) => (negate ? `Bring about that it holds no longer: ${short(own)}.` : mend ?? `Bring about that it holds: ${short(own)}.`),
+  mend: ({ expression: own, mend }, negate) => mend ?? `Bring about that it holds${negate ? ' no longer' : ''}: ${short(own)}.`,
 })

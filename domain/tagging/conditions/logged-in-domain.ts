@@ -3,6 +3,7 @@ import { z } from 'zod'
 import type { Sections } from '../../../protocol/facts.ts'
 import { line } from '../../../protocol/text.ts'
 import { conditionType } from '../condition-type.ts'
+import { folded } from '../text-match.ts'
 
 const schema = z.strictObject({ /** Any of them. */ domains: z.array(line(253)).min(1).max(64) })
 const said = (domains: readonly string[]) => domains.slice(0, 3).map((domain) => `"${domain.slice(0, 50)}"`).join(', ') + (domains.length > 3 ? ` or ${domains.length - 3} more` : '')
@@ -12,7 +13,7 @@ export const loggedInDomain = conditionType<z.infer<typeof schema>>({
   evaluate({ domains }, fact) {
     const { loggedInDomain: own } = fact.value as Sections['directory']
     if (own === undefined) return { value: 'unknown', seen: 'the domain is not known', validUntil: null }
-    return { value: own !== '' && domains.some((domain) => domain.toLowerCase() === own.toLowerCase()) ? 'true' : 'false', seen: own === '' ? 'a local account' : `logged in to "${own}"`, validUntil: null }
+    return { value: own !== '' && domains.some((domain) => folded(domain) === folded(own)) ? 'true' : 'false', seen: own === '' ? 'a local account' : `logged in to "${own}"`, validUntil: null }
   },
   wanted: ({ domains }) => `logged in to the domain ${said(domains)}`,
   mend: ({ domains }, negate) => (negate ? `Log in with an account outside ${said(domains)}.` : `Log in with an account of ${said(domains)}.`),

@@ -5,6 +5,7 @@ import { line } from '../../../protocol/text.ts'
 import { conditionType } from '../condition-type.ts'
 import { comparator, dottedVersion, versionHolds, versionMend, versionWanted, type Comparator } from '../dotted-version.ts'
 import { ageOf, day } from '../freshness.ts'
+import { folded } from '../text-match.ts'
 
 const schema = z.strictObject({
   comparator: comparator.optional(),
@@ -33,7 +34,7 @@ export const osVersion = conditionType<Params>({
     }
     const os = fact.value as Sections['os']
     const seen = `${os.name} ${os.version}`.trim()
-    if (params.name !== undefined && !os.name.toLowerCase().startsWith(params.name.toLowerCase())) return { value: 'false', seen, validUntil: null }
+    if (params.name !== undefined && !folded(os.name).startsWith(folded(params.name))) return { value: 'false', seen, validUntil: null }
     const holds = versionHolds(os.version, params.comparator, params.version)
     return { value: holds === null ? 'unknown' : holds ? 'true' : 'false', seen, validUntil: null }
   },

@@ -26,5 +26,5 @@ export const thirdPartyScore = conditionType<z.infer<typeof schema>>({
     return { value: holds(known.score, comparator, score) ? 'true' : 'false', seen: `${source} scores ${known.score}`, validUntil: known.told.expiresAt, factAt: known.told.at }
   },
   wanted: ({ source, comparator, score }) => `the score of ${source} ${comparators[comparator]} ${score}`,
-  mend: ({ source, comparator, score }, negate) => `See in ${source} what makes the score, until it ${comparators[comparator]}${negate ? ' no longer' : ''} ${score}.`,
+  mend: ({ source, comparator, score }, negate) => `See in ${source} what makes the score, until it ${negate ? 'no longer ' : ''}${comparators[comparator]} ${score}.`,
 })

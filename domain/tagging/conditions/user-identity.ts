@@ -3,10 +3,11 @@ import { z } from 'zod'
 import type { Fact, Sections } from '../../../protocol/facts.ts'
 import { line } from '../../../protocol/text.ts'
 import { conditionType, type Finding } from '../condition-type.ts'
+import { folded } from '../text-match.ts'
 
 const schema = z.strictObject({
   verified: z.literal(true).optional(),
-  /** Any of them: account or e-mail; of a verified user e-mail or subject. Compared without case. */
+  /** Any of them: account or e-mail; of a verified user e-mail or subject. Compared without case, but a subject to the letter: to its issuer two cases are two people. */
   users: z.array(line(256)).min(1).max(256).optional(),
   /** Any of them, as the identity provider says; verified only. */
   groups: z.array(line(256)).min(1).max(64).optional(),
@@ -28,7 +29,7 @@ function verifiedUser({ users, groups, issuer, authenticatedWithinSeconds: secon
   const factAt = identity.authenticatedAt
   if (validUntil !== null && validUntil <= now) return { value: 'unknown', seen: `${seen}, too long ago`, validUntil: null, factAt }
   if (issuer !== undefined && issuer !== identity.issuer) return { value: 'false', seen, validUntil, factAt }
-  if (users !== undefined && !isOne(users, [identity.subject, identity.email])) return { value: mayBe(users, identity.email) ? 'unknown' : 'false', seen, validUntil, factAt }
+  if (users !== undefined && !users.includes(identity.subject) && !isOne(users, [identity.email])) return { value: mayBe(users, identity.email) ? 'unknown' : 'false', seen, validUntil, factAt }
   if (groups === undefined) return { value: 'true', seen, validUntil, factAt }
   if (identity.groups === undefined) return { value: 'unknown', seen: `${seen}, in groups that are not told`, validUntil, factAt }
   return { value: identity.groups.some((group) => groups.includes(group)) ? 'true' : 'false', seen, validUntil, factAt }
@@ -36,8 +37,8 @@ function verifiedUser({ users, groups, issuer, authenticatedWithinSeconds: secon
 /** An e-mail that is not told may be the one that is asked for. */
 const mayBe = (users: readonly string[], email: string | undefined): boolean => email === undefined && users.some((user) => user.includes('@'))
 const isOne = (users: readonly string[], own: readonly (string | undefined)[]): boolean => {
-  const names = own.flatMap((name) => (name === undefined || name === '' ? [] : [name.toLowerCase()]))
-  return users.some((user) => names.includes(user.toLowerCase()))
+  const names = own.flatMap((name) => (name === undefined || name === '' ? [] : [folded(name)]))
+  return users.some((user) => names.includes(folded(user)))
 }
 const short = (all: readonly string[]): string => all.slice(0, 3).map((each) => each.slice(0, 40)).join(', ') + (all.length > 3 ? ` or ${all.length - 3} more` : '')
 const wantedOf = ({ verified, users, groups }: Params): string => `${verified === true ? 'a verified user' : 'the user'}${users === undefined ? '' : ` ${short(users)}`}${groups === undefined ? '' : ` in ${short(groups)}`}`.slice(0, 190)

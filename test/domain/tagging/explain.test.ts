@@ -23,6 +23,13 @@ describe('an explanation', () => {
   it('says how to end what must not be', () => {
     expect(lines([negated(marker), negated(sshd), negated(atLeast('13')), negated({ ...marker, exists: false })], { os: os() })?.map((each) => each[3])).toEqual(['Remove "/etc/marker".', 'Stop "sshd".', 'Install a version earlier than 13 of the operating system.', 'Create "/etc/marker".'])
   })
+  it('says what to do in the words of whoever wrote an expression, negated or not', () => {
+    const own: Condition = { type: 'custom', negate: false, expression: 'agent.version == "9"', wanted: 'a quarantined agent', mend: 'Call the help desk.' }
+    expect(lines([own, negated(own), { ...negated(own), mend: undefined }], { os: os() })?.map(([, , wanted, mend]) => [wanted, mend])).toEqual([
+      ['a quarantined agent', 'Call the help desk.'], ['not: a quarantined agent', 'Call the help desk.'], ['not: a quarantined agent', 'Bring about that it holds no longer: "agent.version == "9"".'],
+    ])
+    expect(lines([negated({ type: 'third-party-score', negate: false, source: 'edr', comparator: '>=', score: 70 })], { os: os() })?.[0]?.[3]).toBe('See in edr what makes the score, until it no longer is at least 70.')
+  })
   it('says so when the rule is for other systems, or the system is not known', () => {
     const rules = [ruleSet(1, { conditions: [managed] })]
     expect(explain(rules, { os: os('10', 'windows'), agent: agent() })).toMatchObject({ state: 'absent', ruleSets: [{ value: 'false', conditions: [{ type: 'os', seen: 'windows', wanted: 'linux' }] }] })
