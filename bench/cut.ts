@@ -6,10 +6,10 @@ import { connect, type ClientHttp2Session, type ClientHttp2Stream } from 'node:h
 import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createAuthority, issueCertificate, type Authority } from '../identity/authority.ts'
-import { exportPrivateKey, exportPublicKey, generateKey } from '../identity/keys.ts'
-import { gatewayTlsName, type Purpose } from '../protocol/certificates.ts'
+import { createAuthority } from '../identity/authority.ts'
+import { gatewayTlsName } from '../protocol/certificates.ts'
 import { alone, percentile, table, type Figure, type Progress } from './figures.ts'
+import { issue } from './issue.ts'
 import type { FromGate, GateSetting, ToGate } from './cut-gate.ts'
 import { within } from './within.ts'
 
@@ -17,12 +17,6 @@ const BENCH = 'cut'
 const SERIAL = 'SPGW0123456789AB'
 /** One HTTP/2 connection a device, as an agent holds. */
 const DEVICES = 200
-
-async function issue(authority: Authority, commonName: string, purpose: Purpose) {
-  const keys = await generateKey(true)
-  const issued = await issueCertificate({ authority, publicKeySpki: await exportPublicKey(keys.publicKey), purpose, commonName, now: Date.now(), days: 2 })
-  return { cert: issued.pem, key: await exportPrivateKey(keys.privateKey), serial: issued.serial, notAfter: issued.notAfter }
-}
 
 /** A service that holds what connects to it, and tells when so many connections have been closed since it was asked. */
 async function startService(): Promise<{ port: number; closed(count: number): Promise<number[]>; close(): void }> {

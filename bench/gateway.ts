@@ -5,11 +5,11 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { createAuthority, issueCertificate, type Authority } from '../identity/authority.ts'
-import { exportPrivateKey, exportPublicKey, generateKey } from '../identity/keys.ts'
+import { createAuthority } from '../identity/authority.ts'
 import { readArguments, UsageError } from '../node/config.ts'
-import { gatewayTlsName, type Purpose } from '../protocol/certificates.ts'
+import { gatewayTlsName } from '../protocol/certificates.ts'
 import { table, type Figure, type Progress } from './figures.ts'
+import { issue } from './issue.ts'
 import { createClient, type Client, type Credentials } from './race/clients.ts'
 import type { Column, RaceGateSetting } from './race/gate.ts'
 import { peerNames, startPeer, type PeerFiles, type PeerName } from './race/peers.ts'
@@ -48,12 +48,6 @@ Example:
 
 Exit code: 0 it ran, also when a goal was missed; 1 it broke; 2 wrong usage.
 `
-
-async function issue(authority: Authority, commonName: string, purpose: Purpose) {
-  const keys = await generateKey(true)
-  const issued = await issueCertificate({ authority, publicKeySpki: await exportPublicKey(keys.publicKey), purpose, commonName, now: Date.now(), days: 2 })
-  return { cert: issued.pem, key: await exportPrivateKey(keys.privateKey), serial: issued.serial, notAfter: issued.notAfter }
-}
 
 interface Pinned { readonly child: ChildProcess; readonly said: unknown; /** Settled when it has ended. */ readonly ended: Promise<unknown> }
 /** Forks a module onto a core and waits for its first word. */
