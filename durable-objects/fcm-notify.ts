@@ -14,7 +14,7 @@ import type { Cursor } from './follow.ts'
 import { Follower, type Heard } from './follower.ts'
 import { greet } from './greet.ts'
 import { watermarkOf, type Poke } from './log-entry.ts'
-import { lookUp } from './look-up.ts'
+import { lookUp, OpenLookUps } from './look-up.ts'
 import { currentOf, noticesOf, tells } from './notices.ts'
 import { objectClock, PendingNotices, type Waiting } from './pending-notices.ts'
 import { acceptChallenged, attachmentOf, isProved, proveSocket, readFrame } from './proved-socket.ts'
@@ -36,6 +36,7 @@ export class FcmNotify extends DurableObject<Env> {
   readonly #everyMs: number
   /** Gateways that wait to be authorised hold their line here. */
   readonly #awaiting = new Set<() => void>()
+  readonly #lookUps = new OpenLookUps()
   readonly #asked = new Map<string, (decision: Decision | null) => void>()
 
   constructor(context: DurableObjectState, env: Env) {
@@ -180,8 +181,8 @@ export class FcmNotify extends DurableObject<Env> {
     } else if (message.type === 'explained') this.#asked.get(message.request)?.(message.decision)
     else if (message.type === 'hello') await this.#hello(socket, serial, message)
     else {
-      const { found, rescoped } = await lookUp(this.#follower, serial, message.uid, attachmentOf(socket).protocol ?? '')
-      this.#audience.send(socket, [found])
+      const { uid } = message
+      const { rescoped } = await this.#lookUps.answer(uid, () => lookUp(this.#follower, serial, uid, attachmentOf(socket).protocol ?? ''), ({ found }) => { this.#audience.send(socket, [found]) })
       await Promise.all(rescoped.map((each) => (each === serial ? this.rescope(serial) : this.env.FCM_NOTIFY.getByName(each).rescope(each))))
     }
   }
@@ -246,6 +247,7 @@ export class FcmNotify extends DurableObject<Env> {
   // --- telling ---
 
   #hear(heard: Heard): void {
+    this.#lookUps.heard(heard)
     if (heard.kind === 'told') return this.#pending.add(heard)
     this.#pending.drop()
     if (heard.kind === 'refused') return this.#audience.cut('deauthorised', heard.reason)

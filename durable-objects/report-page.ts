@@ -85,7 +85,7 @@ async function rowsPage(follower: Follower, request: PageRequest, { table, shown
   // Piece by piece, and no more than the page takes.
   for (let at = 0, size = 0; at < rows.length && size <= maxBytes; at += BODIES_AT_ONCE) {
     const piece = rows.slice(at, at + BODIES_AT_ONCE)
-    for (const [uid, part] of await partsOf(follower, table, piece.filter(({ uid }) => shown(uid)), isSnapshot || base === '')) parts.set(uid, part)
+    for (const [uid, part] of await partsOf(follower, table, piece.filter(({ uid }) => shown(uid)), isSnapshot)) parts.set(uid, part)
     for (const row of piece) {
       const own = parts.has(row.uid) ? JSON.stringify(parts.get(row.uid)).length + row.uid.length + 4 : 0
       sized.push({ row, size: own })
@@ -102,10 +102,10 @@ async function rowsPage(follower: Follower, request: PageRequest, { table, shown
   }
 }
 
-/** What each UID adds to the page; null: it has left sight. In a whole load that is simply not there. */
-async function partsOf(follower: Follower, table: RowTable, rows: readonly KeptEntry[], whole: boolean): Promise<Map<string, object | null>> {
+/** What each UID adds to the page; null: it has left sight. On the first page of a whole load that is simply not there; a later one may take back what an earlier one told. */
+async function partsOf(follower: Follower, table: RowTable, rows: readonly KeptEntry[], begins: boolean): Promise<Map<string, object | null>> {
   const seen = rows.flatMap(({ uid, at, entry }) => (entry === null ? [] : [{ uid, at, entry }]))
-  const parts = new Map<string, object | null>(whole ? [] : rows.filter(({ entry }) => entry === null).map(({ uid }) => [uid, null]))
+  const parts = new Map<string, object | null>(begins ? [] : rows.filter(({ entry }) => entry === null).map(({ uid }) => [uid, null]))
   if (table === 'uid_tags') {
     for (const { uid, at, entry } of seen) {
       const tags = uidTagsOf(entry, at, follower.view)

@@ -88,6 +88,16 @@ describe('a report table', () => {
     expect([foreign.uids.toSorted(), foreign.pages[0]?.is_snapshot]).toEqual([uids(), true])
     const lost = await call(gateway, fabric.sysinfo.get, { uid_offset: `1.${at(0).uid}.ffffff` })
     expect([Object.keys(lost.data).sort(), lost.is_snapshot]).toEqual([uids(), true])
+    for (const never of ['0', '1.zz', '2026-01-02 03:04:05.678', 'null']) {
+      const told = await readAll(gateway, 'sysinfo', { updated_after: never })
+      expect([never, told.uids.toSorted(), told.pages[0]?.is_snapshot, told.watermark]).toEqual([never, uids(), true, watermark])
+      expect(await call(gateway, fabric.status, { sysinfo: { version: { updated_after: never } } })).toMatchObject({ sysinfo: { is_updated: true } })
+    }
+  })
+  it('has one row a page where a reader takes no more, and no larger pages for one that would', async () => {
+    const gateway = await joined()
+    expect((await readAll(gateway, 'sysinfo', { unzipped_size: 1 })).pages.map(({ data }) => Object.keys(data).length)).toEqual([1, 1, 1, 1, 1])
+    expect((await readAll(gateway, 'sysinfo', { unzipped_size: 1_000_000_000 })).uids.toSorted()).toEqual(uids())
   })
   it('gives addresses by tag, whole when one of them changed', async () => {
     await admin('POST', '/rule-sets', { name: 'debian', tag: 'debian', rules: { linux: { conditions: [{ type: 'os-version', name: 'Debian GNU/Linux', operator: '>=', version: '12' }] } } })
@@ -170,6 +180,20 @@ describe('an entitlement', () => {
     expect((await readAll(gateway, 'sysinfo')).uids).toEqual([at(1).uid])
     await subscribe(gateway, { [at(4).uid]: true }, true)
     expect((await readAll(gateway, 'uid_tags')).uids).toEqual([at(4).uid])
+  })
+  it('that ends while everything is read is taken back from a reader that was told already', async () => {
+    const gateway = await joined()
+    await update(gateway.serial, { share_mode: 0 })
+    await subscribe(gateway, Object.fromEntries(uids().map((uid) => [uid, true])))
+    for (const table of ['sysinfo', 'uid_tags'] as const) {
+      const first = await call(gateway, tables[table].get, { unzipped_size: 1 })
+      const [told = ''] = Object.keys((table === 'uid_tags' ? first.data.uid_tag_lists : first.data) ?? {})
+      expect([first.is_snapshot, first.is_final, told]).toEqual([true, false, expect.stringMatching(/./)])
+      await subscribe(gateway, { [told]: false })
+      const rest = await readAll(gateway, table, { updated_after: first.updated_after, uid_offset: first.uid_offset ?? '', unzipped_size: 1 } as object)
+      expect([rest.uids.includes(told), rest.pages.flatMap(({ removed }) => removed)]).toEqual([false, [told]])
+      await subscribe(gateway, { [told]: true })
+    }
   })
   it('to endpoints of selected gateways follows their subscriptions', async () => {
     const [one, other] = [await joined(), await joined()]

@@ -132,9 +132,11 @@ describe('a hello', () => {
     const { current } = await greeted(gateway)
     await report(endpoint, 2, { verdicts: answer('false') })
     const foreign = `${current.split('.')[0]}.${'f'.repeat(16)}`
-    const { greeting } = await greeted(gateway, { uid_tags: foreign, sysinfo: current })
-    expect(greeting.filter(({ type }) => type === 'reload').map((message) => ('table' in message ? message.table : ''))).toContain('uid_tags')
-    expect(greeting.some((message) => message.type === 'reload' && message.table === 'sysinfo')).toBe(false)
+    for (const wrong of [foreign, '2026-01-02 03:04:05', `${'9'.repeat(16)}.${'f'.repeat(16)}`]) {
+      const { greeting } = await greeted(gateway, { uid_tags: wrong, sysinfo: current })
+      expect(greeting.filter(({ type }) => type === 'reload').map((message) => ('table' in message ? message.table : ''))).toContain('uid_tags')
+      expect(greeting.some((message) => message.type === 'reload' && message.table === 'sysinfo')).toBe(false)
+    }
   })
 })
 
@@ -201,6 +203,31 @@ describe('a look-up', () => {
     expect([found?.sysinfo?.uid, found?.tags?.members.map(({ tag_name: name }) => name)]).toEqual([endpoint.uid, ['compliant']])
     say(listening, { type: 'lookup', uid: '0'.repeat(32) })
     expect(messageOf(await listening.next(has('found')), 'found')).toMatchObject({ sysinfo: null, tags: null })
+  })
+  it('whose answer was overtaken by a change leaves the gateway with the change', async () => {
+    const gateway = await joined()
+    const { listening } = await greeted(gateway)
+    const statement = Object.getPrototypeOf(DB.prepare('SELECT 1')) as D1PreparedStatement
+    const raw = statement.raw as (this: D1PreparedStatement) => Promise<unknown[]>
+    const [asked, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    // The object has read the record, and its answer is held up on the way.
+    const spy = vi.spyOn(statement, 'raw').mockImplementationOnce(async function read(this: D1PreparedStatement) {
+      const answered = await raw.call(this)
+      asked.resolve()
+      await held.promise
+      return answered
+    })
+    say(listening, { type: 'lookup', uid: endpoint.uid })
+    await asked.promise
+    spy.mockRestore()
+    const changed = report(endpoint, 2, { verdicts: answer('false') })
+    await vi.waitFor(async () => { expect((await DB.prepare('SELECT tags FROM endpoints WHERE uid = ?').bind(endpoint.uid).first<{ tags: string }>())?.tags).not.toContain('"present"') })
+    await Promise.race([changed, scheduler.wait(200)])
+    held.resolve()
+    await changed
+    const speaks = (frame: Frame) => has('found')(frame) || has('changed')(frame)
+    const told = [await listening.next(speaks), await listening.next(speaks)].map((frame) => messageOf(frame, 'found')?.tags ?? uidTagsData.parse(change(frame, 'uid_tags')?.data).uid_tag_lists[endpoint.uid])
+    expect(told.at(-1)?.members).toEqual([])
   })
   it('subscribes a gateway that sees its own endpoints only', async () => {
     const gateway = await joined()
