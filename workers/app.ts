@@ -13,6 +13,9 @@ import { renderFault } from './http/render-fault.ts'
 
 export const routes: readonly Route[] = [...endpointRoutes, ...fabricRoutes, ...adminRoutes]
 
+/** Where gateways call: who asks there for what is not there reads an answer in their envelope. */
+const fabricPaths = /^\/api\/v1\/(report|fabric_device_auth|fgt|system|settings)\//
+
 /** The application for one isolate. */
 export function makeApp(): Hono<{ Bindings: Env }> {
   const app = new Hono<{ Bindings: Env }>()
@@ -26,7 +29,7 @@ export function makeApp(): Hono<{ Bindings: Env }> {
     })
   }
   app.get('/openapi.json', (hono) => hono.json(openApiDocument(routes.map(({ operation }) => operation))))
-  app.notFound(() => renderFault(new Fault('not_found', 'There is no such operation; see /openapi.json.'), null))
+  app.notFound((hono) => renderFault(new Fault('not_found', 'There is no such operation; see /openapi.json.'), fabricPaths.test(hono.req.path) ? { id: 'none', surface: 'fabric' } : null))
   app.onError((thrown) => renderFault(thrown instanceof HTTPException ? new Fault(thrown.status === 415 ? 'unsupported_media_type' : 'malformed', 'The request is not well formed.', { cause: thrown }) : thrown, null))
   return app
 }

@@ -12,9 +12,18 @@ export const PAGE_BYTES = 2_097_152
 /** An opaque watermark: `<revision>.<mark>` inside, `` before anything. A reader hands back what it got. */
 export const watermark = z.string().max(64).regex(/^(|\d{1,16}\.[0-9a-f]{16})$/, 'hand back the watermark you were given')
 
+/**
+ * A watermark as a reader hands it back. One that is none of ours is no mistake of form: it is held of another history, and
+ * nothing continues from it, so its reader is told everything.
+ */
+export const heldWatermark = z.string().max(256).transform((text) => watermark.safeParse(text).data ?? '')
+
 const names = z.array(z.string().max(64)).max(1000)
-/** A list in a body, or separated by commas in a query. */
-const list = z.union([names, z.string().max(65_000).transform((text) => text.split(',').filter(Boolean)).pipe(names)]).optional()
+/** Readers that narrow nothing send an empty list: it is as if it was left out. */
+const named = (list: string[]): string[] | undefined => (list.length === 0 ? undefined : list)
+export const serialList = names.transform(named).optional()
+/** A list in a body; in a query separated by commas, or named again and again. */
+const list = z.union([names, z.string().max(65_000).transform((text) => text.split(',').filter(Boolean)).pipe(names)]).transform(named).optional()
 /**
  * Parameters of every report table, in the query of a GET or the body of a POST. `sn_list` narrows the answer to endpoints of these
  * gateways: the caller itself, or members it vouched for; any other serial stands for nothing.
@@ -22,11 +31,12 @@ const list = z.union([names, z.string().max(65_000).transform((text) => text.spl
 export const reportQuery = z.object({
   sn_list: list,
   uid_list: list,
-  updated_after: watermark.optional(),
+  updated_after: heldWatermark.optional(),
   uid_offset: z.string().max(64).optional(),
   fingerprint_offset: z.string().max(64).optional(),
   tag_uid_offset: z.string().max(64).optional(),
-  unzipped_size: z.coerce.number().int().min(1024).max(PAGE_BYTES).optional(),
+  /** A page has one row at least and {@link PAGE_BYTES} at most, whatever is asked. */
+  unzipped_size: z.union([z.number(), z.string().regex(/^\d{1,15}$/, 'must be a number').transform(Number)]).pipe(z.number().int().min(1)).optional(),
 })
 export type ReportQuery = z.infer<typeof reportQuery>
 

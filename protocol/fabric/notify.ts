@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { base64, instant, sha256Hex } from '../text.ts'
 import { decisionId, protocolVersion, uid } from '../ids.ts'
 import { decision } from '../decisions.ts'
-import { watermark } from './envelope.ts'
+import { heldWatermark, watermark } from './envelope.ts'
 import { sysinfoRecord, tableName, uidTags } from './tables.ts'
 
 export const NOTIFY_SUBPROTOCOL = 'fcmnotify.v1'
@@ -37,7 +37,7 @@ export const toGateway = z.discriminatedUnion('type', [
 export type ToGateway = z.infer<typeof toGateway>
 export const serverFrame = z.array(toGateway)
 
-const have = z.strictObject({ sysinfo: watermark, uid_tags: watermark, tags: watermark, host_tags: watermark, vuln: watermark, avatar: watermark }).partial()
+const have = z.strictObject({ sysinfo: heldWatermark, uid_tags: heldWatermark, tags: heldWatermark, host_tags: heldWatermark, vuln: heldWatermark, avatar: heldWatermark }).partial()
 export const fromGateway = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('answer'), signature: base64(64) }),
   z.strictObject({ type: z.literal('hello'), protocol: protocolVersion, have }),

@@ -1,7 +1,7 @@
 // Operations of the fabric wire, by the published paths. Gateways sign each request with the key of their certificate.
 import { z } from 'zod'
 import { type Caller, operation } from '../operation.ts'
-import { envelope, page, reportQuery, watermark } from '../fabric/envelope.ts'
+import { envelope, heldWatermark, page, reportQuery, serialList, watermark } from '../fabric/envelope.ts'
 import { approveBody, approveData, initBody, initData, updateAuthBody, updateBody } from '../fabric/joining.ts'
 import { endpointSight, gatewayMacBody, gatewaySight, rejectedConnections, rejectedMacs, vpnBody } from '../fabric/sightings.ts'
 import { avatarData, clientAvatars, hostTagsReply, olderTagsData, processSnapshot, sysinfoData, tagsData, uidTagsData, vulnData } from '../fabric/tables.ts'
@@ -90,7 +90,7 @@ export const snapshot = {
   post: operation({ ...snapshotSaid, id: 'report-snapshot-post', method: 'POST', body: snapshotQuery }),
 }
 
-const since = z.object({ version: z.object({ updated_after: watermark.optional(), uid_offset: z.string().max(64).optional() }).optional(), sn_list: z.array(z.string().max(64)).max(1000).optional() }).optional()
+const since = z.object({ version: z.object({ updated_after: heldWatermark.optional(), uid_offset: z.string().max(64).optional() }).optional(), sn_list: serialList }).optional()
 const statusBody = z.object({ sysinfo: since, vulns: since, avatar: since, host_tags: since, uid_tags: since, tags: since })
 const isUpdated = z.object({ is_updated: z.boolean() }).optional()
 const statusData = z.object({ sysinfo: isUpdated, vulns: isUpdated, avatar: isUpdated, host_tags: isUpdated, uid_tags: isUpdated, tags: isUpdated })
@@ -102,7 +102,7 @@ const statusReply = envelope(twice(statusData).extend({ current: z.object({ revi
 export const status = operation({ id: 'report-status-post', method: 'POST', path: '/api/v1/report/fct/status', caller: 'gateway', surface, summary: 'Is there anything after my watermarks?', body: statusBody, reply: statusReply })
 export const statusGet = operation({
   id: 'report-status', method: 'GET', path: '/api/v1/report/fct/status', caller: 'gateway', surface, summary: 'Is there anything after one watermark, in any table?',
-  query: z.object({ updated_after: watermark.optional(), sn_list: reportQuery.shape.sn_list }), reply: statusReply,
+  query: z.object({ updated_after: heldWatermark.optional(), sn_list: reportQuery.shape.sn_list }), reply: statusReply,
 })
 export const subscribe = operation({
   id: 'report-subscribe', method: 'POST', path: '/api/v1/report/fct/subscribe', caller: 'gateway', surface, summary: 'Say which endpoints this gateway cares for.', maxBodyBytes: 256 * 1024,

@@ -106,7 +106,7 @@ export const reportRoutes: readonly Route[] = [
       const [concerned, subscribed] = [new Set<string>(), new Map<string, { is_registered: boolean }>()]
       for (const { sn_list: list, uids, is_snapshot: isSnapshot } of body.update) {
         const [added, removed] = [true, false].map((wanted) => Object.entries(uids).filter(([, said]) => said.subscribe === wanted).map(([uid]) => uid)) as [string[], string[]]
-        const done = await writeSubscriptions(context.db, list ?? [serial], { added, removed, isSnapshot })
+        const done = await writeSubscriptions(context.db, list === undefined || list.length === 0 ? [serial] : list, { added, removed, isSnapshot })
         for (const each of done.concerned) concerned.add(each)
         for (const uid of added) subscribed.set(uid, { is_registered: done.registered.has(uid) })
       }

@@ -31,7 +31,7 @@ export function handle<Op extends Operation>(operation: Op, handling: Handling<O
       const { claim, body: bytes } = await authenticate(operation, context, () => readBytes(context.request, maxBytes))
       const input = {
         params: parse(operation.params, pathParams, '/params'),
-        query: parse(operation.query, Object.fromEntries(new URL(context.request.url).searchParams), '/query'),
+        query: parse(operation.query, queryOf(new URL(context.request.url).searchParams), '/query'),
         body: operation.body === undefined ? undefined : parse(operation.body, parseJsonBody(context.request, bytes), ''),
       } as Parsed<Op>
       const { caller, loaded } = await admit(operation, context, claim, (name) => handling.load?.(context, name, input) ?? [])
@@ -62,6 +62,12 @@ async function admit(operation: Operation, context: Context, claim: Claim, load:
   const [again, ...anew] = await context.db.batch([endpointAdmission(context.db, operation, signed), ...load(signed.commonName)])
   return { caller: callerOf(admitEndpoint(again, signed).endpoint), loaded: anew }
 }
+
+/** A name that stands there again and again is a list; where one value is wanted, that is none. */
+const queryOf = (params: URLSearchParams): Record<string, string | string[]> => Object.fromEntries([...new Set(params.keys())].map((name) => {
+  const [first = '', ...more] = params.getAll(name)
+  return [name, more.length === 0 ? first : [first, ...more]]
+}))
 
 function parse(schema: z.ZodType | undefined, value: unknown, at: string): unknown {
   if (schema === undefined) return undefined

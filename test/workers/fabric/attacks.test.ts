@@ -61,9 +61,18 @@ describe('a list of gateways or of endpoints', () => {
     const gateway = await joined()
     const get = async (query: string) => by(gateway, 'GET', `${fabric.sysinfo.get.path}?${query}`)
     expect(Object.keys((dataOf(await get(`uid_list=${fleet[0].uid},${fleet[1].uid}`)) as unknown as Page).data).sort()).toEqual([fleet[0].uid, fleet[1].uid].sort())
+    expect(Object.keys((dataOf(await get(`uid_list=${fleet[0].uid}&uid_list=${fleet[1].uid}`)) as unknown as Page).data).sort()).toEqual([fleet[0].uid, fleet[1].uid].sort())
     const many = Array.from({ length: 1_001 }, () => 'a')
     expect([(await get(`uid_list=${many.join(',')}`)).status, (await by(gateway, 'POST', fabric.sysinfo.post.path, { uid_list: many })).status, (await by(gateway, 'POST', fabric.sysinfo.post.path, { uid_list: ['x'.repeat(65)] })).status]).toEqual([422, 422, 422])
     expect(await uidsIn(gateway, { uid_list: many.slice(1) })).toEqual([])
+  })
+  it('that names nobody narrows nothing', async () => {
+    const gateway = await joined()
+    expect([await uidsIn(gateway, { uid_list: [], sn_list: [] }), Object.keys((dataOf(await by(gateway, 'GET', `${fabric.sysinfo.get.path}?uid_list=&sn_list=`)) as unknown as Page).data)].map(({ length }) => length)).toEqual([3, 3])
+    expect(dataOf(await by(gateway, 'POST', fabric.status.path, { sysinfo: { sn_list: [] } })).sysinfo).toEqual({ is_updated: true })
+    await update(gateway.serial, { share_mode: 0 })
+    expect((await subscribe(gateway, [], [fleet[0].uid])).status).toBe(200)
+    expect(await uidsIn(gateway)).toEqual([fleet[0].uid])
   })
 })
 

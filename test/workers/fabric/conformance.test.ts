@@ -190,7 +190,9 @@ describe('a refusal', () => {
     for (const { method, path, body } of gatewayCalls) {
       if (body !== undefined) for (const wrong of [null, [], 'x', 1]) expectRefused(await by(gateway, method, path, wrong))
     }
-    for (const query of ['unzipped_size=0', 'unzipped_size=x', 'updated_after=1', 'updated_after=1.zz', `uid_offset=${'x'.repeat(65)}`]) expectRefused(await by(gateway, 'GET', `/api/v1/report/fct/sysinfo?${query}`))
+    for (const query of ['unzipped_size=0', 'unzipped_size=x', 'unzipped_size=1.5', 'unzipped_size=1&unzipped_size=2', `updated_after=${'1'.repeat(257)}`, `uid_offset=${'x'.repeat(65)}`]) expectRefused(await by(gateway, 'GET', `/api/v1/report/fct/sysinfo?${query}`))
+    for (const wrong of [{ unzipped_size: true }, { unzipped_size: null }, { updated_after: 1 }, { sn_list: 1 }, { uid_list: [1] }, { uid_offset: {} }]) expectRefused(await by(gateway, 'POST', '/api/v1/report/fct/sysinfo', wrong))
+    for (const [method, path] of [['GET', '/api/v1/report/fct/none'], ['DELETE', '/api/v1/report/fct/sysinfo'], ['GET', '/api/v1/report/fct/subscribe'], ['POST', '/api/v1/system/version'], ['GET', '/api/v1/fgt/none']] as const) expectRefused(await by(gateway, method, path, method === 'POST' ? {} : undefined))
     expectRefused(await send('PATCH', '/api/v1/fabric_device_auth/update_auth', { body: { devices_to_update: [{ id: gateway.serial, authorized: false }] } }))
     expectRefused(await send('PATCH', '/api/v1/fabric_device_auth/SPGW00000000000F/update', { body: { share_mode: 1 }, headers: TOKEN_HEADER }))
     expectRefused(await by(gateway, 'POST', '/api/v1/fabric_device_auth/disconnect', { fgt_sns: ['SPGW00000000000F'] }))
