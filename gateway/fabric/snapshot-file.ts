@@ -5,6 +5,7 @@ import { setImmediate } from 'node:timers/promises'
 import { z } from 'zod'
 import { emptySnapshot, nextSnapshot, type Snapshot } from '../../domain/access/snapshot.ts'
 import type { EndpointRecord } from '../../domain/access/endpoint-record.ts'
+import { MAX_AHEAD_MS } from '../../domain/access/staleness.ts'
 import { readPrivateFile, writePrivateFile } from '../../node/key-store.ts'
 import { certificateRecord } from '../../protocol/certificates.ts'
 import { watermark } from '../../protocol/fabric/envelope.ts'
@@ -16,9 +17,6 @@ import { waysOfHearing, type ReplicaState } from './replica.ts'
 import { sharedTags } from './shared-parts.ts'
 
 const FORMAT = 2
-/** A clock that was set back would make an old snapshot look fresh; a little is forgiven. */
-const MAX_AHEAD = 60_000
-
 const tagPart = { tagsKnown: z.boolean(), tags: z.array(z.tuple([z.string(), instant.nullable()])), unknown: z.array(z.string()), unknownUntil: instant.nullable() }
 const storedRecord = z.strictObject({
   uid, registered: z.boolean(), online: z.boolean(), onFabric: z.boolean(), quarantined: z.boolean(), hostName: z.string(), ownership: ownership.optional(), addresses: z.array(z.string()), macs: z.array(z.string()),
@@ -109,7 +107,7 @@ export async function loadSnapshot(directory: string, serial: string, now: numbe
   }
   const kept = await readCurrency(directory)
   const { revision, held, currentAt: since, heardBy } = kept?.checksum === checksum ? kept : first
-  const currentAt = since !== null && since > now + MAX_AHEAD ? null : since
+  const currentAt = since !== null && since > now + MAX_AHEAD_MS ? null : since
   const snapshot = nextSnapshot(emptySnapshot, { whole: true, endpoints, tagNames: new Map(first.tagNames), revision, currentAt })
   return { ok: true, state: { snapshot, held, ...(heardBy === undefined ? {} : { heardBy }), early: new Map(first.early.map((each) => [each.uid, readTags(each)])) } }
 }

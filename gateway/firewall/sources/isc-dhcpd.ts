@@ -16,15 +16,18 @@ function readEnd([kind, day = '', time = '']: readonly string[]): number | null 
   return Number.isNaN(at) ? null : at
 }
 
-function sightOf(where: string, statements: readonly (readonly string[])[]): readonly [string, ToldSight | null] | null {
+/** `isRead`: it says in full who is there, or that nobody is. */
+function sightOf(where: string, statements: readonly (readonly string[])[]): { readonly entry: readonly [string, ToldSight | null] | null; readonly isRead: boolean } {
   const address = deviceAddress(where)
-  if (address === null) return null
+  if (address === null) return { entry: null, isRead: false }
   const find = (...words: string[]) => statements.findLast((statement) => words.every((word, index) => statement[index] === word))?.slice(words.length)
   // Free, expired, released, abandoned, backup: nobody's now.
-  if (find('binding', 'state')?.[0] !== 'active') return [address, null]
+  if (find('binding', 'state')?.[0] !== 'active') return { entry: [address, null], isRead: true }
   const mac = deviceMac(find('hardware', 'ethernet')?.[0] ?? '')
   const until = readEnd(find('ends') ?? [])
-  return mac === null || until === null ? null : [address, { address, mac, uid: null, link: 'dhcpd', until }]
+  // What was said of the address before is void all the same.
+  if (mac === null || until === null) return { entry: [address, null], isRead: false }
+  return { entry: [address, { address, mac, uid: null, link: 'dhcpd', until }], isRead: true }
 }
 
 /** Whatever stands outside of `lease ADDRESS { … }`, and blocks within one, is passed over. */
@@ -48,10 +51,10 @@ export function readIscLeases(text: string, now: number): Reading {
       if (depth > 0) depth--
       words = []
       if (depth > 0 || where === null) continue
-      const entry = sightOf(where, statements)
+      const { entry, isRead } = sightOf(where, statements)
       where = null
-      if (entry === null) skipped++
-      else entries.push(entry)
+      if (!isRead) skipped++
+      if (entry !== null) entries.push(entry)
     } else if (token === ';') {
       if (depth === 1 && where !== null) statements.push(words)
       words = []

@@ -1,4 +1,5 @@
 // One source of sights: what it is called, whether it has something new, and its word when it is asked. It keeps no time and remembers nothing.
+import { constants } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
 import type { Commands } from '../commands.ts'
 import { readClientList } from './client-list.ts'
@@ -25,9 +26,12 @@ const MAX_BYTES = 16 << 20
 
 /** Reads at most so much: a file that is larger is not read in part, for its last entries are those that count. */
 async function readBounded(path: string): Promise<string> {
-  const file = await open(path, 'r')
+  // Opening a pipe would wait for who writes, and hold one of the few threads that read files for everybody.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
-    const buffer = Buffer.alloc(Math.min((await file.stat()).size + 65_536, MAX_BYTES + 1))
+    const about = await file.stat()
+    if (!about.isFile()) throw new Error(`${path} is not a regular file`)
+    const buffer = Buffer.alloc(Math.min(about.size + 65_536, MAX_BYTES + 1))
     let size = 0
     for (let got = -1; got !== 0 && size < buffer.length; size += got) got = (await file.read(buffer, size, buffer.length - size)).bytesRead
     if (size > MAX_BYTES) throw new Error(`${path} is larger than ${MAX_BYTES >> 20} MB`)

@@ -58,6 +58,12 @@ describe('a decision lasts', () => {
   it('and is refused from a snapshot that was never current, whatever it holds', () => {
     expect(decide({ snapshot: snapshotOf(record(), null), policies: policiesOf('[{name: p, services: [s], action: allow}]'), request, now: NOW }).reason).toBe('snapshot-missing')
   })
+  it('never longer because the clock was set back: what was said in the future is of an unknown age', () => {
+    const list = '[{name: p, services: [s], action: allow}]'
+    const after = (ahead: number, stale = '', event: 'decide' | 'recheck' = 'decide') => decide({ snapshot: snapshotOf(record(), NOW + ahead), policies: policiesOf(list, stale), request: { ...request, event }, now: NOW }).reason
+    expect([after(0), after(60_000), after(60_001)]).toEqual(['allowed', 'allowed', 'snapshot-stale'])
+    expect([after(3_600_000, '', 'recheck'), after(3_600_000, ', stale: {after: 180, then: hold, holdFor: 7200}', 'recheck')]).toEqual(['snapshot-stale', 'snapshot-stale'])
+  })
   it('unless something known forbids: that wins over staleness', () => {
     const stale = snapshotOf(record({ quarantined: true }), NOW - 1_000_000)
     expect(decide({ snapshot: stale, policies: policiesOf('[]'), request, now: NOW }).reason).toBe('endpoint-quarantined')

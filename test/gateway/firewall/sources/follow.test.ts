@@ -1,5 +1,6 @@
 // Sources of sights as they change on disk, and what their word is worth beside the neighbour table: whose tags an address bears.
-import { appendFile, mkdtemp, rename, rm, utimes, writeFile } from 'node:fs/promises'
+import { execFileSync } from 'node:child_process'
+import { appendFile, mkdtemp, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -78,6 +79,22 @@ describe('leases', () => {
     await writeFile(file('leases'), lease(3_600))
     await becomes([IP])
     expect(events().some(({ event }) => event === 'sight-source-back')).toBe(true)
+  })
+  it.each(['a pipe', 'a device', 'a directory'])('are not read where %s stands instead of the file, and nobody waits for it', async (what) => {
+    await writeFile(file('leases'), lease(600))
+    const { becomes, clock, events } = await watching(sources(), laptopRecord(1, { addresses: [IP], macs: [MAC] }))
+    await becomes([IP])
+    await rm(file('leases'))
+    if (what === 'a pipe') execFileSync('mkfifo', [file('leases')])
+    else await symlink(what === 'a device' ? '/dev/zero' : directory, file('leases'))
+    await until('the failure', async () => {
+      clock.advance(1_000)
+      await new Promise(setImmediate)
+      return events().some((said) => said.event === 'sight-source-failed' && /regular file|EISDIR/.test(JSON.stringify(said)))
+    })
+    await rm(file('leases'))
+    await writeFile(file('leases'), '')
+    await becomes([])
   })
   it('are worth nothing where another MAC answers', async () => {
     await writeFile(file('leases'), lease(3_600))

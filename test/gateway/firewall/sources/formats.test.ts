@@ -36,6 +36,8 @@ describe('leases', () => {
     ['half a block', readIscLeases, 'lease 10.9.1.2 {\n ends 2 2025/11/25 17:00:00;\n binding state active;\n hardware ethernet 02:00:00:00:01:02;\n', 0],
     ['a state within another block', readIscLeases, 'lease 10.9.1.2 { ends 2 2025/11/25 17:00:00; hardware ethernet 02:00:00:00:01:02; x { binding state active; } }', 0],
     ['a day that there is not', readIscLeases, 'lease 10.9.1.2 { ends 2 2025/13/45 17:00:00; binding state active; hardware ethernet 02:00:00:00:01:02; }', 1],
+    ['a lease that was another\'s before, of a device without a MAC', readIscLeases, 'lease 10.9.1.2 { ends 2 2025/11/25 17:00:00; binding state active; hardware ethernet 02:00:00:00:01:02; }\nlease 10.9.1.2 { ends 2 2025/11/25 17:00:00; binding state active; uid "x"; }', 1],
+    ['one that was another\'s before, without an end', readIscLeases, 'lease 10.9.1.2 { ends 2 2025/11/25 17:00:00; binding state active; hardware ethernet 02:00:00:00:01:02; }\nlease 10.9.1.2 { ends never; binding state active; hardware ethernet 02:00:00:00:01:03; }', 1],
     ['a quote that does not end', readIscLeases, 'lease 10.9.1.2 { client-hostname "x; ends 2 2025/11/25 17:00:00; binding state active; hardware ethernet 02:00:00:00:01:02; }', 0],
     ['CSV without names', readKeaLeases, '10.9.1.2,02:00:00:00:01:02,,3600,1764090000,1,0,0,,0,,0', 1],
     ['a comma that was not escaped', readKeaLeases, 'address,hwaddr,valid_lifetime,expire,hostname,state\n10.9.1.2,02:00:00:00:01:02,3600,1764090000,a,b,0', 1],
