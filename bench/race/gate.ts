@@ -31,15 +31,16 @@ const TAG = '11111111-1111-4111-8111-111111111111'
 /** Policies that come before the one that matches, in the full column. */
 const OTHERS = 99
 
+const others = (column: Column): number[] => (column === 'bare' ? [] : Array.from({ length: OTHERS }, (_, n) => n))
+
 function policyText({ column, source }: RaceGateSetting): string {
   const stale = 'stale: {after: 86400}'
-  const others = column === 'bare' ? [] : Array.from({ length: OTHERS }, (_, n) => n)
   return [
     'services:',
     `  - {name: tcp, protocol: tcp, match: [${TCP_HOST}], ports: [7], upstream: "127.0.0.1:${source.tcp}", addresses: [127.0.0.1], ${stale}}`,
     `  - {name: app, protocol: https, match: [${HTTP_HOST}], upstream: "http://127.0.0.1:${source.http}", addresses: [127.0.0.1], ${stale}}`,
     'policies:',
-    ...others.map((n) => `  - {name: other-${n}, services: [${n % 2 === 0 ? 'tcp' : 'app'}], tags: {all: [race, other-${n}]}, action: allow}`),
+    ...others(column).map((n) => `  - {name: other-${n}, services: [${n % 2 === 0 ? 'tcp' : 'app'}], tags: {all: [race, other-${n}]}, action: allow}`),
     column === 'bare' ? '  - {name: all, services: [tcp, app], action: allow}' : '  - {name: tagged, services: [tcp, app], tags: {all: [race], none: [bad]}, action: allow}',
   ].join('\n')
 }
@@ -52,9 +53,9 @@ async function start(setting: RaceGateSetting): Promise<number> {
   if (!read.ok) throw new Error(JSON.stringify(read.errors))
   const endpoints = new Map(devices.map((device): [string, EndpointRecord] => [device.uid, {
     uid: device.uid, registered: true, online: true, onFabric: false, quarantined: false, hostName: 'laptop', addresses: [], macs: [], tagsKnown: true,
-    certificates: [{ serial: device.serial, purpose: 'agent', user: '', notAfter: device.notAfter }, ], tags: new Map([[TAG, { validUntil: null }]]), unknown: new Set(), unknownUntil: null,
+    certificates: [{ serial: device.serial, purpose: 'agent', user: '', notAfter: device.notAfter }], tags: new Map([[TAG, { validUntil: null }]]), unknown: new Set(), unknownUntil: null,
   }]))
-  const snapshot = nextSnapshot(emptySnapshot, { revision: '1.x', currentAt: Date.now(), tagNames: new Map([[TAG, 'race']]), endpoints })
+  const snapshot = nextSnapshot(emptySnapshot, { revision: '1.x', currentAt: Date.now(), tagNames: new Map([[TAG, 'race'], ...[...others(column).map((n) => `other-${n}`), 'bad'].map((name, n): [string, string] => [TAG.slice(0, -4) + String(n).padStart(4, '0'), name])]), endpoints })
   const log = createLog({ name: 'gateway', destination: createWriteStream(column === 'bare' ? '/dev/null' : join(directory, 'gateway.log')) })
   const proxy = await startProxy({
     world: { snapshot: () => snapshot, lookup: () => Promise.resolve(true), onChange: () => () => {} },
