@@ -46,6 +46,6 @@ const carryOut = <Item, Body>(session: Session, target: Target<Item, Body>, id: 
 function told(cause: unknown, { one, name, place, before }: Pick<Definition<unknown>, 'place'> & { one: string; name: string; before: number }): unknown {
   if (!(cause instanceof Fault)) return cause
   const errors = cause.extras.errors?.map(({ pointer, detail }) => ({ pointer: place(pointer), detail }))
-  const done = before === 0 ? 'Nothing was changed.' : `The ${before} before it in the file stand; apply the file again when it is mended.`
+  const done = before === 0 ? 'Nothing was changed.' : `The ${before} that were taken before it stand; apply the file again when it is mended.`
   return new Fault(cause.code, `The ${one} "${name}" was not taken: ${cause.message} ${done}`, { ...cause.extras, errors, cause: cause.cause })
 }

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { line } from '../protocol/text.ts'
 import { applyDefinitions } from './apply.ts'
 import { command, type Command, type Session } from './command.ts'
-import { readDefinitions, toYaml, type Check } from './definitions.ts'
+import { readDefinitions, toYaml, type Check, type Definition } from './definitions.ts'
 import { exportDefinitions } from './export-file.ts'
 import { findNamed } from './named.ts'
 import { allOf } from './pages.ts'
@@ -20,6 +20,8 @@ export interface Kind<Item extends { readonly id: string; readonly name: string 
   create(session: Session, body: Body): Promise<Item>
   replace(session: Session, id: string, body: Body): Promise<Item>
   remove(session: Session, id: string): Promise<unknown>
+  /** In which order they are brought to the EMS, where one needs another to be there; as they stand in the file unless said. */
+  ordered?(definitions: readonly Definition<Body>[]): readonly Definition<Body>[]
   /** What goes with one that is deleted, for the question. */
   readonly deleting: string
   /** Learns what a file may refer to; gives the check of one definition, and how one is written into a file. */
@@ -36,6 +38,10 @@ export interface Kind<Item extends { readonly id: string; readonly name: string 
 export function definedCommands<Item extends { readonly id: string; readonly name: string }, Body extends { readonly name: string }>(kind: Kind<Item, Body>): Command[] {
   const { noun, one, example } = kind
   const which = { says: `the id of the ${one}, or its name`, schema: line(128) }
+  const read = (text: string, file: string, check: Check<Body>) => {
+    const definitions = readDefinitions(text, file === '-' ? 'standard input' : file, check)
+    return kind.ordered?.(definitions) ?? definitions
+  }
   const written = async (session: Session, items: readonly Item[]) => {
     const { toFile } = await kind.fileForm(session)
     return items.map((item) => toFile(kind.bodyOf(item)))
@@ -63,7 +69,7 @@ export function definedCommands<Item extends { readonly id: string; readonly nam
       async run({ words, options }, session) {
         const text = await session.read(words.FILE)
         const { check } = await kind.fileForm(session)
-        const definitions = readDefinitions(text, words.FILE === '-' ? 'standard input' : words.FILE, check)
+        const definitions = read(text, words.FILE, check)
         await applyDefinitions(session, kind, await allOf(kind.pages(session)), definitions, options['dry-run'])
       },
     }),
@@ -75,7 +81,7 @@ export function definedCommands<Item extends { readonly id: string; readonly nam
       async run({ words, options }, session) {
         const text = await session.read(words.FILE)
         const { check } = await kind.fileForm(session)
-        const [definitions, existing] = [readDefinitions(text, words.FILE === '-' ? 'standard input' : words.FILE, check), await allOf(kind.pages(session))]
+        const [definitions, existing] = [read(text, words.FILE, check), await allOf(kind.pages(session))]
         const changing = await applyDefinitions(session, kind, existing, definitions, true)
         if (changing === 0) return await session.printer.say('Everything is so already.')
         await session.confirm(options.yes, `Take ${changing === 1 ? 'this change' : `these ${changing} changes`}?`)

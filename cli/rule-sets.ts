@@ -1,5 +1,7 @@
 // `rule-sets`: tagging rule sets as administrators keep them in files.
 import { checkRuleSet } from '../domain/tagging/rule-set.ts'
+import { inOrder } from '../domain/tagging/tag-order.ts'
+import { tagsReadBy } from '../domain/tagging/tags-read.ts'
 import { createRuleSet, deleteRuleSet, listRuleSets, readRuleSet, replaceRuleSet } from '../protocol/operations/admin.ts'
 import { ruleSetInput, type RuleSet, type RuleSetInput } from '../protocol/rules.ts'
 import { definedCommands } from './defined.ts'
@@ -23,6 +25,11 @@ export const ruleSetCommands = [...ruleSetTrials(check), ...definedCommands<Rule
   bodyOf: ({ name, enabled, tag, message, comment, mode, transitionSeconds, rules }) => ({ name, enabled, tag, message, comment, mode, transitionSeconds, rules }),
   create: ({ call }, body) => call(createRuleSet, { body }),
   replace: ({ call }, id, body) => call(replaceRuleSet, { params: { id }, body }),
+  // A rule set that reads a tag is refused while nothing gives it; in an exported file the giver may stand behind.
+  ordered(definitions) {
+    const { order, circular } = inOrder(definitions.map((definition) => ({ of: definition, gives: definition.body.tag, reads: tagsReadBy(definition.body) })))
+    return [...order, ...circular]
+  },
   remove: ({ call }, id) => call(deleteRuleSet, { params: { id } }),
   deleting: 'Endpoints that only it gave its tag lose the tag at once, and with it what the tag opens.',
   exports: { takes: ({ packId }) => packId === undefined, note: 'Without those of packs: packs export writes them.' },

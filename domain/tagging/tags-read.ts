@@ -14,6 +14,8 @@ function readingsOf({ rules }: Pick<RuleSetInput, 'rules'>): Reading[] {
     return read.ok && read.type.side === 'tags' ? read.type.tags(read.params).map((tag) => ({ os, index, tag })) : []
   }))
 }
+/** Names of the tags that a rule set reads. */
+export const tagsReadBy = (ruleSet: Pick<RuleSetInput, 'rules'>): string[] => [...new Set(readingsOf(ruleSet).map(({ tag }) => tag))]
 export const readsTags = (ruleSet: Pick<RuleSetInput, 'rules'>): boolean => readingsOf(ruleSet).length > 0
 
 /**

@@ -56,6 +56,12 @@ describe('the command line', () => {
       expect((await fabric.json<{ action: string }>('rule-sets', 'apply', file)).map(({ action }) => action)).toEqual(['replaced', 'replaced'])
       expect((await fabric.cli(['rule-sets', 'apply', '-'], { stdin: rules })).out).toContain('replaced: modern system')
     })
+    it('that read tags are imported in whatever order they stand in the file', async () => {
+      const reader = (name: string, tag: string) => ({ name, tag: name, rules: { linux: { conditions: [{ type: 'tag-present', tag }] } } })
+      const file = await fabric.file('readers.json', JSON.stringify([reader('third', 'second'), reader('second', 'first'), { name: 'first', tag: 'first', rules: { linux: { conditions: [{ type: 'ems-management' }] } } }]))
+      expect((await fabric.cli(['rule-sets', 'import', file, '--yes'])).out).toMatch(/created: first\ncreated: second\ncreated: third\n$/)
+      for (const name of ['third', 'second', 'first']) expect((await fabric.cli(['rule-sets', 'delete', name, '--yes'])).code).toBe(0)
+    })
     it('are shown and exported in the form that apply takes', async () => {
       const [shown, exported] = [await fabric.cli(['rule-sets', 'show', 'hosts']), await fabric.cli(['rule-sets', 'export'])]
       for (const { out } of [shown, exported]) expect((await fabric.cli(['rule-sets', 'apply', '-'], { stdin: out })).out).not.toMatch(/created|replaced/)
