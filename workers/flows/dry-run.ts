@@ -22,8 +22,8 @@ export async function dryRun(context: Context, { ruleSet: input, replaces, after
   const edited = held.ruleSets.find(({ id }) => id === replaces) ?? null
   if (replaces !== null && edited === null) throw new Fault('not_found', 'There is no such rule set.')
   const tagUid = held.ruleSets.find(({ tag }) => tag === input.tag)?.tagUid ?? crypto.randomUUID()
-  // As if it were enforced: that is what its author wants to know before it is.
-  const wanted: RuleSet = { id: edited?.id ?? crypto.randomUUID(), tagUid, ...input, mode: 'enforce' }
+  // As if it were enforced: that is what its author wants to know before it is. One that is enforced and becomes report-only takes its tag from whoever has it by that.
+  const wanted: RuleSet = { id: edited?.id ?? crypto.randomUUID(), tagUid, ...input, mode: edited?.mode === 'enforce' ? input.mode : 'enforce' }
   const others = held.ruleSets.filter(({ id }) => id !== wanted.id)
   const wouldBe = compileRules([...others, wanted], held.rules.revision, [...held.rules.tagUids].map(([name, uid]) => ({ name, uid })))
 

@@ -201,6 +201,8 @@ describe('a dry run', () => {
     expect((await tried(ruleSetOf('modern', [osAtLeast('14')]), id)).changes).toEqual({ loses: 1_500 })
     expect((await tried(ruleSetOf('modern', [osAtLeast('13'), { type: 'ip-range', ranges: ['10.0.0.0/8'] }]), id)).changes).toEqual({ unknown: 1_500 })
     expect((await tried(ruleSetOf('modern', [osAtLeast('13'), marker]), id)).changes).toEqual({ owes: 1_500 })
+    expect((await tried(ruleSetOf('modern', [osAtLeast('13')], { mode: 'shadow' }), id)).changes).toEqual({ loses: 1_500 })
+    expect((await tried(ruleSetOf('old', [{ ...osAtLeast('12'), negate: true }], { mode: 'shadow' }))).changes).toEqual({ gains: 700 })
     // Another rule set gives the same tag still.
     expect((await tried(ruleSetOf('modern', [osAtLeast('14')], { name: 'second' }))).changes).toEqual({})
     // Another tag: the one before is lost, this one gained.
