@@ -245,6 +245,11 @@ describe('a dry run', () => {
   it('of a rule set that can not be taken, or of one that is not there, is refused', async () => {
     expect((await admin('POST', '/rule-sets/dry-run', { ruleSet: ruleSetOf('x', [{ type: 'telepathy' }]) })).json).toMatchObject({ code: 'invalid', errors: [{ pointer: '/ruleSet/rules/linux/conditions/0/type' }] })
     expect((await admin('POST', '/rule-sets/dry-run', { ruleSet: ruleSetOf('x', [osAtLeast('1')]), replaces: crypto.randomUUID() })).status).toBe(404)
+    const id = await addRuleSet('modern', [osAtLeast('13')])
+    await addRuleSet('trusted', [{ type: 'tag-present', tag: 'modern' }])
+    const renamed = ruleSetOf('newer', [osAtLeast('13')])
+    const [asTried, asSaved] = [await admin('POST', '/rule-sets/dry-run', { ruleSet: renamed, replaces: id }), await admin('PUT', `/rule-sets/${id}`, renamed)]
+    expect([asTried.status, asTried.json.detail]).toEqual([409, asSaved.json.detail])
   })
 })
 
