@@ -4,16 +4,19 @@ import { environment, readArguments, UsageError } from '../node/config.ts'
 import { JOIN_CODE_PREFIX, readInvitation } from '../protocol/invitation.ts'
 import { sha256Hex } from '../protocol/text.ts'
 import { defaultPoll, type PollSettings } from './fabric/polling.ts'
+import type { TraceSettings } from './traces/traces.ts'
 import { firewallOptions, firewallRunUsage, firewallUsage, readFirewallCommand, readFirewallSettings, type FirewallCommand, type FirewallSettings } from './firewall/command-line.ts'
 
 export const usage = `The gateway: lets devices through to protected services by what the EMS knows of them.
 
-  gateway run --state DIR --policies FILE [--listen HOST:PORT] [--metrics-port PORT] [--join-code CODE | --join-code-file FILE | --ems ORIGIN --ems-pin SHA256] [--name NAME] [--tls-ca FILE] [--drain SECONDS] [--workers N] [--poll-after SECONDS] [--poll-every SECONDS]
+  gateway run --state DIR --policies FILE [--listen HOST:PORT] [--metrics-port PORT] [--join-code CODE | --join-code-file FILE | --ems ORIGIN --ems-pin SHA256] [--name NAME] [--tls-ca FILE] [--drain SECONDS] [--workers N] [--poll-after SECONDS] [--poll-every SECONDS] [--traces URL] [--traces-share SHARE]
               ${firewallRunUsage}
       Joins the fabric (the first time) and serves. SIGTERM and SIGINT end it: no more connections, open sessions may go on for --drain seconds (10), then they are cut.
       --workers N serves with N processes (1), beside the one that follows the EMS.
       Where no websocket to the EMS can be had for --poll-after seconds (10), as behind a proxy that takes upgrades away, the EMS is asked what is new
       at least every --poll-every seconds (5), until there is one again.
+      --traces URL hands a trace of each session (decide, resolve, dial, carry) to an OpenTelemetry collector, by OTLP over HTTP as JSON, and tells upstreams of
+      HTTPS services its traceparent; --traces-share 0.1 does so for a tenth of them. Headers for the collector come from OTEL_EXPORTER_OTLP_HEADERS.
   gateway check FILE [--state DIR] [--sights FILE] [--json]
       Says of each mistake in a policy file where it stands; with the state directory, also which tags the EMS does not know.
   gateway schema
@@ -46,6 +49,7 @@ export type Command =
     readonly drainMs: number
     readonly workers: number
     readonly poll: PollSettings
+    readonly traces: TraceSettings | null
     readonly joinCode: string | null
     readonly joinCodeFile: string | null
     readonly pinned: { readonly ems: string; readonly pin: string } | null
@@ -59,7 +63,7 @@ export type Command =
 
 const text = { type: 'string' } as const
 const options = {
-  'state': text, 'policies': text, 'listen': text, 'metrics-port': text, 'join-code': text, 'join-code-file': text, 'ems': text, 'ems-pin': text, 'name': text, 'tls-ca': text, 'drain': text, 'workers': text, 'poll-after': text, 'poll-every': text, ...firewallOptions,
+  'state': text, 'policies': text, 'listen': text, 'metrics-port': text, 'join-code': text, 'join-code-file': text, 'ems': text, 'ems-pin': text, 'name': text, 'tls-ca': text, 'drain': text, 'workers': text, 'poll-after': text, 'poll-every': text, 'traces': text, 'traces-share': text, ...firewallOptions,
   'json': { type: 'boolean' }, 'help': { type: 'boolean', short: 'h' },
 } as const
 
@@ -81,6 +85,18 @@ function readPoll(after: string, every: string): PollSettings {
   const everyMs = readSeconds(every, '--poll-every') * 1_000
   if (everyMs === 0 || everyMs > MAX_POLL_SECONDS * 1_000) throw new UsageError(`--poll-every takes 1 to ${MAX_POLL_SECONDS} seconds, not "${every}".`)
   return { afterMs: readSeconds(after, '--poll-after') * 1_000, everyMs }
+}
+
+function readTraces(url: string | undefined, share: string | undefined): TraceSettings | null {
+  if (url === undefined && share !== undefined) throw new UsageError('--traces-share stands with --traces URL.')
+  if (url === undefined) return null
+  const read = URL.parse(url)
+  if (read === null || !/^https?:$/.test(read.protocol) || read.username !== '' || read.hash !== '') throw new UsageError('--traces takes a URL like http://127.0.0.1:4318, without a user.')
+  // As every exporter does with the origin of a collector.
+  if (read.pathname === '/') read.pathname = '/v1/traces'
+  const part = Number(share ?? 1)
+  if (!(part > 0 && part <= 1)) throw new UsageError(`--traces-share takes a number above 0, up to 1, not "${share ?? ''}".`)
+  return { url: read.href, share: part }
 }
 
 function readWorkers(value: string): number {
@@ -128,7 +144,7 @@ export function readCommand(argv: string[]): Command {
       return {
         verb, stateDirectory, policiesFile: values.policies, pinned, firewall: readFirewallSettings(values, readListen),
         listen: readListen(values.listen ?? '0.0.0.0:8443'), metricsPort: readPort(values['metrics-port'] ?? '9464'), drainMs: readSeconds(values.drain ?? '10', '--drain') * 1_000, workers: readWorkers(values.workers ?? '1'),
-        poll: readPoll(values['poll-after'] ?? String(defaultPoll.afterMs / 1_000), values['poll-every'] ?? String(defaultPoll.everyMs / 1_000)),
+        poll: readPoll(values['poll-after'] ?? String(defaultPoll.afterMs / 1_000), values['poll-every'] ?? String(defaultPoll.everyMs / 1_000)), traces: readTraces(values.traces, values['traces-share']),
         joinCode: values['join-code'] ?? null, joinCodeFile: values['join-code-file'] ?? null,
         displayName: values.name ?? hostname(), tlsCaFile: values['tls-ca'] ?? environment.tlsCa ?? null, logLevel: environment.logLevel ?? 'info',
       }

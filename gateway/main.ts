@@ -20,11 +20,11 @@ type Run = Extract<Command, { verb: 'run' }>
 
 async function run(command: Run): Promise<number> {
   const log = createLog({ name: 'gateway', level: command.logLevel })
-  const { stateDirectory, policiesFile, listen, metricsPort, drainMs, workers, poll, logLevel, displayName, pinned, firewall } = command
+  const { stateDirectory, policiesFile, listen, metricsPort, drainMs, workers, poll, traces, logLevel, displayName, pinned, firewall } = command
   const joinCode = command.joinCodeFile === null ? command.joinCode : await readFile(command.joinCodeFile, 'utf8')
   const tlsCa = command.tlsCaFile === null ? [] : [await readFile(command.tlsCaFile, 'utf8')]
   return await runUntilSignal((signal) => startGateway({
-    stateDirectory, policiesFile, listen, metricsPort, drainMs, workers, poll, logLevel, displayName, joinCode, pinned, firewall, tlsCa, now, log, signal,
+    stateDirectory, policiesFile, listen, metricsPort, drainMs, workers, poll, traces, logLevel, displayName, joinCode, pinned, firewall, tlsCa, now, log, signal,
     onEvent(event) {
       if (event.event === 'pending') tell(`Not authorised yet: ${event.reason}\nCompare this fingerprint and authorise the gateway:\n  ${event.fingerprint}`)
     },

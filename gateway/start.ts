@@ -22,6 +22,7 @@ import { serveMetrics } from './metrics/serve.ts'
 import { openAssertionKeys } from './proxy/assertion-keys.ts'
 import { openPolicyFile } from './proxy/policy-store.ts'
 import { startProxy } from './proxy/start.ts'
+import { openTraces, type TraceSettings } from './traces/traces.ts'
 import { systemTimers, type Timers } from '../node/timers.ts'
 
 export type GatewayEvent = FabricEvent | { readonly event: 'pending'; readonly fingerprint: string; readonly reason: string } | { readonly event: 'joined'; readonly serial: string }
@@ -48,6 +49,8 @@ export interface GatewayOptions {
   readonly poll?: PollSettings
   /** How long open sessions may go on when it is closed; 0 unless said. */
   readonly drainMs?: number
+  /** Where traces of sessions go; null or absent: nowhere. */
+  readonly traces?: TraceSettings | null
   /** TLS roots beside the system's, PEM. */
   readonly tlsCa?: readonly string[]
   readonly timers?: Timers
@@ -158,12 +161,15 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     closing.push(() => firewall?.close())
     const assertionKeys = await openAssertionKeys({ directory, now, timers, log })
     closing.push(() => assertionKeys.close())
+    const { traces: settings = null } = options
     const common = {
       world, policies, stateDirectory: directory, identity: identityOf(membership), authorities: () => membership.member().stored.authorities, listen: options.listen,
       serial, log, metrics, now, timers, alsoRefused: () => emsAddresses, onProved: firewall?.proved,
     }
-    if (workers > 1) several = await startProxyCluster({ ...common, count: workers, policiesFile: options.policiesFile, logLevel: options.logLevel ?? log.level })
-    const proxy = several ?? await startProxy({ ...common, audit, assertionKeys })
+    if (workers > 1) several = await startProxyCluster({ ...common, count: workers, policiesFile: options.policiesFile, logLevel: options.logLevel ?? log.level, traces: settings })
+    const traces = several !== null ? null : await openTraces(settings === null ? null : { ...settings, serial, metrics, log, now })
+    closing.push(() => traces?.close())
+    const proxy = several ?? await startProxy({ ...common, audit, assertionKeys, traces })
     closing.push(() => proxy.close(), () => proxy.drain(options.drainMs ?? 0), membership.onChange(() => {
       proxy.updateIdentity(identityOf(membership))
       proxy.updateAuthorities()

@@ -3,6 +3,7 @@ import type { EndpointRecord } from '../../domain/access/endpoint-record.ts'
 import type { Proved } from '../../domain/access/identify.ts'
 import type { KeyPair } from '../proxy/key-pairs.ts'
 import type { ProxyIdentity, ProxyOptions } from '../proxy/start.ts'
+import type { TraceSettings } from '../traces/traces.ts'
 import type { ChangeCause, Changed } from '../world.ts'
 
 /** What a worker is told at its birth. */
@@ -16,6 +17,8 @@ export interface WorkerSetting {
   /** Its share. */
   readonly limits: NonNullable<ProxyOptions['limits']>
   readonly logLevel: string
+  /** null: no traces. */
+  readonly traces: TraceSettings | null
   readonly shared: Shared
 }
 

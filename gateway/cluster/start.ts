@@ -8,6 +8,7 @@ import type { PolicyStore } from '../proxy/policy-store.ts'
 import type { Proxy, ProxyIdentity, ProxyOptions } from '../proxy/start.ts'
 import { createTickets } from '../proxy/tickets.ts'
 import type { Timers } from '../../node/timers.ts'
+import type { TraceSettings } from '../traces/traces.ts'
 import type { World } from '../world.ts'
 import { startWorkers } from './workers.ts'
 
@@ -31,6 +32,7 @@ interface Options {
   readonly alsoRefused: () => readonly string[]
   readonly onProved?: (peer: Proved, address: string) => () => void
   readonly limits?: ProxyOptions['limits']
+  readonly traces?: TraceSettings | null
 }
 export interface ProxyCluster extends Proxy {
   /** Resolves when every worker has applied what the world says now. */
@@ -50,7 +52,7 @@ function shareOf(limits: NonNullable<ProxyOptions['limits']>, count: number): No
 
 /** Starts the workers and resolves when each listens. */
 export async function startProxyCluster(options: Options): Promise<ProxyCluster> {
-  const { count, world, policies, policiesFile, authorities, listen, serial, stateDirectory, log, logLevel, metrics, timers, now, alsoRefused, onProved, limits = {} } = options
+  const { count, world, policies, policiesFile, authorities, listen, serial, stateDirectory, log, logLevel, metrics, timers, now, alsoRefused, onProved, limits = {}, traces = null } = options
   let { identity } = options
   const tickets = createTickets(timers)
   const acme = createAcme({ directory: stateDirectory, timers, now, log })
@@ -61,7 +63,7 @@ export async function startProxyCluster(options: Options): Promise<ProxyCluster>
   })
   const workers = await startWorkers({
     count, world, timers, log, onProved,
-    setting: { serial, stateDirectory, policiesFile, listen, limits: shareOf(limits, count), logLevel },
+    setting: { serial, stateDirectory, policiesFile, listen, limits: shareOf(limits, count), logLevel, traces },
     shared: () => ({ identity, authorities: authorities(), tickets: tickets.keys(), publicCertificate: acme.current(), alsoRefused: alsoRefused() }),
   })
   let believed = authorities().join()

@@ -7,6 +7,7 @@ import { openAssertionKeys } from '../proxy/assertion-keys.ts'
 import { openPolicyFile } from '../proxy/policy-store.ts'
 import { startProxy } from '../proxy/start.ts'
 import { systemTimers } from '../../node/timers.ts'
+import { openTraces } from '../traces/traces.ts'
 import type { FromWorker, Shared, ToWorker, WorkerSetting } from './messages.ts'
 import { createWorkerWorld } from './worker-world.ts'
 
@@ -15,13 +16,14 @@ const say = (message: FromWorker): void => void process.send?.(message)
 const { world, part, change, answer } = createWorkerWorld(say)
 
 /** Starts serving. @returns takes what the primary says from then on */
-async function start({ slot, serial, stateDirectory, policiesFile, listen, limits, logLevel, shared: first }: WorkerSetting) {
+async function start({ slot, serial, stateDirectory, policiesFile, listen, limits, logLevel, traces: settings, shared: first }: WorkerSetting) {
   let shared: Shared = first
   const log = createLog({ name: `gateway-${slot}`, level: logLevel })
   const metrics = createMetrics()
   const policies = await openPolicyFile({ path: policiesFile, log })
   const audit = await openAudit({ directory: join(stateDirectory, 'audit', String(slot)), log, now })
   const assertionKeys = await openAssertionKeys({ directory: stateDirectory, now, timers: systemTimers, log, makes: false })
+  const traces = await openTraces(settings === null ? null : { ...settings, serial, metrics, log, now })
   const ticketListeners = new Set<() => void>()
   const certificateListeners = new Set<() => void>()
   const following = <T>(listeners: Set<T>) => (listener: T) => {
@@ -30,7 +32,7 @@ async function start({ slot, serial, stateDirectory, policiesFile, listen, limit
   }
   let connections = 0
   const proxy = await startProxy({
-    world, policies, assertionKeys, serial, stateDirectory, identity: shared.identity, authorities: () => shared.authorities, listen, limits, log, audit, metrics, now, timers: systemTimers,
+    world, policies, assertionKeys, serial, stateDirectory, identity: shared.identity, authorities: () => shared.authorities, listen, limits, log, audit, metrics, traces, now, timers: systemTimers,
     alsoRefused: () => shared.alsoRefused,
     // The primary alone renews both.
     tickets: { keys: () => Buffer.from(shared.tickets), renew: () => {}, onChange: following(ticketListeners), close: () => {} },
@@ -60,6 +62,7 @@ async function start({ slot, serial, stateDirectory, policiesFile, listen, limit
     },
     async close(): Promise<void> {
       await proxy.close()
+      await traces?.close()
       assertionKeys.close()
       policies.close()
       await audit.close()

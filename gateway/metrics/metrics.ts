@@ -23,6 +23,8 @@ export interface Metrics {
   filterElements(count: number): void
   /** The sets were not as they had been left. */
   filterMended(): void
+  /** What became of spans. */
+  traced(outcome: 'exported' | 'failed' | 'dropped', spans: number): void
   /** How the EMS is heard from now on. */
   heardBy(mode: 'socket' | 'polling' | 'none'): void
   /** EMS clock minus ours, ms. */
@@ -55,6 +57,7 @@ export function createMetrics(): Metrics {
   const filtering = new Histogram({ name: 'sallyport_filter_seconds', help: 'From the EMS accepting a change to the packet filter holding it.', buckets, registers })
   const elements = new Gauge({ name: 'sallyport_filter_elements', help: 'Addresses and MACs in the packet filter.', registers })
   const mended = new Counter({ name: 'sallyport_filter_mended_total', help: 'Times that the sets of the packet filter were not as this gateway had left them.', registers })
+  const spans = new Counter({ name: 'sallyport_trace_spans_total', help: 'Spans by what became of them: taken by the collector, refused or not reached by it, or dropped because too many waited.', labelNames: ['outcome'], registers })
   const offset = new Gauge({ name: 'sallyport_clock_offset_seconds', help: 'Clock of the EMS minus the clock of this gateway.', registers })
   const modes = new Gauge({ name: 'sallyport_ems_heard_by', help: '1 at the way in which the EMS is heard: it tells by websocket, or it is asked because none can be had, or none of both.', labelNames: ['mode'], registers })
   let age: () => number | null = () => null
@@ -99,6 +102,7 @@ export function createMetrics(): Metrics {
     filtered: (ms) => filtering.observe(Math.max(0, ms) / 1000),
     filterElements: (count) => elements.set(count),
     filterMended: () => mended.inc(),
+    traced: (outcome, count) => spans.inc({ outcome }, count),
     heardBy: (mode) => {
       for (const each of ['socket', 'polling', 'none'] as const) modes.set({ mode: each }, each === mode ? 1 : 0)
     },

@@ -24,10 +24,10 @@ export interface Exchange {
   carried(): number
 }
 
-interface Told { readonly method: string; readonly path: string; readonly headers: HeaderValues; readonly body: RequestBody; readonly upgrade: string | null; readonly silenceMs: number }
+interface Told { readonly method: string; readonly path: string; readonly headers: HeaderValues; readonly body: RequestBody; readonly upgrade: string | null; readonly silenceMs: number; /** There is a connection, and it is told. */ readonly onTold?: () => void }
 
 /** Sends a request over a pool. */
-export function exchange(pool: Pool, { method, path, headers, body, upgrade, silenceMs }: Told, response: AnyResponse): Exchange {
+export function exchange(pool: Pool, { method, path, headers, body, upgrade, silenceMs, onTold }: Told, response: AnyResponse): Exchange {
   const { promise, resolve } = Promise.withResolvers<Outcome>()
   let controller: Dispatcher.DispatchController | null = null
   let begun = false
@@ -44,6 +44,7 @@ export function exchange(pool: Pool, { method, path, headers, body, upgrade, sil
   const handler: Dispatcher.DispatchHandler = {
     onRequestStart(given) {
       controller = given
+      onTold?.()
       if (stopped) given.abort(new Error('the session was cut'))
     },
     onRequestUpgrade(_given, _status, upgraded, socket) {

@@ -11,10 +11,13 @@ import { renderRefusal } from './refusal.ts'
 import { announcesTooMuch, takeBody, type AnyRequest, type RequestBody } from './request-body.ts'
 import type { Sessions } from './sessions.ts'
 import type { Timers } from '../../node/timers.ts'
+import type { SessionTrace, Traces } from '../traces/traces.ts'
 import type { Target, Upstreams } from './upstreams.ts'
 
 export interface ForwardOptions {
   readonly judge: Judge; readonly sessions: Sessions; readonly upstreams: Upstreams; readonly assertions: Assertions; readonly timers: Timers; readonly log: Log
+  /** null: none are made. */
+  readonly traces: Traces | null
 }
 
 /** What carries an upgraded connection on. `cut` ends it without another byte. */
@@ -25,13 +28,14 @@ const repeatable = new Set(['GET', 'HEAD', 'OPTIONS'])
 const MAX_ATTEMPTS = 4
 const limitAnswers = { 'too-large': [413, 'The request is larger than this service takes.\n'], 'too-slow': [408, 'The request took longer than this service allows.\n'] } as const
 
-interface Attempt { readonly method: string; readonly path: string; readonly headers: HeaderValues; readonly body: RequestBody; readonly upgrade: string | null }
+interface Attempt { readonly method: string; readonly path: string; readonly headers: HeaderValues; readonly body: RequestBody; readonly upgrade: string | null; readonly trace: SessionTrace | undefined }
 
 /** Tells the request to upstreams until one has answered or may have acted on it. */
 async function tell(service: Service, told: Attempt, response: AnyResponse, upstreams: Upstreams, onExchange: (made: Exchange, target: Target) => void, gone: () => boolean): Promise<Outcome | { readonly kind: 'unresolved'; readonly reason: Reason; readonly detail: string }> {
   let last: Outcome | { readonly kind: 'unresolved'; readonly reason: Reason; readonly detail: string } = { kind: 'unsent', detail: 'there is no upstream' }
   let attempts = 0
   for (const target of upstreams.order(service)) {
+    told.trace?.next('resolve')
     const found = await upstreams.resolve(service, target)
     if (!found.ok) {
       last = { kind: 'unresolved', reason: found.reason, detail: found.detail }
@@ -40,7 +44,8 @@ async function tell(service: Service, told: Attempt, response: AnyResponse, upst
     for (const address of found.addresses) {
       for (let repeated = false; ; repeated = true) {
         if (gone() || ++attempts > MAX_ATTEMPTS) return last
-        const made = exchange(upstreams.poolOf(service, target, address), { ...told, silenceMs: service.limits.silenceMs }, response)
+        told.trace?.next('dial')
+        const made = exchange(upstreams.poolOf(service, target, address), { ...told, silenceMs: service.limits.silenceMs, onTold: () => told.trace?.next('carry') }, response)
         onExchange(made, target)
         last = await made.outcome
         if (last.kind === 'answered' || last.kind === 'upgraded') return last
@@ -61,18 +66,23 @@ async function tell(service: Service, told: Attempt, response: AnyResponse, upst
  * @param takeUpgrade when the client asks for another protocol
  */
 export async function forward(request: AnyRequest, response: AnyResponse, question: Question, host: string, options: ForwardOptions, upgrade: { readonly protocol: string; readonly take: TakeUpgrade } | null = null): Promise<void> {
-  const { judge, sessions, upstreams, assertions, timers, log } = options
+  const { judge, sessions, upstreams, assertions, timers, log, traces } = options
+  const trace = traces?.begin(question, request.headers['traceparent'] as string | undefined)
   let gone = false
+  let denied: Decision | null = null
+  let carried = () => ({ up: 0, down: 0 })
   let ended = () => {}
   request.on('error', () => breakAnswer(response))
   response.on('error', () => breakAnswer(response))
   response.once('close', () => {
     gone = true
     ended()
+    trace?.ended(carried(), denied)
   })
   const refuse = (decision: Decision, detail?: string) => {
     // Strangers have a journal; a line of the log for each would be theirs to write.
     if (decision.uid !== null) log.info({ event: 'refused', decision: decision.id, reason: decision.reason, uid: decision.uid, destination: decision.destination, detail }, 'A request was refused')
+    trace?.refused(decision)
     const { status, headers, body } = renderRefusal(decision, request.headers.accept)
     answer(response, status, headers, body)
     request.resume()
@@ -97,10 +107,10 @@ export async function forward(request: AnyRequest, response: AnyResponse, questi
   request.setTimeout(service.limits.silenceMs)
   const body = takeBody(request, { limitBytes: service.limits.requestBytes, limitMs: service.limits.requestMs, timers })
   const decision = judge.record(question, final)
-  let denied: Decision | null = null
+  trace?.admitted(decision)
   let busy: Target | null = null
   let current: Pick<Exchange, 'stop' | 'carried'> = { stop: () => {}, carried: () => 0 }
-  const carried = () => ({ up: body.size(), down: current.carried() })
+  carried = () => ({ up: body.size(), down: current.carried() })
   const leave = sessions.open(question, service, decision, { carried, cut: (cut) => {
     denied = cut
     current.stop()
@@ -114,8 +124,8 @@ export async function forward(request: AnyRequest, response: AnyResponse, questi
     busy = null
   }
   const outcome = await tell(service, {
-    method: request.method ?? 'GET', path: request.url ?? '/', body, upgrade: upgrade?.protocol ?? null,
-    headers: requestHeaders(request.headers, { host, source: question.source.replace(/:\d+$/, ''), vouched, decision: decision.id }),
+    method: request.method ?? 'GET', path: request.url ?? '/', body, upgrade: upgrade?.protocol ?? null, trace,
+    headers: requestHeaders(request.headers, { host, source: question.source.replace(/:\d+$/, ''), vouched, decision: decision.id, traceparent: trace?.traceparent }),
   }, response, upstreams, (made, target) => {
     current = made
     if (busy !== null) busy.open--

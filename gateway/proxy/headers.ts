@@ -34,13 +34,14 @@ function mayTell(name: string): boolean {
 }
 
 /** What goes to the upstream. @param vouched null: there is no device */
-export function requestHeaders(headers: Incoming, { host, source, vouched, decision }: { readonly host: string; readonly source: string; readonly vouched: Vouched | null; readonly decision: string }): HeaderValues {
+export function requestHeaders(headers: Incoming, { host, source, vouched, decision, traceparent }: { readonly host: string; readonly source: string; readonly vouched: Vouched | null; readonly decision: string; readonly traceparent?: string }): HeaderValues {
   const kept = endToEnd(headers, mayTell)
   kept['host'] = host
   kept['x-forwarded-for'] = source
   kept['x-forwarded-proto'] = 'https'
   kept['x-forwarded-host'] = host
   kept['sallyport-decision'] = decision
+  if (traceparent !== undefined) kept['traceparent'] = traceparent
   if (vouched !== null) {
     kept['sallyport-device-id'] = vouched.uid
     kept['sallyport-device-tags'] = vouched.tags.map(encodeURIComponent).join(',')

@@ -10,6 +10,7 @@ import { FRAMING, FRAMING_HEADER } from '../../node/framed-duplex.ts'
 import type { Log } from '../../node/logging.ts'
 import type { Audit } from '../audit/audit.ts'
 import type { Metrics } from '../metrics/metrics.ts'
+import type { Traces } from '../traces/traces.ts'
 import type { World } from '../world.ts'
 import { createAcme, type Acme } from './acme.ts'
 import { answer, type AnyResponse } from './answer.ts'
@@ -54,6 +55,8 @@ export interface ProxyOptions extends Pick<ListenOptions, 'listen' | 'onProved'>
   readonly log: Log
   readonly audit: Audit
   readonly metrics: Metrics
+  /** Absent: none are made. */
+  readonly traces?: Traces | null
   /** ms. */
   readonly now: () => number
   readonly timers?: Timers
@@ -79,7 +82,7 @@ const source = (socket: Socket | undefined): string => `${socket?.remoteAddress 
 
 /** Starts the gate and resolves when it listens. @throws Error when the port can't be had */
 export async function startProxy(options: ProxyOptions): Promise<Proxy> {
-  const { world, policies, authorities, log, metrics, now, assertionKeys: keys, serial, timers = systemTimers, limits = {} } = options
+  const { world, policies, authorities, log, metrics, now, assertionKeys: keys, serial, timers = systemTimers, limits = {}, traces = null } = options
   let { identity } = options
   const connectLimitMs = limits.connectMs ?? 10_000
   const judge = createJudge(options)
@@ -88,7 +91,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   const cuts = createCuts()
   const keyPairs = createKeyPairs({ timers, log })
   const upstreams = createUpstreams({ resolver: rememberResolved(resolver, timers), keyPairs, timers, log, connectLimitMs })
-  const forwarding = { judge, sessions, upstreams, assertions: createAssertions({ keys, issuer: serial, now }), timers, log }
+  const forwarding = { judge, sessions, upstreams, assertions: createAssertions({ keys, issuer: serial, now }), timers, log, traces }
   const acme = options.publicCertificate ?? createAcme({ directory: options.stateDirectory, timers, now, log })
   const tickets = options.tickets ?? createTickets(timers)
   const secrets = (): Secrets => {
@@ -116,7 +119,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     end(error)
   }
   const tunnel = (request: IncomingMessage | Http2Connect, carrier: Carrier, protocol: 'tcp' | 'udp', named: string | undefined) => {
-    runTunnel(carrier, { ...questionOf(request, protocol, readAuthority(named, null) ?? notAnAuthority, '/'), protocol }, { judge, sessions, resolver, timers, now, log, connectLimitMs, cuts })
+    runTunnel(carrier, { ...questionOf(request, protocol, readAuthority(named, null) ?? notAnAuthority, '/'), protocol }, { judge, sessions, resolver, timers, now, log, connectLimitMs, cuts, traces })
       .catch(failed('tunnel_failed', 'A tunnel failed inside the gateway', (error) => carrier.client.destroy(error)))
   }
   server.on('connect', (request: IncomingMessage, socket: TLSSocket, head: Uint8Array) => {

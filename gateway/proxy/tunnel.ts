@@ -9,6 +9,7 @@ import type { Resolver } from './resolve.ts'
 import type { Sessions } from './sessions.ts'
 import type { Client } from './splice.ts'
 import type { Timers } from '../../node/timers.ts'
+import type { Traces } from '../traces/traces.ts'
 
 /** What answers one CONNECT. */
 export interface Carrier {
@@ -24,14 +25,17 @@ export interface Carrier {
 
 export interface TunnelOptions {
   readonly judge: Judge; readonly sessions: Sessions; readonly resolver: Resolver; readonly timers: Timers; readonly now: () => number; readonly log: Log; readonly connectLimitMs: number; readonly cuts: Cuts
+  /** null: none are made. */
+  readonly traces: Traces | null
 }
 
 /** Without a reason of its own each abort makes an error with its stack, for nobody. */
 const WENT_AWAY = 'the client went away'
 
 /** Decides, dials, decides once more, and carries. Never rejects for anything that client or upstream do. */
-export async function runTunnel(carrier: Carrier, question: Question & { readonly protocol: 'tcp' | 'udp' }, { judge, sessions, resolver, timers, now, log, connectLimitMs, cuts }: TunnelOptions): Promise<void> {
+export async function runTunnel(carrier: Carrier, question: Question & { readonly protocol: 'tcp' | 'udp' }, { judge, sessions, resolver, timers, now, log, connectLimitMs, cuts, traces }: TunnelOptions): Promise<void> {
   const { client } = carrier
+  const trace = traces?.begin(question)
   const gone = new AbortController()
   // Before anything is awaited: a client that breaks while it is decided on must not end the gateway.
   client.on('error', () => gone.abort(WENT_AWAY))
@@ -39,6 +43,7 @@ export async function runTunnel(carrier: Carrier, question: Question & { readonl
   const refuse = (decision: Decision, detail?: string) => {
     // Strangers have a journal; a line of the log for each would be theirs to write.
     if (decision.uid !== null) log.info({ event: 'refused', decision: decision.id, reason: decision.reason, uid: decision.uid, destination: decision.destination, detail }, 'A tunnel was refused')
+    trace?.refused(decision)
     if (!gone.signal.aborted) carrier.refuse(renderRefusal(decision, undefined))
   }
   const verdict = await judge.assess(question)
@@ -48,8 +53,10 @@ export async function runTunnel(carrier: Carrier, question: Question & { readonl
   if (full !== null) return fail(full)
   const { service } = verdict
   const target = service.upstreams[0] ?? question
+  trace?.next('resolve')
   const resolution = await resolver(service, target.host)
   if (!resolution.ok) return fail(resolution.reason, resolution.detail)
+  trace?.next('dial')
   const way = await reach(question.protocol, { addresses: resolution.addresses, port: target.port, limitMs: connectLimitMs, timers, now, signal: gone.signal })
   if (!way.ok) return fail('upstream-unreachable', way.detail)
   // The world may have moved while it was dialled; from here to the table is one tick.
@@ -58,16 +65,21 @@ export async function runTunnel(carrier: Carrier, question: Question & { readonl
   if (!final.allowed || barred !== null || gone.signal.aborted) {
     way.abandon()
     if (!final.allowed) refuse(judge.record(question, final))
-    else if (gone.signal.aborted) judge.record(question, { ...verdict, validUntil: null }, { reason: 'upstream-unreachable' })
-    else fail(barred ?? 'overloaded')
+    else if (gone.signal.aborted) {
+      const givenUp = judge.record(question, { ...verdict, validUntil: null }, { reason: 'upstream-unreachable' })
+      trace?.refused(givenUp)
+    } else fail(barred ?? 'overloaded')
     return
   }
   const decision = judge.record(question, final)
+  trace?.admitted(decision)
+  trace?.next('carry')
   // The agent is told how the service is best reached: bulk would hold up what shares its connection.
   carrier.accept({ ...(question.protocol === 'udp' ? { 'capsule-protocol': '?1' } : {}), ...(final.service?.traffic === 'bulk' ? { 'sallyport-traffic': 'bulk' } : {}), ...(carrier.cutsSilently ? { 'sallyport-session': decision.id } : {}) })
   let end: (cutBy?: Decision) => void = () => {}
   const cut = (denied: Decision) => {
     joined.stop()
+    trace?.ended(joined.carried(), denied)
     if (carrier.cutsSilently) cuts.remember(decision, denied)
     carrier.cut(refusalJson(denied))
   }
@@ -77,6 +89,10 @@ export async function runTunnel(carrier: Carrier, question: Question & { readonl
     end(denied)
     cut(denied)
   } })
-  end = sessions.open(question, final.service, decision, { carried: joined.carried, cut })
+  const leave = sessions.open(question, final.service, decision, { carried: joined.carried, cut })
+  end = (cutBy) => {
+    leave(cutBy)
+    trace?.ended(joined.carried(), cutBy ?? null)
+  }
   if (client.destroyed && way.isClosed()) end()
 }
