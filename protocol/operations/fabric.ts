@@ -77,7 +77,7 @@ export const avatarsOf = operation({
   body: z.object({
     fingerprints: z.array(z.string().max(64)).max(AVATARS_AT_ONCE).optional(),
     users: z.array(z.object({ user_name: z.string().max(256).default(''), domain_name: z.string().max(256).default(''), fct_uid: z.string().max(64).default('') })).max(AVATARS_AT_ONCE).optional(),
-  }).refine(({ fingerprints, users }) => fingerprints !== undefined || users !== undefined, 'name fingerprints or users'),
+  }),
   reply: envelope(twice(clientAvatars)),
 })
 const snapshotQuery = z.object({
@@ -104,12 +104,14 @@ export const statusGet = operation({
   id: 'report-status', method: 'GET', path: '/api/v1/report/fct/status', caller: 'gateway', surface, summary: 'Is there anything after one watermark, in any table?',
   query: z.object({ updated_after: heldWatermark.optional(), sn_list: reportQuery.shape.sn_list }), reply: statusReply,
 })
+/** UIDs of this EMS, and of others that a gateway may serve as well: those are registered nowhere here. */
+const anyUid = z.string().regex(/^[0-9A-Za-z-]{1,64}$/, 'must be a UID')
 export const subscribe = operation({
   id: 'report-subscribe', method: 'POST', path: '/api/v1/report/fct/subscribe', caller: 'gateway', surface, summary: 'Say which endpoints this gateway cares for.', maxBodyBytes: 256 * 1024,
   body: z.object({
     update: z.array(z.object({
       sn_list: z.array(gatewaySerial).max(100).optional(),
-      uids: z.record(uid, z.object({ subscribe: z.boolean(), sysinfo_update_time: z.number().int().optional(), host_tags_update_time: z.number().int().optional() })).refine((r) => Object.keys(r).length <= 1000, 'at most 1,000 at once'),
+      uids: z.record(anyUid, z.object({ subscribe: z.boolean(), sysinfo_update_time: z.number().int().optional(), host_tags_update_time: z.number().int().optional() })).refine((r) => Object.keys(r).length <= 1000, 'at most 1,000 at once'),
       is_snapshot: z.boolean().default(false),
     })).max(10),
   }),

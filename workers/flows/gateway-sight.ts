@@ -26,19 +26,21 @@ export async function gatewaySight(context: Context, serial: string) {
   const standing = row.state === 'authorised' ? await env.FCM_NOTIFY.getByName(serial).standing(serial) : null
   const sum = (rows: readonly { count: number }[]) => rows.reduce((all, { count }) => all + count, 0)
   const [all, told] = [sum(tags), sum(tags.filter(({ type }) => types.includes(type)))]
-  const missing = standing === null ? [] : gatesFor(standing.protocol).missing
+  const gates = standing === null ? null : gatesFor(standing.protocol)
+  const missing = gates?.missing ?? []
+  const hears = gates?.dynamicGroups === true
   const behind = standing?.cursor == null ? null : Math.max(0, (counted?.head ?? 0) - standing.cursor.revision)
   return {
     serial, state: row.state, shareMode: row.shareMode as 0 | 1 | 2, owners: owners === null ? null : [...owners], trusts: trusts === null ? null : [...trusts],
     tagTypes: types.map((type) => ({ type, name: nameOf(type) })), protocol: standing?.protocol ?? null, missing,
     counts: {
-      endpoints: counted?.endpoints ?? 0, subscribed: counted?.subscribed ?? 0, inSight: standing?.inSight ?? null, tags: all, tagsTold: told, sights: counted?.sights ?? 0, sockets: standing?.listening ?? 0,
+      endpoints: counted?.endpoints ?? 0, subscribed: counted?.subscribed ?? 0, inSight: standing?.inSight ?? null, tags: all, tagsTold: hears ? told : 0, sights: counted?.sights ?? 0, sockets: standing?.listening ?? 0,
     },
     neighboursAt: row.neighboursAt, connectionsAt: row.connectionsAt, behind,
     because: [
       ...(row.state === 'authorised' ? [] : [`It is told nothing, for it is ${row.state}: ${row.reason}`]),
       ...entitled(row, owners, states),
-      `Of ${all} tags it is told ${told}: those of ${types.length === 0 ? 'no type' : types.map((type) => `type ${type} (${nameOf(type)})`).join(', ')}.`,
+      `Of ${all} tags it ${hears ? 'is' : 'would be'} told ${told}: those of ${types.length === 0 ? 'no type' : types.map((type) => `type ${type} (${nameOf(type)})`).join(', ')}.`,
       trusts === null ? 'Addresses bear tags where any authorised gateway sees the device.' : `Addresses bear tags where ${listed(trusts)} sees the device.`,
       ...missing.map((what) => `By its protocol ${standing?.protocol ?? ''}: ${what}.`),
       ...(row.vouchedBy === null ? [] : [`It is here on the word of ${row.vouchedBy}${row.vouchedUntil === null ? '' : ` until ${new Date(row.vouchedUntil).toISOString()}`}, and has at most what that one has.`]),
@@ -65,6 +67,7 @@ export async function endpointSight(context: Context, serial: string, uid: strin
   const [owners, trusts, types] = [ownersOf(row), trustsOf(row), JSON.parse(row.shareTagTypes) as number[]]
   const [subscribers, tags, found, own] = await db.batch([subscribersOf(db, uid), allTags(db), sightsOf(db, uid, macs), sightsAt(db, serial, ips)])
   const seen = row.state === 'authorised' && (await env.FCM_NOTIFY.getByName(serial).seenAmong(serial, [uid]))?.includes(uid) === true
+  const hears = row.state === 'authorised' && gatesFor(await env.FCM_NOTIFY.getByName(serial).protocol()).dynamicGroups
   const through = owners?.filter((each) => subscribers.some((subscriber) => subscriber.serial === each)) ?? []
   const sights = [...found, ...own].map((each): Sight => ({ serial: each.serial, kind: each.kind, vdom: each.vdom, ip: each.ip, uid: each.uid, device: each.kind === 'neighbour' ? each.mac : each.uid, interface: each.interface }))
   const trusted = sights.filter((each) => trusts === null || trusts.includes(each.serial))
@@ -75,10 +78,10 @@ export async function endpointSight(context: Context, serial: string, uid: strin
       : through.length > 0 ? `Share mode ${row.shareMode}: ${listed(through)} subscribed to it.` : `Share mode ${row.shareMode}: none of ${listed(owners)} subscribed to it.`,
     tags: (JSON.parse(endpoint.tags) as TagState[]).map(({ tagUid, state }) => {
       const tag = tags.find((each) => each.uid === tagUid)
-      const told = seen && tag !== undefined && types.includes(tag.type)
+      const told = seen && hears && tag !== undefined && types.includes(tag.type)
       return {
         uid: tagUid, name: tag?.name ?? '', state, told,
-        because: !seen ? 'It does not see the endpoint.' : tag === undefined ? 'The tag is there no more.' : told ? `Tag type ${tag.type} (${nameOf(tag.type)}) is shared with it.` : `Tag type ${tag.type} (${nameOf(tag.type)}) is not shared with it.`,
+        because: !seen ? 'It does not see the endpoint.' : tag === undefined ? 'The tag is there no more.' : told ? `Tag type ${tag.type} (${nameOf(tag.type)}) is shared with it.` : !hears && types.includes(tag.type) ? 'By its protocol it is told no tags.' : `Tag type ${tag.type} (${nameOf(tag.type)}) is not shared with it.`,
       }
     }),
     addresses: found.map((each) => {

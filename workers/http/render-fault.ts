@@ -1,5 +1,5 @@
 // Faults as answers: RFC 9457 problem details, or the envelope of the fabric wire. One place per surface.
-import { Fault, faults, type FaultCode, type Problem } from '../../protocol/faults.ts'
+import { Fault, faults, type Problem } from '../../protocol/faults.ts'
 import type { Operation } from '../../protocol/operation.ts'
 import { logEvent } from '../context.ts'
 
@@ -11,10 +11,8 @@ export function problemOf(fault: Fault): Problem {
   return { type: `urn:sallyport:fault:${fault.code}`, title, status, code: fault.code, detail: fault.message, ...fault.extras }
 }
 
-const retvals: Partial<Record<FaultCode, -2 | -5 | -6>> = {
-  unsigned: -2, bad_signature: -2, bad_digest: -2, bad_certificate: -2, wrong_purpose: -2, certificate_expired: -2, certificate_revoked: -2, clock_skew: -2, replayed: -2,
-  not_authorised: -2, unauthenticated: -2, forbidden: -2, not_found: -5, malformed: -6, invalid: -6, too_large: -6, unsupported_media_type: -6,
-}
+/** The envelope says what the status says: refused to this caller, not there, bad input, or an error. */
+const retvalOf = (status: number): -1 | -2 | -5 | -6 => (status === 401 || status === 403 ? -2 : status === 404 ? -5 : [400, 405, 413, 415, 422].includes(status) ? -6 : -1)
 
 export function renderFault(thrown: unknown, operation: Pick<Operation, 'id' | 'surface'> | null): Response {
   const fault = asFault(thrown)
@@ -23,7 +21,7 @@ export function renderFault(thrown: unknown, operation: Pick<Operation, 'id' | '
   const headers: Record<string, string> = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' }
   if (fault.extras.retryAfterSeconds !== undefined) headers['retry-after'] = String(fault.extras.retryAfterSeconds)
   if (operation?.surface === 'fabric') {
-    return Response.json({ result: { retval: retvals[fault.code] ?? -1, message: fault.message }, data: {}, problem }, { status: fault.status, headers })
+    return Response.json({ result: { retval: retvalOf(fault.status), message: fault.message }, data: {}, problem }, { status: fault.status, headers })
   }
   return Response.json(problem, { status: fault.status, headers: { ...headers, 'content-type': 'application/problem+json' } })
 }

@@ -159,6 +159,16 @@ describe('what is not a caller\'s to do', () => {
     expect(await rows()).toEqual([])
     for (const each of [gateway, other]) expect((await by(each, 'GET', fabric.sysinfo.get.path)).status).toBe(200)
   })
+  it('to subscribe to what is of another EMS: that is registered nowhere, and the rest is taken', async () => {
+    const gateway = await joined()
+    await update(gateway.serial, { share_mode: 0 })
+    const foreign = ['F'.repeat(32), '00000000-0000-0000-0000-000000000000', 'toString']
+    const answer = await subscribe(gateway, [gateway.serial], [...foreign, fleet[0].uid])
+    expect(dataOf(answer).subscribed).toEqual({ ...Object.fromEntries(foreign.map((uid) => [uid, { is_registered: false }])), [fleet[0].uid]: { is_registered: true } })
+    expect(await uidsIn(gateway)).toEqual([fleet[0].uid])
+    expect(dataOf(await subscribe(gateway, undefined, ['__proto__'])).subscribed).toEqual({})
+    for (const wrong of ['\' OR 1=1 --', '', 'x'.repeat(65)]) expect([wrong, (await subscribe(gateway, undefined, [wrong])).status]).toEqual([wrong, 422])
+  })
   it('to ask without end: lists are bounded', async () => {
     const gateway = await joined()
     const many = (count: number, item: (n: number) => unknown) => Array.from({ length: count }, (_, n) => item(n))

@@ -131,6 +131,7 @@ describe('every report', () => {
     const asked = { fingerprints: ['0'.repeat(64)], users: [{ user_name: 'alice-1', domain_name: 'corp', fct_uid: '' }, { user_name: '', domain_name: '', fct_uid: endpoint.uid }] }
     const avatars = await by(gateway, 'POST', '/api/v1/report/fct/client_avatars', asked)
     expectConforming('/api/v1/report/fct/client_avatars', 'POST', avatars)
+    expectConforming('/api/v1/report/fct/client_avatars', 'POST', await by(gateway, 'POST', '/api/v1/report/fct/client_avatars', {}))
     expect(dataOf(avatars).avatars).toMatchObject([{ avatar: imageOf(1), user_name: 'alice-1', domain_name: 'corp', fct_uid: endpoint.uid }])
     await update(gateway.serial, { share_mode: 0 })
     const subscription = (wants: boolean) => by(gateway, 'POST', '/api/v1/report/fct/subscribe', { update: [{ sn_list: [gateway.serial], uids: { [endpoint.uid]: { subscribe: wants, sysinfo_update_time: 1, host_tags_update_time: 1 } }, is_snapshot: false }] })
@@ -197,6 +198,7 @@ describe('a refusal', () => {
     expectRefused(await send('PATCH', '/api/v1/fabric_device_auth/SPGW00000000000F/update', { body: { share_mode: 1 }, headers: TOKEN_HEADER }))
     expectRefused(await by(gateway, 'POST', '/api/v1/fabric_device_auth/disconnect', { fgt_sns: ['SPGW00000000000F'] }))
     expectRefused(await init(await generateKey(), { csr: 'none' }))
+    expectRefused(await init(await generateKey(), { join_code: 'B'.repeat(43) }))
   })
 })
 

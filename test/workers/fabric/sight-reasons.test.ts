@@ -49,6 +49,18 @@ describe('what a gateway sees', () => {
     expect(await sight(gateway)).toMatchObject({ state: 'denied', counts: { inSight: null }, behind: null })
     expect((await admin('GET', '/gateways/SPGW00000000000F/sight')).status).toBe(404)
   })
+  it('is no tag where it is not authorised, or its protocol knows none, whatever types it is entitled to', async () => {
+    const gateway = await joined()
+    const { listening } = await greeted(gateway, {}, '6.1.9')
+    const older = await sight(gateway)
+    expect([older.counts.tagsTold, older.because.join(' '), (await sightOf(gateway)).tags]).toEqual([
+      0, expect.stringMatching(/would be told 1.*need 6\.2\.0/s), [expect.objectContaining({ name: 'modern', told: false, because: 'By its protocol it is told no tags.' })],
+    ])
+    listening.socket.close(1000)
+    await updateAuth(gateway.serial, false)
+    const denied = await sight(gateway)
+    expect([denied.counts.tagsTold, denied.because.join(' ')]).toEqual([0, expect.stringMatching(/is told nothing, for it is denied.*would be told 1/s)])
+  })
   it('of one endpoint is told with why: subscription, tags by type, addresses by sight and claim', async () => {
     const [gateway, other] = [await joined(), await joined()]
     await by(other, 'POST', fabric.gatewayMac.path, { gateway_mac_list: [{ mac: MAC, ip_list: [IP, '10.0.0.99'], interface: 'lan' }] })

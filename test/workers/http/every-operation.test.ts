@@ -57,7 +57,7 @@ describe('every operation', () => {
     expect(await dump()).toEqual(before)
   })
 
-  const wrongTypes = '{"csr":1,"fortigates":[],"fgt_sns":"x","devices_to_update":{},"update":3,"share_mode":"1","sysinfo":[],"uid_offset":{},"limit":"\\u0000","updated_after":["1"],"count":-1,"version":7,"page":[]}'
+  const wrongTypes = '{"csr":1,"fortigates":[],"fgt_sns":"x","devices_to_update":{},"update":3,"share_mode":"1","sysinfo":[],"uid_offset":{},"limit":"\\u0000","updated_after":["1"],"count":-1,"version":7,"page":[],"fingerprints":{}}'
   it.each(operations.filter(({ body }) => body !== undefined))('$id refuses what is no body of its own', async (operation) => {
     const path = filled(operation.path)
     const before = await dump()
