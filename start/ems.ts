@@ -61,6 +61,8 @@ export async function startEms(options: { directory?: string; port?: number; var
     },
     bindings: { ADMIN_TOKEN: kept.adminToken, WRAPPING_KEYS: kept.wrappingKeys, PUBLIC_ORIGIN: address, ...options.variant?.settings },
     log: new Log(LogLevel.ERROR),
+    // What a program prints for machines is on standard output: the Worker's log must not fall in between.
+    handleStructuredLogs: ({ message }) => process.stderr.write(`${message}\n`),
   }))
   for (const [name, own] of listeners) for (const listener of process.listeners(name)) if (!own.has(listener)) process.off(name, listener)
   await miniflare.ready
