@@ -25,6 +25,7 @@ import { followDocuments } from './profile/follow-documents.ts'
 import { lockState } from './state-lock.ts'
 import { agentSection } from './telemetry/agent-section.ts'
 import { openChannel, type Channel } from './telemetry/channel.ts'
+import { keepFresh } from './telemetry/keep-fresh.ts'
 import { createReporter } from './telemetry/reporter.ts'
 import type { FaultAnswer } from './telemetry/retry.ts'
 import { openTelemetryState } from './telemetry/telemetry-state.ts'
@@ -135,7 +136,7 @@ async function begin({ stateDirectory, log, now, onEvent = () => undefined, root
     onRefused: () => { observed.look('user').catch(defect) },
   })
   const reporter = createReporter({
-    state: telemetry, now: control.emsNow, timers, troubles, log, onSent: tell, onVersions: followed.note, onFault: answerFault, onDefect: defect,
+    state: telemetry, now: control.emsNow, timers, troubles, log, onSent: tell, onVersions: followed.note, onFault: answerFault, onDefect: defect, demands: () => store.current('rules')?.fresh ?? {},
     async send(body) {
       if (body.sections.user?.avatarFingerprint !== undefined) await pictures.deliver(body.sections.user.avatarFingerprint)
       const [keeper, asked] = [browsers, browsers?.asking() ?? 0]
@@ -148,9 +149,9 @@ async function begin({ stateDirectory, log, now, onEvent = () => undefined, root
   life.begun(control.close)
   const observed = observeMachine({
     root, stateDirectory, ownerUid, documents: store, telemetry, pictures, now: control.emsNow, timers, troubles, log, onDefect: defect, command,
-    hold(section, value, changedAt) {
+    hold(section, value, changedAt, lookedAt) {
       // Another network: what waits because the EMS could not be reached is tried now.
-      if (reporter.hold(section, value, changedAt) && section === 'network' && channel?.state() === 'waiting') {
+      if (reporter.hold(section, value, changedAt, lookedAt) && section === 'network' && channel?.state() === 'waiting') {
         reporter.flush()
         channel.hurry()
       }
@@ -193,10 +194,17 @@ async function begin({ stateDirectory, log, now, onEvent = () => undefined, root
   life.begun(local.close)
 
   // ── what the EMS changes ──
+  const fresh = keepFresh({
+    demands: () => store.current('rules')?.fresh ?? {}, knownAt: reporter.knownAt, now: control.emsNow, timers, random, onDefect: defect,
+    look: (section) => (section === 'agent' ? Promise.resolve(void holdAgent()) : observed.look(section)),
+  })
+  life.begun(fresh.close)
   store.onChange((kind) => {
     tell({ event: 'document-applied', kind })
-    if (kind === 'rules') observed.rulesChanged()
-    else if (kind === 'profile') {
+    if (kind === 'rules') {
+      observed.rulesChanged()
+      fresh.rearm()
+    } else if (kind === 'profile') {
       // A socket that was forgiven must not outlive the forgiveness either.
       if (control.setInvalidCertificateAction(store.settings().invalidCertificateAction)) channel?.reopen()
       observed.profileChanged()

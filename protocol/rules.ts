@@ -1,6 +1,6 @@
 // Tagging rules as administrators write them and as agents receive them. What a condition type means is in domain/tagging.
 import { z } from 'zod'
-import { osType } from './facts.ts'
+import { osType, reportedName } from './facts.ts'
 import { uuid } from './ids.ts'
 import { instant, line, lineOrEmpty } from './text.ts'
 
@@ -63,8 +63,14 @@ export type DryRunChange = z.infer<typeof dryRunChange>
 
 /** An agent-side condition as sent to agents: answered under `key` in the `verdicts` section. */
 export const agentCondition = z.strictObject({ key: z.string(), condition })
+/** No agent is asked to look at a section anew, and to say so, for rules that want it fresher than this. */
+export const LEAST_FRESH_SECONDS = 60
 /** The body of the signed `rules` document. */
-export const agentRules = z.object({ revision: z.number().int().min(0), conditions: z.array(agentCondition).max(1000) })
+export const agentRules = z.object({
+  revision: z.number().int().min(0), conditions: z.array(agentCondition).max(1000),
+  /** Sections that rules want to be known within so many seconds: looked at again in half that time at most, and confirmed where they are unchanged. */
+  fresh: z.partialRecord(reportedName, z.number().int().min(LEAST_FRESH_SECONDS)).optional(),
+})
 export type AgentRules = z.infer<typeof agentRules>
 
 /** Types of Zero Trust tags, numbered as the fabric wire does (our reading of the published order). */

@@ -14,8 +14,8 @@ export interface AnswersOptions {
   /** ms, EMS clock */
   readonly now: () => number
   readonly timers: Timers
-  /** A round's answers; `changedAt` is when the change was noticed. */
-  readonly onAnswers: (answers: Answers, changedAt: number) => Promise<void> | void
+  /** A round's answers; `changedAt` is when the change was noticed, `lookedAt` when the round began. */
+  readonly onAnswers: (answers: Answers, changedAt: number, lookedAt: number) => Promise<void> | void
 }
 
 /** A file that is written all the time must not keep the agent busy all the time: between rounds it rests this long, or as long as the last one took. */
@@ -38,13 +38,14 @@ export function createAnswers(options: AnswersOptions): (noticedAt?: number) => 
   }
 
   async function round(): Promise<void> {
-    const changedAt = noticed ?? options.now()
+    const lookedAt = options.now()
+    const changedAt = noticed ?? lookedAt
     noticed = null
     const rules = rulesNow()
     if (rules === null) return
     const begun = performance.now()
-    const { answers } = await answerConditions(rules, options.device, options.previous(), options.now())
-    await options.onAnswers(answers, changedAt)
+    const { answers } = await answerConditions(rules, options.device, options.previous(), lookedAt)
+    await options.onAnswers(answers, changedAt, lookedAt)
     const ended = performance.now()
     restedAt = ended + Math.max(REST_MS, ended - begun)
   }

@@ -27,7 +27,7 @@ export interface ObserveOptions {
   readonly documents: Pick<DocumentStore, 'current' | 'settings'>
   readonly telemetry: TelemetryState
   readonly pictures: Pictures
-  readonly hold: (section: ReportedName, value: Sections[ReportedName] | null, changedAt?: number) => void
+  readonly hold: (section: ReportedName, value: Sections[ReportedName] | null, changedAt?: number, lookedAt?: number) => void
   /** ms, EMS clock */
   readonly now: () => number
   readonly timers: Timers
@@ -62,8 +62,8 @@ export function observeMachine(options: ObserveOptions): Observed {
 
   const answer = createAnswers({
     device: deviceHere({ root, ownerUid: options.ownerUid, run, now, timers }), rules: () => documents.current('rules'), previous: telemetry.answers, processes, now, timers,
-    async onAnswers(answers, changedAt) {
-      hold('verdicts', { answers }, changedAt)
+    async onAnswers(answers, changedAt, lookedAt) {
+      hold('verdicts', { answers }, changedAt, lookedAt)
       if (!closed && JSON.stringify(answers) !== JSON.stringify(telemetry.answers())) await telemetry.keep({ answers })
     },
   })
@@ -73,7 +73,7 @@ export function observeMachine(options: ObserveOptions): Observed {
       onUnreadable: (cause) => (cause === null ? troubles.clear('user') : troubles.raise('user', `What "agent set" keeps can not be read, so only the account is reported: ${sentenceFor(cause)}`)),
     }),
     everySeconds: (cadence) => (cadence === 'network' ? NETWORK_SECONDS : documents.settings().cadenceSeconds[cadence]),
-    onFound: (section, value) => hold(section, value), timers, clock: () => performance.now(), log, onDefect,
+    onFound: (section, value, tookMs) => hold(section, value, undefined, now() - tookMs), timers, clock: () => performance.now(), log, onDefect,
   })
   const databases = packageDatabases(root)
   let cancelInventory = () => {}
@@ -112,7 +112,7 @@ export function observeMachine(options: ObserveOptions): Observed {
   recheckLater()
   return {
     async look(section) {
-      await Promise.all([schedule.look(section), ...(section === undefined ? [answer()] : [])])
+      await Promise.all([schedule.look(section), ...(section === undefined || section === 'verdicts' ? [answer()] : [])])
     },
     rulesChanged() {
       retarget()

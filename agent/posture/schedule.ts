@@ -8,7 +8,8 @@ export interface ScheduleOptions {
   readonly probes: readonly Probe[]
   /** Seconds between looks. */
   readonly everySeconds: (cadence: Cadence) => number
-  readonly onFound: (section: ReportedName, value: Sections[ReportedName] | null) => void
+  /** @param tookMs how long ago the look began */
+  readonly onFound: (section: ReportedName, value: Sections[ReportedName] | null, tookMs: number) => void
   /** What is neither an answer nor a failed probe: a defect of the agent. */
   readonly onDefect: (cause: unknown) => void
   readonly timers: Timers
@@ -80,12 +81,13 @@ export function scheduleProbes({ probes, everySeconds, onFound, onDefect, timers
 
   async function collect(probe: Probe, run: Run): Promise<void> {
     run.cancelTimer()
+    const begun = clock()
     const value = await lookWithin(probe, run)
     if (closed) return
     run.lookedAt = clock()
     run.looked = true
     arm(probe, run)
-    onFound(probe.section, value)
+    onFound(probe.section, value, run.lookedAt - begun)
   }
 
   function arm(probe: Probe, run: Run): void {

@@ -1,6 +1,7 @@
 // Tells the EMS which sections changed, each by its hash, and gives what the EMS asks for. One report at a time; a lost reply is repeated under the same sequence.
 import { createHash } from 'node:crypto'
 import canonicalize from 'canonicalize'
+import type { Demands } from '../../domain/tagging/demand.ts'
 import type { Log } from '../../node/logging.ts'
 import type { DocumentVersions } from '../../protocol/documents.ts'
 import { sections, type ReportedName, type Sections } from '../../protocol/facts.ts'
@@ -10,6 +11,7 @@ import type { report } from '../../protocol/operations/endpoint.ts'
 import { sentenceFor } from '../failure.ts'
 import type { Timers } from '../../node/timers.ts'
 import type { Troubles } from '../troubles.ts'
+import { createConfirmations } from './confirmations.ts'
 import { createRetry, type FaultAnswer } from './retry.ts'
 import type { TelemetryState } from './telemetry-state.ts'
 
@@ -24,6 +26,8 @@ export interface ReporterOptions {
   readonly timers: Timers
   readonly troubles: Troubles
   readonly log: Log
+  /** Section → within how many seconds rules want it known: what is unchanged is then confirmed. None unless said. */
+  readonly demands?: () => Demands
   /** 0 ≤ x < 1, for the jitter of trying again. */
   readonly random?: () => number
   readonly onSent: (sent: ReportSent) => void
@@ -36,8 +40,13 @@ export interface ReporterOptions {
 }
 
 export interface Reporter {
-  /** Holds a section's value and reports it when it changed, which is the answer; null: not known any more. */
-  hold(section: ReportedName, value: Sections[ReportedName] | null, changedAt?: number): boolean
+  /**
+   * Holds a section's value and reports it when it changed, which is the answer; null: not known any more.
+   * @param lookedAt ms: what it was found by began then
+   */
+  hold(section: ReportedName, value: Sections[ReportedName] | null, changedAt?: number, lookedAt?: number): boolean
+  /** When the EMS last learned how a section is (ms); null: not since this start. */
+  knownAt(section: ReportedName): number | null
   /** Reports now, even if nothing changed: to be told what is wanted and which documents are newer. */
   flush(): void
   /** ms of the last report that the EMS took; null before the first. */
@@ -58,6 +67,7 @@ export const sectionHash = (value: unknown): string => createHash('sha256').upda
 export function createReporter(options: ReporterOptions): Reporter {
   const { state, now, timers, troubles, log } = options
   const retry = createRetry(options.random ?? Math.random)
+  const confirmations = createConfirmations(options.demands ?? (() => ({})))
   const held = new Map<ReportedName, Held>()
   /** Hashes that the EMS holds, as far as it told. */
   const theirs = new Map<ReportedName, string>()
@@ -84,7 +94,8 @@ export function createReporter(options: ReporterOptions): Reporter {
     // The first report sends only hashes: after a restart the EMS usually holds everything.
     const sent = !asked ? [] : oneByOne ? unsent.slice(0, 1) : unsent
     const unknown = asked ? [...gone].filter((name) => !toldGone.has(name)) : []
-    if (sent.length + unknown.length === 0 && asked && !forced) return false
+    const confirmed = asked ? confirmable() : {}
+    if (sent.length + unknown.length === 0 && Object.keys(confirmed).length === 0 && asked && !forced) return false
     forced = false
     const told = new Map([...held].filter(([name, { hash }]) => refused.get(name) !== hash).map(([name, { hash }]) => [name, hash]))
     const names = sent.map(([name]) => name)
@@ -96,7 +107,7 @@ export function createReporter(options: ReporterOptions): Reporter {
       reply = await options.send({
         sequence, ...(changedAt === null ? {} : { changedAt: Math.max(0, Math.round(changedAt)) }),
         sections: Object.fromEntries(sent.map(([name, { value }]) => [name, value])), hashes: Object.fromEntries(told),
-        ...(unknown.length === 0 ? {} : { unknown }),
+        ...(unknown.length === 0 ? {} : { unknown }), ...(Object.keys(confirmed).length === 0 ? {} : { confirmed }),
       })
       requireSequence(reply.sequence)
     } catch (cause) {
@@ -109,14 +120,18 @@ export function createReporter(options: ReporterOptions): Reporter {
     asked = true
     takenAt = now()
     for (const [name, hash] of told) theirs.set(name, hash)
+    for (const [name, at] of Object.entries(confirmed) as [ReportedName, number][]) confirmations.told(name, at)
+    for (const [name] of sent) confirmations.told(name)
     for (const name of reply.wanted) theirs.delete(name)
     for (const name of unknown) toldGone.add(name)
     if (reply.sequence !== state.sequence()) await state.keep({ sequence: reply.sequence })
     options.onVersions(reply.documents)
     if (reply.wanted.some((name) => names.includes(name))) throw new Fault('busy', 'The EMS asks again for what it was just sent.')
-    due ||= unsent.length > sent.length || [...gone].some((name) => !toldGone.has(name)) || reply.wanted.some((name) => held.has(name))
+    due ||= unsent.length > sent.length || [...gone].some((name) => !toldGone.has(name)) || reply.wanted.some((name) => held.has(name)) || Object.keys(confirmable()).length > 0
     return true
   }
+  /** Of what rules want fresh, what the EMS holds as it is here. */
+  const confirmable = () => confirmations.due([...held].filter(([name, { hash }]) => theirs.get(name) === hash).map(([name]) => name))
 
   function requireSequence(sequence: number): void {
     if (sequence < 0 || sequence > MAX_SEQUENCE) throw new Fault('internal', 'The EMS answered with a sequence that can not be.')
@@ -204,7 +219,7 @@ export function createReporter(options: ReporterOptions): Reporter {
   }
 
   return {
-    hold(section, value, changedAt = now()) {
+    hold(section, value, changedAt = now(), lookedAt = now()) {
       if (closed) return false
       if (value === null) return forget(section)
       const parsed = sections[section].safeParse(value)
@@ -215,7 +230,11 @@ export function createReporter(options: ReporterOptions): Reporter {
       const hash = sectionHash(parsed.data)
       gone.delete(section)
       toldGone.delete(section)
-      if (held.get(section)?.hash === hash) return false
+      const isOld = confirmations.seen(section, lookedAt)
+      if (held.get(section)?.hash === hash) {
+        if (isOld && opened && theirs.get(section) === hash) begin()
+        return false
+      }
       held.set(section, { value: parsed.data, hash, changedAt })
       if (refused.delete(section)) sayRefused()
       if (opened) begin()
@@ -228,6 +247,7 @@ export function createReporter(options: ReporterOptions): Reporter {
       begin()
     },
     lastTaken: () => takenAt,
+    knownAt: confirmations.knownAt,
     async close() {
       closed = true
       wake?.()

@@ -4,7 +4,8 @@ import { osType, type OsType, type Sections } from '../../protocol/facts.ts'
 import type { AgentRules, Condition, RuleSet } from '../../protocol/rules.ts'
 import { unprintable } from '../../protocol/text.ts'
 import { conditionKey, questionOf } from './condition-key.ts'
-import type { Observation } from './condition-type.ts'
+import { sectionsOf, type Observation } from './condition-type.ts'
+import { demandsOf, type Demands } from './demand.ts'
 import type { Device, WatchTargets } from './device.ts'
 import { readCondition } from './registry.ts'
 
@@ -12,7 +13,7 @@ import { readCondition } from './registry.ts'
 const MOST_CONDITIONS = 1000
 const MOST_BYTES = 256 * 1024
 
-/** Every agent-side condition of enabled rule sets for one OS, each once. What is above the limit is never asked, so it stays unknown and passes nothing. */
+/** Every agent-side condition of enabled rule sets for one OS, each once, and how fresh they want what agents report. What is above the limit is never asked, so it stays unknown and passes nothing. */
 export function agentRulesFor(os: OsType, ruleSets: readonly RuleSet[], revision: number): AgentRules {
   const conditions = new Map<string, AgentRules['conditions'][number]>()
   for (const ruleSet of ruleSets) {
@@ -25,12 +26,24 @@ export function agentRulesFor(os: OsType, ruleSets: readonly RuleSet[], revision
   }
   let bytes = 0
   const fits = (asked: AgentRules['conditions'][number]) => (bytes += utf8ToBytes(JSON.stringify(asked)).length) <= MOST_BYTES
-  return { revision, conditions: [...conditions.values()].sort((a, b) => (a.key < b.key ? -1 : 1)).slice(0, MOST_CONDITIONS).filter(fits) }
+  const fresh = freshFor(os, ruleSets)
+  return { revision, conditions: [...conditions.values()].sort((a, b) => (a.key < b.key ? -1 : 1)).slice(0, MOST_CONDITIONS).filter(fits), ...(Object.keys(fresh).length === 0 ? {} : { fresh }) }
+}
+
+function freshFor(os: OsType, ruleSets: readonly RuleSet[]): Demands {
+  const enabled = ruleSets.flatMap((ruleSet) => (ruleSet.enabled ? ruleSet.rules[os]?.conditions ?? [] : []))
+  return demandsOf(enabled.flatMap((condition) => {
+    const read = readCondition(condition)
+    return read.ok && read.notOlderThanSeconds !== null && read.type.os.includes(os) ? [{ sections: sectionsOf(read.type, read.params), notOlderThanSeconds: read.notOlderThanSeconds }] : []
+  }))
 }
 
 /** What a rule set asks of agents, as one text: agents need not hear of an edit that leaves it as it is. */
 export const questionsOf = (ruleSet: RuleSet | null): string =>
-  JSON.stringify(osType.options.map((os) => agentRulesFor(os, ruleSet === null ? [] : [ruleSet], 0).conditions.map(({ key }) => key)))
+  JSON.stringify(osType.options.map((os) => {
+    const { conditions, fresh = {} } = agentRulesFor(os, ruleSet === null ? [] : [ruleSet], 0)
+    return [conditions.map(({ key }) => key), fresh]
+  }))
 
 /** Answers conditions on the device. An answer's time moves only when the answer changed. What this agent does not know or can not look at is unknown. */
 export async function answerConditions(rules: AgentRules, device: Device, previous: Sections['verdicts']['answers'], now: number): Promise<Sections['verdicts']> {

@@ -50,29 +50,36 @@ export function evaluateRuleSet({ ruleSet, conditions, logic, broken }: Compiled
     if (verdict.failure !== undefined) failures.push({ ruleSet: ruleSet.id, detail: verdict.failure })
     return worked[index] = truthOf(verdict, condition.negate)
   })
-  const owed = value === 'unknown' && conditions.some((condition) => isOwed(condition, os, facts))
+  const owed = value === 'unknown' && conditions.some((condition) => isOwed(condition, os, facts, now))
   const open = owed ? reach(logic, (index) => {
     const condition = conditions[index]
-    return condition !== undefined && isOwed(condition, os, facts) ? 'open' : worked[index]?.value ?? 'unknown'
+    return condition !== undefined && isOwed(condition, os, facts, now) ? 'open' : worked[index]?.value ?? 'unknown'
   }) : null
   return { value, open: open?.true === true || open?.false === true ? open : null, validUntil: failures.length === before ? validUntil : Math.min(validUntil ?? Infinity, now + AGAIN_AFTER_MS) }
 }
 
-/** An agent has yet to answer it. */
-const isOwed = ({ type, key }: CompiledCondition, os: OsType, facts: Facts): boolean => key !== null && type.os.includes(os) && facts.verdicts?.value.answers[key] === undefined
+/** An agent has yet to answer it, or to look again at what the rule wants fresher than it is known. */
+const isOwed = (condition: CompiledCondition, os: OsType, facts: Facts, now: number): boolean =>
+  condition.type.os.includes(os) && ((condition.key !== null && facts.verdicts?.value.answers[condition.key] === undefined) || isStale(condition, facts, now))
+function isStale({ sections, proved, notOlderThanSeconds }: CompiledCondition, facts: Facts, now: number): boolean {
+  const read = sections.flatMap((section) => facts[section] ?? [])
+  if (notOlderThanSeconds === null || proved || sections.length === 0 || read.length < sections.length || read.some(({ provenance }) => provenance === 'proved')) return false
+  return Math.min(...read.map(({ at }) => at)) + notOlderThanSeconds * 1000 <= now
+}
 
 /**
  * Evaluates an endpoint. While its OS is not known, nobody can say which rules are its own: every tag is unknown.
  * @param changed sections whose facts changed, or `all` (first report, or nothing is known of the verdicts before)
  * @param touched ids of the rule sets whose meaning changed since `previous` was worked out
- * @param standing of those, the ones whose verdict from before may stand while agents owe an answer, and until when (ms)
+ * @param renewed ids of the rule sets whose facts are as they were, and were found so anew: their verdicts may stand for longer
+ * @param standing of those touched, the ones whose verdict from before may stand while agents owe an answer, and until when (ms)
  * @param system the OS for which `previous` was worked out: nothing of another one stands; where it is not told, nothing does after a change of the `os` section
  * @param bears what the endpoint bears: the tags that are set and hold, and all as they stood when `previous` was worked out
  * @param previous verdicts; used for rule sets that were not touched, read nothing that changed, and are not due
  * @param now ms
  */
 export function evaluateEndpoint(given: {
-  rules: CompiledRules; facts: Facts; changed: readonly SectionName[] | 'all'; touched?: ReadonlySet<string>; standing?: ReadonlyMap<string, number>; system?: string; bears?: Bears; previous: RuleVerdicts; now: number
+  rules: CompiledRules; facts: Facts; changed: readonly SectionName[] | 'all'; touched?: ReadonlySet<string>; renewed?: ReadonlySet<string>; standing?: ReadonlyMap<string, number>; system?: string; bears?: Bears; previous: RuleVerdicts; now: number
 }): Evaluation {
   const { rules, facts, previous, now } = given
   const os = osOf(facts)
@@ -104,7 +111,7 @@ export function evaluateEndpoint(given: {
       const { ruleSet } = compiled
       const { id } = ruleSet
       const before = previous[id] ?? lasting
-      const stands = changed !== null && compiled.broken === null && given.touched?.has(id) !== true && !reads(compiled, changed) && (compiled.tags.size === 0 || ![...compiled.tags].some(turned)) && (before.validUntil === null || before.validUntil > now)
+      const stands = changed !== null && compiled.broken === null && given.touched?.has(id) !== true && given.renewed?.has(id) !== true && !reads(compiled, changed) && (compiled.tags.size === 0 || ![...compiled.tags].some(turned)) && (before.validUntil === null || before.validUntil > now)
       if (stands) {
         note(ruleSet, before)
         continue

@@ -36,6 +36,8 @@ export const report = operation({
     hashes: z.partialRecord(reportedName, sha256Hex),
     /** Sections that the machine no longer tells: what the EMS held of them is void, and unknown passes no rule. Counts as carrying sections. */
     unknown: z.array(reportedName).max(reportedName.options.length).optional(),
+    /** Sections that were looked at again and are as `hashes` has them, each with the instant of that look (ms, EMS clock): those that the `rules` document wants fresh. They carry nothing and take no sequence. */
+    confirmed: z.partialRecord(reportedName, z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)).optional(),
   }),
   reply: z.object({
     sequence: z.number().int(),

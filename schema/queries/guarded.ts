@@ -17,6 +17,11 @@ export const insertSection = (db: DrizzleD1Database, guard: Guard, row: { sectio
   .select(sql`SELECT ${guard.uid}, ${row.section}, ${row.hash}, ${row.at}, ${row.body} WHERE ${unchanged(guard)}`)
   .onConflictDoUpdate({ target: [endpointSections.uid, endpointSections.section], set: { hash: sql`excluded.hash`, at: sql`excluded.at`, body: sql`excluded.body` } })
 
+/** Sections that are as they were, and known to be so since an instant (ms): one row each. */
+export const renewSections = (db: DrizzleD1Database, guard: Guard, looked: readonly (readonly [section: string, at: number])[]) => db.update(endpointSections)
+  .set({ at: sql`(SELECT j.value->>1 FROM json_each(${JSON.stringify(looked)}) j WHERE j.value->>0 = ${endpointSections.section})` })
+  .where(sql`${endpointSections.uid} = ${guard.uid} AND ${endpointSections.section} IN (SELECT value->>0 FROM json_each(${JSON.stringify(looked)})) AND ${unchanged(guard)}`)
+
 /** Sections that can't be read any more: the next report is asked for them. */
 export const dropSections = (db: DrizzleD1Database, guard: Guard, sections: readonly string[]) => db.delete(endpointSections)
   .where(sql`${endpointSections.uid} = ${guard.uid} AND ${endpointSections.section} IN (SELECT value FROM json_each(${JSON.stringify(sections)})) AND ${unchanged(guard)}`)

@@ -9,7 +9,7 @@ import type { TableName } from '../../protocol/fabric/tables.ts'
 import { report } from '../../protocol/operations/endpoint.ts'
 import type { Parsed } from '../../protocol/operation.ts'
 import { endpoints, type EndpointRow } from '../../schema/endpoint.ts'
-import { dropSections, dropTags, insertSection, putTags } from '../../schema/queries/guarded.ts'
+import { dropSections, dropTags, insertSection, putTags, renewSections } from '../../schema/queries/guarded.ts'
 import { gatewaysConcerned, type Concerned } from '../../schema/queries/interest.ts'
 import { logTail } from '../../schema/queries/log-tail.ts'
 import { logEvent, type Context } from '../context.ts'
@@ -19,6 +19,7 @@ import { versionsOf } from '../flows/documents.ts'
 import { packSection, readReported, selectSections, withMatches, type StoredSection } from '../flows/facts.ts'
 import { inventoryAfter, readMatches, SOFTWARE } from '../flows/inventory.ts'
 import { pokeGateways } from '../flows/poke.ts'
+import { renewalsOf } from '../flows/renewals.ts'
 import { rulesOf } from '../flows/rules.ts'
 import { evaluatedThrough, rulesRevisionOf, selectStates } from '../flows/states.ts'
 import { sysinfoRecord } from '../flows/sysinfo-record.ts'
@@ -81,6 +82,8 @@ async function take(context: Context, endpoint: EndpointRow, loaded: Loaded, bod
   // Software stays: its list only grows old, and what was matched for it is the better for being there.
   const forgotten = [...new Set(body.unknown)].filter((section) => section !== SOFTWARE && stored.has(section) && !sent.some((each) => each.section === section))
   const brings = changed.length + forgotten.length > 0
+  const sentNames = new Set<string>([...changed.map(({ section }) => section), ...forgotten])
+  const confirmed = loaded.sections.filter(({ section, hash }) => !sentNames.has(section) && body.confirmed?.[section as ReportedName] !== undefined && body.hashes[section as ReportedName] === hash)
   const revision = rulesRevisionOf(loaded.states)
   const first = endpoint.lastReportAt === null
   const through = first ? null : Math.max(endpoint.rulesRevision, evaluatedThrough(loaded.states))
@@ -89,31 +92,35 @@ async function take(context: Context, endpoint: EndpointRow, loaded: Loaded, bod
     if (sent.length + (body.unknown?.length ?? 0) > 0 && body.sequence === endpoint.sequence) await pokeAgain(context, loaded.concerned)
     return reply(endpoint.sequence)
   }
-  if (!brings && (through === null || through >= revision)) return await nothingNew()
+  if (!brings && confirmed.length === 0 && (through === null || through >= revision)) return await nothingNew()
   if (brings && body.sequence <= endpoint.sequence) throw new Fault('stale_sequence', 'A later report has already been taken; go on from its sequence.', { sequence: endpoint.sequence })
   const now = context.now()
   const held = await rulesOf(context, loaded.states)
-  const before = readReported(loaded.sections)
+  const renewals = renewalsOf(held.rules, endpoint, confirmed, body.confirmed ?? {}, now)
+  if (!brings && renewals.at.size === 0 && (through === null || through >= revision)) return await nothingNew()
+  const sections = loaded.sections.map((row) => ({ ...row, at: renewals.at.get(row.section) ?? row.at }))
+  const before = readReported(sections)
   const reported = withChanges(before.facts, changed, forgotten, now)
   const software = changed.find(isSoftware)
   // Kept as ids, but bounded like any other section: its packages are stored for the fleet.
   if (software !== undefined) packed(SOFTWARE, software.canonical)
-  const inventory = await inventoryAfter(context, endpoint.uid, { stored: loaded.sections, software: software ?? null, osBefore: before.facts.os?.value ?? null, os: reported.os?.value ?? null })
-  const read = withMatches({ facts: reported, damaged: before.damaged }, inventory?.matches ?? readMatches(loaded.sections))
+  const inventory = await inventoryAfter(context, endpoint.uid, { stored: sections, software: software ?? null, osBefore: before.facts.os?.value ?? null, os: reported.os?.value ?? null })
+  const read = withMatches({ facts: reported, damaged: before.damaged }, inventory?.matches ?? readMatches(sections))
   const damaged = read.damaged.filter((section) => !changed.some((each) => each.section === section))
   const { facts } = read
   const moved = [...changed.map(({ section }) => section), ...forgotten, ...inventory?.differs === true ? ['vulnerabilities' as const] : []]
-  const worked = workOut({ endpoint, held, through, facts, changed: [...moved, ...damaged], now })
+  const worked = workOut({ endpoint, held, through, facts, changed: [...moved, ...damaged], renewed: renewals.ruleSets, now })
   const { evaluation, put, gone, differs } = worked
   // Rules were edited, and nothing of it shows here: the endpoint needs no row for that.
-  if (!brings && damaged.length === 0 && !differs) return await nothingNew()
+  if (!brings && damaged.length === 0 && renewals.at.size === 0 && !differs) return await nothingNew()
   for (const section of damaged) {
     logEvent('section-damaged', { uid: endpoint.uid, section })
     holds.delete(section)
   }
   // Only a report that brings something takes its sequence: a hash-only one must not let an older report in again.
   const taken = brings ? { sequence: body.sequence, lastReportAt: now } : {}
-  const set: Partial<EndpointRow> = { ...columnsOf(facts, [...changed.map(({ section }) => section), ...forgotten]), ...taken, ...worked.set }
+  // What is only renewed leaves the rest as it is: a column that is set, even to what it was, writes the index over it.
+  const set: Partial<EndpointRow> = { ...columnsOf(facts, [...changed.map(({ section }) => section), ...forgotten]), ...taken, ...(brings || differs ? worked.set : {}) }
   // With the first report its tags become known, even if it has none.
   const tables = tablesOf(moved, put.length + gone.length > 0 || first)
   const committed = await commitEndpoint(context, {
@@ -122,6 +129,7 @@ async function take(context: Context, endpoint: EndpointRow, loaded: Loaded, bod
     also: (guard) => [
       ...inventory?.statements(guard) ?? [],
       ...changed.filter((each) => !isSoftware(each)).map(({ section, hash, canonical }) => insertSection(context.db, guard, { section, hash, at: now, body: packed(section, canonical) })),
+      ...(renewals.at.size === 0 ? [] : [renewSections(context.db, guard, [...renewals.at])]),
       ...(damaged.length + forgotten.length === 0 ? [] : [dropSections(context.db, guard, [...damaged, ...forgotten])]),
       ...(put.length === 0 ? [] : [putTags(context.db, guard, put, now)]), ...(gone.length === 0 ? [] : [dropTags(context.db, guard, gone)]),
     ],

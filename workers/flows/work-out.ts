@@ -24,9 +24,10 @@ export interface WorkedOut {
 
 /**
  * @param through revision of the rules that the stored verdicts hold for; null: nothing has been worked out yet
+ * @param renewed rule sets that are worked out again though nothing that they read has changed
  * @param changed sections whose facts are not those that the stored verdicts were worked out with; `all`: work out everything
  */
-export function workOut(given: { endpoint: Stored; held: HeldRules; through: number | null; facts: Facts; changed: readonly SectionName[] | 'all'; now: number }): WorkedOut {
+export function workOut(given: { endpoint: Stored; held: HeldRules; through: number | null; facts: Facts; changed: readonly SectionName[] | 'all'; renewed?: ReadonlySet<string>; now: number }): WorkedOut {
   const { endpoint, held, through, facts, now } = given
   const touched = through === null ? 'all' : touchedSince(held, through)
   const previous = JSON.parse(endpoint.verdicts) as RuleVerdicts
@@ -34,7 +35,7 @@ export function workOut(given: { endpoint: Stored; held: HeldRules; through: num
   const evaluation = evaluateEndpoint({
     rules: held.rules, facts, now, system: endpoint.os, bears: { set: assignedStates(assigned, now), before },
     // Where nobody knows what was edited, nothing from before stands.
-    ...(touched === 'all' || through === null ? { changed: 'all', previous: {} } : { changed: given.changed, touched, standing: standingSince(held, through), previous }),
+    ...(touched === 'all' || through === null ? { changed: 'all', previous: {} } : { changed: given.changed, touched, ...(given.renewed === undefined ? {} : { renewed: given.renewed }), standing: standingSince(held, through), previous }),
   })
   for (const { ruleSet, detail } of evaluation.failures) logEvent('rule-not-worked-out', { uid: endpoint.uid, ruleSet, detail })
   // No rule drops what is set, and what is set falls due with what rules gave.
