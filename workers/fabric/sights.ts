@@ -4,6 +4,7 @@ import { MAX_SIGHTS } from '../../protocol/fabric/sightings.ts'
 import { Fault } from '../../protocol/faults.ts'
 import { uid as uidShape } from '../../protocol/ids.ts'
 import { gatewayMac, vpn } from '../../protocol/operations/fabric.ts'
+import { unprintable } from '../../protocol/text.ts'
 import type { Parsed } from '../../protocol/operation.ts'
 import { registeredAmong } from '../../schema/queries/interest.ts'
 import { speaksFor, type SeenRow, type SightGroup } from '../../schema/queries/sights.ts'
@@ -15,6 +16,9 @@ import { ok } from './server.ts'
 const VDOM = 'root'
 const UIDS_AT_ONCE = 2_000
 const FOREIGN = 'The caller may not speak for that gateway.'
+const UNPRINTABLE = 'A name holds characters that can not be seen.'
+/** What other gateways and administrators are shown must not deceive them. */
+const isPlain = ({ vdom, interface: link }: { vdom: string; interface: string }) => !unprintable.test(vdom) && !unprintable.test(link)
 interface Report { readonly seen: Map<string, SeenRow>; readonly ended: SeenRow[] }
 type Reports = Map<string, Report>
 const nothing = (): Report => ({ seen: new Map(), ended: [] })
@@ -63,6 +67,7 @@ function readMacs(body: MacBody, caller: string, allowed: ReadonlySet<string>) {
   for (const entry of body.gateway_mac_list) {
     const [sn, mac] = [entry.sn || caller, deviceMac(entry.mac.replaceAll('-', ':'))]
     if (!allowed.has(sn)) rejected.push({ ...entry, reason: FOREIGN })
+    else if (!isPlain(entry)) rejected.push({ ...entry, reason: UNPRINTABLE })
     else if (mac === null) rejected.push({ ...entry, reason: 'That is no MAC of one device.' })
     else {
       const report = reportOf(reports, sn)
@@ -81,6 +86,7 @@ function readConnections(body: ConnectionBody, caller: string, allowed: Readonly
     const [sn, ip] = [entry.sn || caller, deviceAddress(entry.ip)]
     const refuse = (reason: string) => rejected.push({ uid: entry.uid, ip: entry.ip, sn: entry.sn, reason })
     if (!allowed.has(sn)) refuse(FOREIGN)
+    else if (!isPlain(entry)) refuse(UNPRINTABLE)
     else if (!registered.has(entry.uid)) refuse('There is no such endpoint.')
     else if (ip === null) refuse('Not an address of one device.')
     else {

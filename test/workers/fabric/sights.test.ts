@@ -234,6 +234,13 @@ describe('a gateway that lies', () => {
     expect(rejected.map(({ ip_list: list }) => list.length)).toEqual([hostile.length, 1, 1, 1, 1, 1, 1])
     const refused = dataOf(await connections(gateway, [...hostile.map((ip) => ({ uid: '0'.repeat(32), ip })), { uid: '\' OR 1=1 --', ip: IP }])) as { rejected: unknown[] }
     expect(refused.rejected).toHaveLength(hostile.length + 1)
+    const device = await enrolled()
+    for (const name of ['\u001b[2J', 'a\u0000b', '\u202egpj.exe', '\ud800']) {
+      for (const names of [{ interface: name }, { vdom: name }]) {
+        expect(dataOf(await by(gateway, 'POST', fabric.gatewayMac.path, { gateway_mac_list: [{ mac: MAC, ip_list: [IP], ...names }] }))).toMatchObject([{ reason: expect.stringContaining('can not be seen') as string }])
+        expect(dataOf(await connections(gateway, [{ uid: device.uid, ip: IP, ...names }])).rejected).toHaveLength(1)
+      }
+    }
     for (const body of [{ gateway_mac_list: Array.from({ length: 10_001 }, () => ({ mac: MAC })) }, { gateway_mac_list: [{ mac: 'x'.repeat(65) }] }, { gateway_mac_list: [{ mac: MAC, ip_list: Array.from({ length: 65 }, () => IP) }] }]) {
       expect((await by(gateway, 'POST', fabric.gatewayMac.path, body)).status).toBe(422)
     }
