@@ -1,4 +1,4 @@
-// The agent's commands as a function of their words: enrol, run, status, explain, set. What runs is in start.ts.
+// The agent's commands as a function of their words: enrol, run, status, pac, explain, set. What runs is in start.ts.
 import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -21,8 +21,10 @@ const help = `Usage: agent VERB [--state DIR]
 
   enrol INVITATION [--user NAME] [--tls-ca FILE]
                                      enrol this machine with the EMS that the invitation names
-  run                                report, follow the profile and serve the local proxy until SIGTERM
+  run [--transparent]                report, follow the profile and serve the local proxy until SIGTERM;
+                                     --transparent: programs without proxy settings too (as root on Linux)
   status [--json]                    what the running agent is doing: profile, channel, proxy, tags, refusals, troubles
+  pac                                the address of the PAC file for a browser's settings; keep it to yourself
   explain SUBJECT [--json]           why a tag (by name or id) is as it is, or why a decision (by id) was taken
   set NAME=VALUE …                   what you say of yourself: ${settings.join(', ')}; an empty value takes it back
 
@@ -31,6 +33,7 @@ Examples:
   sudo agent enrol sp1.eyJlbXMi… --user ada --state /var/lib/sallyport
   agent run --state /var/lib/sallyport
   agent status --json
+  chromium --proxy-pac-url="$(agent pac)"
   agent explain compliant
   agent explain D0123456789AB-0123456789ABCDEF --json
   agent set fullName="Ada Lovelace" email=ada@example.com avatar=/home/ada/me.png social=github:ada,mastodon:ada@example.org
@@ -41,9 +44,9 @@ An additional TLS root comes from --tls-ca, else from SALLYPORT_TLS_CA.
 Exit codes: 0 done, 1 failed, 2 wrong usage.
 `
 
-const options = { 'state': { type: 'string' }, 'user': { type: 'string' }, 'tls-ca': { type: 'string' }, 'json': { type: 'boolean' }, 'help': { type: 'boolean', short: 'h' } } as const
+const options = { 'state': { type: 'string' }, 'user': { type: 'string' }, 'tls-ca': { type: 'string' }, 'json': { type: 'boolean' }, 'transparent': { type: 'boolean' }, 'help': { type: 'boolean', short: 'h' } } as const
 /** Options that a verb takes beside --state and --help. */
-const optionsOf: Record<string, readonly string[]> = { enrol: ['user', 'tls-ca'], run: [], status: ['json'], explain: ['json'], set: [] }
+const optionsOf: Record<string, readonly string[]> = { enrol: ['user', 'tls-ca'], run: ['transparent'], status: ['json'], pac: [], explain: ['json'], set: [] }
 const verbs = Object.keys(optionsOf).join(', ')
 
 /** Where a command's answer goes, and what it says when it fails; a line each time. */
@@ -74,11 +77,11 @@ async function enrol(invitation: string, directory: string, given: { user?: stri
   return `Enrolled with ${ems} as ${uid}. The local proxy will serve user id ${ownerUid} only${ownerUid === 0 && given.user === undefined ? ' (root; --user names another)' : ''}.\nNow start the agent: agent run --state ${directory}`
 }
 
-async function run(directory: string): Promise<number> {
+async function run(directory: string, transparent: boolean): Promise<number> {
   const log = createLog({ name: 'agent', level: environment.logLevel ?? 'info' })
   const { promise: ended, resolve: finish } = Promise.withResolvers<number>()
   const signalled = runUntilSignal(async () => {
-    const agent = await startAgent({ stateDirectory: directory, log, now })
+    const agent = await startAgent({ stateDirectory: directory, transparent, log, now })
     // Let go by the EMS: there is nothing left to run. A service manager must not start it again and again, so that is success.
     agent.ended.then(() => finish(0), () => finish(1))
     return agent
@@ -117,10 +120,16 @@ async function perform(argv: readonly string[], print: Printer['out']): Promise<
       print(await enrol(word, directory, { user: values.user, tlsCa: values['tls-ca'] ?? environment.tlsCa }))
       return 0
     case 'run':
-      return await run(directory)
+      return await run(directory, values.transparent === true)
     case 'status': {
       const told = agentStatus.parse(await ask(directory, { ask: 'status' }))
       show(told, describeStatus(told, now()))
+      return 0
+    }
+    case 'pac': {
+      const { pacUrl, tunnel } = agentStatus.parse(await ask(directory, { ask: 'status' }))
+      if (pacUrl === null) throw new Fault('not_found', `There is no PAC file now: the local proxy is not running${tunnel.running ? '' : ` (${tunnel.reason})`}.`)
+      print(pacUrl)
       return 0
     }
     case 'explain': {

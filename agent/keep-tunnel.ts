@@ -5,12 +5,16 @@ import { systemFailure } from './failure.ts'
 import type { Denial } from './tunnel/denial.ts'
 import type { Timers } from '../node/timers.ts'
 import type { Revocations } from './tunnel/revocations.ts'
-import { startTunnel, type Tunnel } from './tunnel/start.ts'
+import { startTunnel, type Tunnel, type TunnelOptions } from './tunnel/start.ts'
+import type { TransparentState } from './tunnel/transparent/keep-transparent.ts'
 
 export type TunnelState = { readonly running: true; readonly httpPort: number; readonly socksPort: number } | { readonly running: false; readonly reason: string }
 
 export interface KeptTunnel {
   state(): TunnelState
+  /** The address of the PAC file; not part of the state, which is logged. */
+  pacUrl(): string | null
+  transparent(): TransparentState | null
   /** The last refusals, newest first. */
   denials(): readonly Denial[]
   close(): Promise<void>
@@ -23,6 +27,8 @@ export interface KeepTunnelOptions {
   readonly identity: () => { certificatePem: string; privateKeyPem: string }
   readonly authorities: () => string[]
   readonly revocations: Revocations
+  readonly pacPath?: string
+  readonly transparent?: TunnelOptions['transparent']
   readonly ownerUid: number
   readonly log: Log
   readonly now: () => number
@@ -52,7 +58,7 @@ export async function keepTunnel(options: KeepTunnelOptions): Promise<KeptTunnel
     cancelRetry()
     try {
       tunnel = await startTunnel({
-        settings: () => options.settings() ?? first, onSettings: options.onSettings, identity: options.identity, authorities: options.authorities, revocations: options.revocations, renew: options.renew,
+        settings: () => options.settings() ?? first, onSettings: options.onSettings, identity: options.identity, authorities: options.authorities, revocations: options.revocations, renew: options.renew, pacPath: options.pacPath, transparent: options.transparent,
         ownerUid: options.ownerUid, log: options.log, now: options.now, timers: options.timers,
         onDenial(denial) {
           denials.unshift(denial)
@@ -77,6 +83,8 @@ export async function keepTunnel(options: KeepTunnelOptions): Promise<KeptTunnel
 
   return {
     state,
+    pacUrl: () => tunnel?.pacUrl ?? null,
+    transparent: () => tunnel?.transparent() ?? null,
     denials: () => denials,
     async close() {
       closed = true

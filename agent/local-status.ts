@@ -20,6 +20,10 @@ export const agentStatus = z.object({
   licence: licenceState.nullable(),
   channel: z.enum(['connecting', 'open', 'waiting', 'closed']),
   lastReportAt: z.number().nullable(), sequence: z.number(), clockOffsetMs: z.number(), tunnel,
+  /** The PAC file for a browser's settings; keep it to yourself. Null while the proxy does not run. */
+  pacUrl: z.string().nullable(),
+  /** What programs without proxy settings reach, and what they do not and why; null while the proxy does not run. */
+  transparent: z.object({ asked: z.boolean(), served: z.array(z.string()).readonly(), lacking: z.array(z.string()).readonly() }).nullable(),
   /** Names and states; null when the EMS could not be asked. */
   tags: z.array(z.object({ tag: z.string(), state: z.enum(['present', 'absent', 'unknown']) })).nullable(),
   denials: z.array(denial),

@@ -15,6 +15,14 @@ const unprintables = new RegExp(unprintable, 'gu')
 /** Much of what is shown was said by others (names of files, processes and rules): none of it may speak to the terminal. */
 const page = (lines: readonly string[]): string => lines.map((each) => each.replaceAll(unprintables, '\uFFFD')).join('\n')
 
+const SHOWN_SERVED = 12
+function describeTransparent(transparent: AgentStatus['transparent']): string[] {
+  if (transparent === null) return []
+  const { asked, served, lacking } = transparent
+  const shown = served.length > SHOWN_SERVED ? `${served.slice(0, SHOWN_SERVED).join(', ')} and ${served.length - SHOWN_SERVED} more` : served.join(', ') || 'nothing'
+  return [column('transparent', asked ? shown : 'off (agent run --transparent, or the profile)'), ...lacking.map((each) => column('', `not ${each}`))]
+}
+
 /** @param now ms */
 export function describeStatus(status: AgentStatus, now: number): string {
   const { tunnel, profile, licence, tags, denials, troubles } = status
@@ -27,6 +35,8 @@ export function describeStatus(status: AgentStatus, now: number): string {
     column('certificate', `until ${new Date(status.certificate.notAfter).toISOString()}`),
     ...(Math.abs(status.clockOffsetMs) < MINUTE ? [] : [column('clock', `this machine's is ${Math.round(Math.abs(status.clockOffsetMs) / MINUTE)} min ${status.clockOffsetMs > 0 ? 'behind' : 'ahead'}; the EMS's is used`)]),
     column('proxy', tunnel.running ? `HTTP 127.0.0.1:${tunnel.httpPort}, SOCKS5 127.0.0.1:${tunnel.socksPort}` : `not running: ${tunnel.reason}`),
+    ...(status.pacUrl === null ? [] : [column('pac file', status.pacUrl)]),
+    ...describeTransparent(status.transparent),
     column('tags', tags === null ? 'not known: the EMS does not answer' : tags.filter(({ state }) => state === 'present').map(({ tag }) => tag).join(', ') || 'none'),
     ...(tags ?? []).filter(({ state }) => state !== 'present').map(({ tag, state }) => column('', `${tag}: ${state} (agent explain "${tag}")`)),
     ...denials.slice(0, 5).flatMap((denial) => [column('refused', `${denial.destination}, ${ago(denial.at, now)}: ${denial.message}`), ...(denial.decision === null ? [] : [column('', `agent explain ${denial.decision}`)])]),

@@ -1,5 +1,5 @@
 // The running agent as a value: posture is reported, documents are applied, the channel is open, the local proxy runs, until it is closed or let go.
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { introduceEms } from '../node/introduce.ts'
 import type { Log } from '../node/logging.ts'
 import { CHANNEL_SUBPROTOCOL } from '../protocol/channel.ts'
@@ -32,7 +32,9 @@ import { openTelemetryState } from './telemetry/telemetry-state.ts'
 import { tellStatus } from './tell-status.ts'
 import { holdingTimers, systemTimers, type Timers } from '../node/timers.ts'
 import { createTroubles } from './troubles.ts'
+import { pacPath } from './tunnel/pac.ts'
 import { createRevocations } from './tunnel/revocations.ts'
+import { restoreMachine, type TransparentPlace } from './tunnel/transparent/keep-transparent.ts'
 
 export type { AgentEvent } from './agent-event.ts'
 export interface AgentOptions {
@@ -45,6 +47,8 @@ export interface AgentOptions {
   readonly root?: string
   /** The home whose browsers get a certificate, for an agent of the user's own; the account's unless said. */
   readonly home?: string
+  /** Programs without proxy settings are served whatever the profile says; else as it says. */
+  readonly transparent?: boolean
   /** Runs a probe's command; the system's own unless said. */
   readonly command?: ObserveOptions['command']
   readonly timers?: Timers
@@ -69,7 +73,11 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   const lock = await lockState(stateDirectory)
   const life = createLife({ release: lock.release, timers: holdingTimers, log: options.log })
   try {
-    const agent = await begin({ ...options, stateDirectory }, await enrolledIdentity(stateDirectory, () => letGoOfBrowsers({ ...options, stateDirectory })), life)
+    const agent = await begin({ ...options, stateDirectory }, await enrolledIdentity(stateDirectory, async () => {
+      await letGoOfBrowsers({ ...options, stateDirectory })
+      const reason = await restoreMachine(transparentPlace(stateDirectory, options.root))
+      if (reason !== null) throw new Error(`What the agent changed on this machine could not be put back: ${reason}`)
+    }), life)
     // Defective or let go before it was up: there is nothing to hand out.
     if (life.isEnding()) throw new Error(`the agent ended while it was starting (${await life.ended})`)
     return agent
@@ -79,7 +87,9 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   }
 }
 
-async function begin({ stateDirectory, log, now, onEvent = () => undefined, root = '/', home, command, timers = systemTimers, random = Math.random }: AgentOptions, kept: AgentIdentity, life: Life): Promise<RunningAgent> {
+const transparentPlace = (stateDirectory: string, root = '/'): TransparentPlace => ({ hostsFile: join(root, 'etc/hosts'), marker: join(stateDirectory, 'machine.changed') })
+
+async function begin({ stateDirectory, log, now, onEvent = () => undefined, root = '/', home, transparent = false, command, timers = systemTimers, random = Math.random }: AgentOptions, kept: AgentIdentity, life: Life): Promise<RunningAgent> {
   const { uid, ems, pin, ownerUid } = kept
   const files = stateFiles(stateDirectory)
   const troubles = createTroubles(log, now)
@@ -174,7 +184,8 @@ async function begin({ stateDirectory, log, now, onEvent = () => undefined, root
   const tunnel = await keepTunnel({
     settings: () => (store.current('profile') === null ? null : store.settings()),
     onSettings: (listener) => store.onChange((kind) => { if (kind === 'profile') listener() }),
-    identity: () => certificate.identity(), authorities: store.authorities, revocations, renew: certificate.renew, ownerUid, log, now: control.emsNow, timers, onDefect: defect,
+    identity: () => certificate.identity(), authorities: store.authorities, revocations, renew: certificate.renew, pacPath: await pacPath(files.pac), ownerUid, log, now: control.emsNow, timers, onDefect: defect,
+    transparent: { ...transparentPlace(stateDirectory, root), isAsked: transparent, ems: new URL(ems).hostname, onDefect: defect },
     onState(state) {
       tell({ event: 'tunnel', state })
       proxyRuns = state.running

@@ -37,7 +37,7 @@ export async function tellStatus({ identity, store, control, channel, reporter, 
     enrolled: true, uid, ems, version: AGENT_VERSION, certificate: { serial, notAfter },
     profile: profile === null ? null : { ...profile.profile, policy: profile.policy.name, version: store.versions().profile }, licence: store.current('licence'),
     channel: channel(), lastReportAt: reporter.lastTaken(), sequence: telemetry.sequence(), clockOffsetMs: control.offset(),
-    tunnel: tunnel.state(), tags: await tagsNow(control.client(), timers), denials: tunnel.denials().slice(0, SHOWN_DENIALS), troubles: [...troubles.all()],
+    tunnel: tunnel.state(), pacUrl: tunnel.pacUrl(), transparent: tunnel.transparent(), tags: await tagsNow(control.client(), timers), denials: tunnel.denials().slice(0, SHOWN_DENIALS), troubles: [...troubles.all()],
   }
 }
 

@@ -32,6 +32,8 @@ export const profileSettings = z.strictObject({
   browserServices: z.array(browserService).max(256).default([]),
   /** Ports of the local proxy on loopback; 0 picks a free one. */
   proxy: z.strictObject({ httpPort: z.number().int().min(0).max(65535), socksPort: z.number().int().min(0).max(65535) }).default({ httpPort: 8630, socksPort: 8631 }),
+  /** `transparent`: programs without proxy settings are served too, where the agent may change the machine's hosts file and packet filter. */
+  tunnel: z.strictObject({ transparent: z.boolean().default(false) }).default({ transparent: false }),
   /** What the user may set about themselves. */
   userMaySet: z.array(z.enum(['fullName', 'email', 'phone', 'avatar', 'socialIds'])).default(['fullName', 'email', 'phone', 'avatar', 'socialIds']),
   /** How often each slow probe looks again; fast ones are driven by events. */

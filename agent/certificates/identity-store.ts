@@ -38,6 +38,8 @@ export const stateFiles = (directory: string) => ({
   /** The key of a renewal whose reply is outstanding. */
   renewing: join(directory, 'renewing.key'),
   documents: join(directory, 'documents.json'), telemetry: join(directory, 'telemetry.json'),
+  /** Where the local proxy shows its PAC file. */
+  pac: join(directory, 'pac.path'),
   /** What remains after a deregistration: that it happened. */
   letGo: join(directory, 'deregistered.json'),
 })

@@ -1,11 +1,12 @@
-// The HTTP proxy's dialect: CONNECT and absolute-form. Origin-form is refused whatever it asks for, so that a web page which
-// rebinds its name to 127.0.0.1 gets nothing: browsers send the other forms only to a proxy that they were given.
+// The HTTP proxy's dialect: CONNECT and absolute-form. Origin-form is refused whatever it asks for but the PAC file, so that a web page
+// which rebinds its name to 127.0.0.1 gets nothing: browsers send the other forms only to a proxy that they were given.
 import { createServer, request, type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { byteDuplex } from './byte-duplex.ts'
 import { denialText } from './denial.ts'
 import type { Opener, Outcome } from './opener.ts'
+import type { Pac } from './pac.ts'
 import { abandon, cut, splice } from './splice.ts'
 import { canonicalHost, parseAuthority, type Target } from './target.ts'
 import type { Timers } from '../../node/timers.ts'
@@ -51,6 +52,10 @@ function absoluteTarget(text: string): { url: URL; target: Target } | null {
   const url = new URL(text)
   const host = canonicalHost(url.hostname)
   return host === null || url.username !== '' || url.password !== '' ? null : { url, target: { host, port: Number(url.port || 80) } }
+}
+
+function givePac(response: ServerResponse, script: string): void {
+  response.writeHead(200, { ...answerHeaders({ status: 200, title: 'OK', text: script }), 'content-type': 'application/x-ns-proxy-autoconfig', 'cross-origin-resource-policy': 'same-origin' }).end(script)
 }
 
 function abortWith(socket: Duplex | ServerResponse): AbortSignal {
@@ -127,7 +132,7 @@ async function tunnel(incoming: IncomingMessage, socket: Socket, head: Uint8Arra
  * Makes the HTTP side of the proxy.
  * @returns a function that serves one admitted, paused socket
  */
-export function createHttpProxy({ open, timers }: { open: Opener; timers: Timers }): (socket: Socket) => void {
+export function createHttpProxy({ open, pac, timers }: { open: Opener; pac?: Pac | undefined; timers: Timers }): (socket: Socket) => void {
   const deadlines = new WeakMap<Duplex, () => void>()
   // Node checks its own header time-outs only for servers that listen themselves; this one is handed its sockets.
   const expectHeaders = (socket: Duplex, limitMs: number) => {
@@ -138,7 +143,9 @@ export function createHttpProxy({ open, timers }: { open: Opener; timers: Timers
   server.on('request', (incoming, response) => {
     deadlines.get(incoming.socket)?.()
     response.once('finish', () => expectHeaders(incoming.socket, keepAliveMs + headersLimitMs))
-    forward(incoming, response, open).catch(() => cut(incoming.socket))
+    const script = pac?.answer(incoming) ?? null
+    if (script !== null) givePac(response, script)
+    else forward(incoming, response, open).catch(() => cut(incoming.socket))
   })
   server.on('connect', (incoming: IncomingMessage, stream: Duplex, head: Uint8Array) => {
     deadlines.get(stream)?.()

@@ -1,4 +1,4 @@
-// A listener on 127.0.0.1 that serves one user of this machine. Not a byte of anybody else's connection is read.
+// A listener on loopback that serves one user of this machine. Not a byte of anybody else's connection is read.
 import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { peerOwner } from './peer-owner.ts'
 import { cut } from './splice.ts'
@@ -16,12 +16,14 @@ const maxSockets = 1024
 
 /**
  * Listens on loopback.
+ * @param host a loopback address; 127.0.0.1 unless said
  * @param port 0 picks a free one
+ * @param ownerOf tells whose a connection is, null where it can't be told; by the socket's two ends unless said
  * @param serve gets each admitted socket, paused, with an 'error' listener already on it
  * @throws the system's error when the port can't be had
  */
-export async function listen({ port, ownerUid, log, serve }: {
-  port: number; ownerUid: number; log: TunnelLog; serve: (socket: Socket) => void
+export async function listen({ host = '127.0.0.1', port, ownerUid, ownerOf = peerOwner, log, serve }: {
+  host?: string; port: number; ownerUid: number; ownerOf?: (socket: Socket) => Promise<number | null>; log: TunnelLog; serve: (socket: Socket) => void
 }): Promise<Listener> {
   const sockets = new Set<Socket>()
   // Half-open: a program may finish sending and still wait for the answer. Paused: nothing is read before the owner is known.
@@ -29,7 +31,7 @@ export async function listen({ port, ownerUid, log, serve }: {
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
     socket.on('error', () => socket.destroy())
-    peerOwner(socket).then((owner) => {
+    ownerOf(socket).then((owner) => {
       if (socket.destroyed) return
       if (owner === ownerUid) {
         serve(socket)
@@ -44,7 +46,7 @@ export async function listen({ port, ownerUid, log, serve }: {
   server.maxConnections = maxSockets
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   server.once('error', reject)
-  server.listen({ host: '127.0.0.1', port, exclusive: true }, resolve)
+  server.listen({ host, port, exclusive: true }, resolve)
   await promise
   server.off('error', reject)
   server.on('error', (error) => log.error({ event: 'listener_failed', cause: error.message }, 'A local listener failed'))

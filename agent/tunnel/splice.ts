@@ -1,4 +1,4 @@
-// Joins a local socket and the far side, each direction by itself, with back-pressure and half-close. It looks at no byte.
+// Joins a local socket and the far side, each direction by itself, with back-pressure and half-close. It looks at no byte itself.
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 
@@ -25,8 +25,14 @@ export function abandon(far: Far): void {
   else far.destroy(new Error('the local program went away'))
 }
 
-function carry(from: Duplex, to: Duplex, far: Far): void {
-  from.on('data', (chunk: Uint8Array) => {
+/** What of a piece may go on now, the empty piece while that is not known; null: none, both sides have been cut. */
+export type Pass = (chunk: Uint8Array) => Uint8Array | null
+const all: Pass = (chunk) => chunk
+
+function carry(from: Duplex, to: Duplex, far: Far, pass: Pass): void {
+  from.on('data', (piece: Uint8Array) => {
+    const chunk = pass(piece)
+    if (chunk === null || chunk.length === 0) return
     far.onCarried?.(chunk.length)
     if (!to.destroyed && !to.write(chunk)) from.pause()
   })
@@ -37,8 +43,9 @@ function carry(from: Duplex, to: Duplex, far: Far): void {
  * Carries bytes both ways until both directions have ended or one side breaks; a break of one side resets the other.
  * @param client the local program's socket, with `allowHalfOpen`
  * @param head bytes that the program had sent before the far side was open
+ * @param pass looks at what the program sends before it goes on; nobody does unless said
  */
-export function splice(client: Socket, far: Far, head: Uint8Array): void {
+export function splice(client: Socket, far: Far, head: Uint8Array, pass: Pass = all): void {
   let clientEnded = false
   let farEnded = false
   const cutClient = () => cut(client)
@@ -69,8 +76,8 @@ export function splice(client: Socket, far: Far, head: Uint8Array): void {
     if (!clientEnded || !farEnded) abandon(far)
   })
   if (head.length > 0) far.write(head)
-  carry(client, far, far)
-  carry(far, client, far)
+  carry(client, far, far, pass)
+  carry(far, client, far, all)
   if (client.destroyed) abandon(far)
   else if (far.destroyed) cutClient()
 }

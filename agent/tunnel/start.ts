@@ -9,9 +9,13 @@ import { createHealing } from './healing.ts'
 import { createHttpProxy } from './http-proxy.ts'
 import { listen, type Listener } from './listener.ts'
 import { createOpener } from './opener.ts'
+import { createPac } from './pac.ts'
+import { pacScript } from './pac-script.ts'
 import { createSocksProxy } from './socks-proxy.ts'
 import { systemTimers, type Timers } from '../../node/timers.ts'
 import type { Revocations } from './revocations.ts'
+import { keepTransparent, type TransparentPlace, type TransparentState } from './transparent/keep-transparent.ts'
+import type { Target } from './target.ts'
 import type { TunnelLog } from './tunnel-log.ts'
 import { createAssociate } from './udp-association.ts'
 import { watchPath, type OnPathChange, type PathWatch } from './watch-path.ts'
@@ -26,6 +30,16 @@ export interface TunnelOptions {
   authorities: () => string[]
   /** Certificates of gateways that are void before their end. */
   revocations?: Revocations
+  /** Where the HTTP port shows the PAC file; nowhere unless said. */
+  pacPath?: string | undefined
+  /** Where the machine may be changed for programs without proxy settings; nowhere unless said. */
+  transparent?: TransparentPlace & {
+    /** Whatever the profile says. */
+    readonly isAsked: boolean
+    /** The name of the EMS. */
+    readonly ems: string
+    readonly onDefect: (cause: unknown) => void
+  } | undefined
   /** The only user of this machine who is served. */
   ownerUid: number
   log: TunnelLog
@@ -46,6 +60,10 @@ export interface Tunnel {
   /** The ports of the moment: a change of settings may move them. */
   readonly httpPort: number
   readonly socksPort: number
+  /** For a browser's settings; null where there is none. Whoever knows it learns what is protected. */
+  readonly pacUrl: string | null
+  /** What programs without proxy settings reach. */
+  transparent(): TransparentState | null
   /** Cuts every connection and frees the ports. */
   close(): Promise<void>
 }
@@ -54,7 +72,7 @@ export interface Tunnel {
  * Starts the proxy on 127.0.0.1.
  * @throws the system's error when a port can't be had; on a later change of ports the old ones are kept instead
  */
-export async function startTunnel({ settings, onSettings, identity, authorities, revocations, ownerUid, log, now, onDenial, renew, path, resolve, timers = systemTimers, random = Math.random }: TunnelOptions): Promise<Tunnel> {
+export async function startTunnel({ settings, onSettings, identity, authorities, revocations, pacPath, transparent: place, ownerUid, log, now, onDenial, renew, path, resolve, timers = systemTimers, random = Math.random }: TunnelOptions): Promise<Tunnel> {
   const links = new Map<string, { link: GatewayLink; address: string }>()
   const listeners = new Set<Listener>()
   let applied = settings()
@@ -81,8 +99,11 @@ export async function startTunnel({ settings, onSettings, identity, authorities,
 
   const healing = createHealing({ renew: renew ?? (() => Promise.resolve(false)), timers, random, log })
   const open = createOpener({ destinations: () => destinations, link: (serial) => links.get(serial)?.link, healing, timers, now, onDenial, log })
-  const associate = createAssociate({ ownerUid, open, isProtected: (target) => destinations(target) !== null, timers, now, log })
-  const serve = { http: createHttpProxy({ open, timers }), socks: createSocksProxy({ open, associate, timers }) }
+  const isProtected = (target: Target) => destinations(target) !== null
+  const associate = createAssociate({ ownerUid, open, isProtected, timers, now, log })
+  const pac = pacPath === undefined ? undefined : createPac(pacPath, (port) => pacScript(applied.destinations, port))
+  const transparent = place === undefined ? null : keepTransparent({ place, isAsked: place.isAsked, ownNames: [place.ems], ownerUid, open, isProtected, timers, log, onDefect: place.onDefect })
+  const serve = { http: createHttpProxy({ open, pac, timers }), socks: createSocksProxy({ open, associate, timers }) }
   const start = async (kind: 'http' | 'socks', port: number): Promise<Listener> => {
     const listener = await listen({ port, ownerUid, log, serve: serve[kind] })
     listeners.add(listener)
@@ -120,14 +141,15 @@ export async function startTunnel({ settings, onSettings, identity, authorities,
     if (socksPort !== had.socksPort) socks = await move('socks', socks, socksPort)
   }
 
-  // One change of ports after the other: two at once would leave a listener that nobody knows.
+  // One change after the other: two at once would leave a listener that nobody knows.
   let moving = Promise.resolve()
   function apply(): void {
     applied = settings()
     destinations = compileDestinations(applied.destinations)
     applyGateways(applied)
     const { proxy } = applied
-    moving = moving.then(() => movePorts(proxy))
+    const settingsNow = applied
+    moving = moving.then(() => movePorts(proxy)).then(() => transparent?.apply(settingsNow))
   }
   const stopListening = onSettings(apply)
   const watch = (path ?? ((onChange) => watchPath({ timers, onChange })))((addresses) => {
@@ -146,11 +168,16 @@ export async function startTunnel({ settings, onSettings, identity, authorities,
     get socksPort() {
       return socks.port
     },
+    get pacUrl() {
+      return pac === undefined ? null : `http://127.0.0.1:${http.port}${pac.path}`
+    },
+    transparent: () => transparent?.state() ?? null,
     async close() {
       closed = true
       stopListening()
       watch.close()
       await moving
+      await transparent?.close()
       for (const { link } of links.values()) link.destroy()
       await Promise.all([...listeners].map((listener) => listener.close()))
     },

@@ -8,7 +8,7 @@ import { Fault } from '../../protocol/faults.ts'
 const NOW = 1_800_000_000_000
 const status: AgentStatus = {
   enrolled: true, uid: 'a'.repeat(32), ems: 'https://ems.example.com', version: '1', certificate: { serial: 'x', notAfter: NOW }, profile: null, licence: null, channel: 'waiting', lastReportAt: null, sequence: 1, clockOffsetMs: 0,
-  tunnel: { running: false, reason: 'port 8630 can not be had' }, tags: null, denials: [], troubles: [],
+  tunnel: { running: false, reason: 'port 8630 can not be had' }, pacUrl: null, transparent: null, tags: null, denials: [], troubles: [],
 }
 const denial = { at: NOW - 180_000, destination: 'wiki.corp.test:443', decision: 'D0123456789AB-0123456789ABCDEF', code: '065', reason: 'tag-missing', message: 'It needs the tag "managed".', tags: ['managed'] }
 const condition = { type: 'file', negate: true, value: 'true' as const, seen: 'exists', wanted: 'not: file "/x" exists', section: 'verdicts', factAt: NOW - 60_000, provenance: 'claimed' as const, mend: 'Remove "/x".' }
@@ -19,8 +19,8 @@ describe('the status', () => {
     const text = describeStatus(status, NOW)
     for (const part of ['none has been assigned', 'not told', 'waiting', 'never', 'not running: port 8630', 'not known: the EMS does not answer']) expect(text).toContain(part)
     expect(text).not.toContain('clock')
-    const full = describeStatus({ ...status, profile: { id: 'x', name: 'p', policy: 'q', version: 1 }, licence: { state: 'seated', features: [], endsAt: null }, lastReportAt: NOW - 7_200_000, clockOffsetMs: -300_000, tunnel: { running: true, httpPort: 1, socksPort: 2 }, tags: [{ tag: 'a', state: 'present' }, { tag: 'b c', state: 'unknown' }], denials: [denial], troubles: [{ kind: 'storage', since: NOW, sentence: 'The disk is full. Make room.' }] }, NOW)
-    for (const part of ['p, by the policy "q"', 'seated', '2 h ago', '5 min ahead', 'HTTP 127.0.0.1:1, SOCKS5 127.0.0.1:2', 'a\n', 'b c: unknown (agent explain "b c")', 'wiki.corp.test:443, 3 min ago', 'agent explain D0123456789AB-0123456789ABCDEF', 'The disk is full. Make room. (since just now)']) expect(full).toContain(part)
+    const full = describeStatus({ ...status, profile: { id: 'x', name: 'p', policy: 'q', version: 1 }, licence: { state: 'seated', features: [], endsAt: null }, lastReportAt: NOW - 7_200_000, clockOffsetMs: -300_000, tunnel: { running: true, httpPort: 1, socksPort: 2 }, pacUrl: 'http://127.0.0.1:1/secret/proxy.pac', transparent: { asked: true, served: ['wiki.corp.test', '10.0.0.0/8'], lacking: ['git.corp.test port 22: another program has it'] }, tags: [{ tag: 'a', state: 'present' }, { tag: 'b c', state: 'unknown' }], denials: [denial], troubles: [{ kind: 'storage', since: NOW, sentence: 'The disk is full. Make room.' }] }, NOW)
+    for (const part of ['p, by the policy "q"', 'seated', '2 h ago', '5 min ahead', '/secret/proxy.pac', 'transparent  wiki.corp.test, 10.0.0.0/8', 'not git.corp.test port 22: another program has it', 'HTTP 127.0.0.1:1, SOCKS5 127.0.0.1:2', 'a\n', 'b c: unknown (agent explain "b c")', 'wiki.corp.test:443, 3 min ago', 'agent explain D0123456789AB-0123456789ABCDEF', 'The disk is full. Make room. (since just now)']) expect(full).toContain(part)
   })
 })
 
