@@ -200,7 +200,17 @@ const identity = z.strictObject({
   authenticatedAt: instant, expiresAt: instant.nullable(),
 })
 /** Whether the device is on the fabric, by a check that a café can't answer. */
-const fabric = z.strictObject({ on: z.boolean(), checkedBy: line(128), checkedAt: instant, expiresAt: instant.nullable() })
+const fabric = z.strictObject({
+  on: z.boolean(),
+  /** The serial of the gateway that sees it, or last saw it. */
+  checkedBy: line(128),
+  /** Since when that gateway sees it, or when that ended. */
+  checkedAt: instant, expiresAt: instant.nullable(),
+  /** Since when it is on the fabric, whichever gateway saw it. */
+  since: instant.optional(),
+  /** No gateway sees it any more: it counts as on the fabric until then, and as off it from then on. */
+  heldUntil: instant.optional(),
+})
 
 /** What agents report. */
 export const reportedSections = { os, user, network, hardware, security, antivirus, updates, directory, agent, software, vulnerabilities, verdicts } as const

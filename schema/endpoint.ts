@@ -42,7 +42,12 @@ export const endpoints = sqliteTable('endpoints', {
   tagChanges: text('tag_changes').notNull().default(noTagChanges),
   /** As administrators said; null: nobody has. */
   ownership: text('ownership', { enum: ['corporate', 'personal'] }),
+  /** The gateway by whose sight it is on the fabric; null: none sees it. */
+  fabricBy: text('fabric_by'),
+  /** ms: none sees it any more, and it is on the fabric until then. */
+  fabricUntil: integer('fabric_until'),
 }, (t) => [
+  index('endpoints_fabric').on(t.fabricBy).where(sql`fabric_by IS NOT NULL`),
   index('endpoints_due').on(t.nextDue).where(sql`next_due IS NOT NULL`),
   index('endpoints_registered').on(t.registered),
 ])

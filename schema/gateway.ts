@@ -28,6 +28,8 @@ export const gateways = sqliteTable('gateways', {
   /** When it last told all that it sees (ms): its neighbour tables, its connections. */
   neighboursAt: integer('neighbours_at'),
   connectionsAt: integer('connections_at'),
+  /** FabricPlace as JSON: an administrator marked it as the fabric's own; null: nobody has, and whom it sees is not on the fabric for that. */
+  fabric: text('fabric'),
 })
 
 /** Which endpoints a gateway said it cares for. */
@@ -52,6 +54,8 @@ export const sightings = sqliteTable('sightings', {
   interface: text('interface').notNull(),
   seenAt: integer('seen_at').notNull(),
   told: text('told').notNull().default(''),
+  /** It says that the device is on the fabric: the gateway was marked, and sees it there. */
+  local: integer('local', { mode: 'boolean' }).notNull().default(false),
 }, (t) => [primaryKey({ columns: [t.serial, t.kind, t.vdom, t.ip, t.uid] })])
 
 /**

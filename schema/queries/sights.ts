@@ -22,7 +22,7 @@ const portion = (sights: Sights): SQL => sql`SELECT kind, vdom, ip, uid, interfa
 
 /** Writes what is new or moved, unless the gateway sees `most` already. What is seen as before costs no row until half its time is over (`refreshBefore`, ms). */
 export const takeSeen = (db: DrizzleD1Database, sights: Sights, rows: readonly SeenRow[], { now, refreshBefore, most }: { now: number; refreshBefore: number; most: number }) => db.insert(sightings)
-  .select(sql`SELECT ${sights.serial}, value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, ${now}, '' FROM json_each(${JSON.stringify(rows)})
+  .select(sql`SELECT ${sights.serial}, value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, ${now}, '', COALESCE(value->>6, 0) FROM json_each(${JSON.stringify(rows)})
     WHERE (SELECT count(*) FROM sightings WHERE ${among(sights)}) < ${most}
       OR EXISTS (SELECT 1 FROM sightings WHERE serial = ${sights.serial} AND kind = value->>0 AND vdom = value->>1 AND ip = value->>2 AND uid = value->>3)`)
   .onConflictDoUpdate({

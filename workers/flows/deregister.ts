@@ -23,7 +23,7 @@ export async function deregister(context: Context, uid: string, reason: string):
     await changeEndpoint(context, uid, (endpoint) => {
       if (!endpoint.registered) return endpoint.deregistration === null && document !== null ? { set: { deregistration: document }, tables: ['sysinfo'] } : 'tell-again'
       return {
-        set: { registered: false, online: false, deregisteredAt: context.now(), deregistration: document, certificates: '[]', tags: '[]', assigned: '[]', verdicts: '{}', nextDue: null },
+        set: { registered: false, online: false, onFabric: false, fabricBy: null, fabricUntil: null, deregisteredAt: context.now(), deregistration: document, certificates: '[]', tags: '[]', assigned: '[]', verdicts: '{}', nextDue: null },
         tables: ['sysinfo', 'uid_tags', 'tags'],
         also: (guard) => [revokeAll(context, guard), dropTags(db, guard, (JSON.parse(endpoint.tags) as TagState[]).map(({ tagUid }) => tagUid))],
       }

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import type { Fact, Facts, SectionName, Sections } from '../../../protocol/facts.ts'
 import { line } from '../../../protocol/text.ts'
+import { fabricAt } from '../../policy/on-fabric.ts'
 import { conditionType } from '../condition-type.ts'
 import { runCode, TooMuchWork, UNKNOWN } from '../expression/code.ts'
 import { compileExpression, MAX_SOURCE, type Expression } from '../expression/compile.ts'
@@ -28,7 +29,12 @@ function standing(sections: readonly SectionName[], facts: Facts, now: number): 
   }
   const seen = Object.fromEntries(sections.map((section): [string, unknown] => {
     const { value } = facts[section] as Fact
-    if (section === 'identity' || section === 'fabric') return [section, unlessExpired(value as Sections['identity'] | Sections['fabric'])]
+    if (section === 'identity') return [section, unlessExpired(value as Sections['identity'])]
+    if (section === 'fabric') {
+      const { on, ends } = fabricAt(value as Sections['fabric'], now)
+      if (ends !== null) dues.push(ends)
+      return [section, on === null ? UNKNOWN : { ...value as Sections['fabric'], on }]
+    }
     if (section !== 'sandbox' && section !== 'threats' && section !== 'scores') return [section, value]
     const { sources } = value as Sections['scores']
     return [section, { sources: Object.fromEntries(Object.entries(sources).map(([source, told]) => [source, unlessExpired(told)])) }]

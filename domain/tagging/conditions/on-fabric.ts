@@ -1,14 +1,25 @@
 // The device is on the fabric, by the EMS's own check: an address that any café can have proves nothing.
 import { z } from 'zod'
 import type { Sections } from '../../../protocol/facts.ts'
+import { fabricAt } from '../../policy/on-fabric.ts'
 import { conditionType } from '../condition-type.ts'
+
+const second = (at: number): string => new Date(at).toISOString().slice(0, 19).replace('T', ' ')
+
+function seenOf({ on, checkedBy, checkedAt, since, heldUntil }: Sections['fabric'], isOn: boolean): string {
+  if (!on) return `off the fabric: ${checkedBy} last saw it, and no more since ${second(checkedAt)}`
+  const seen = `${checkedBy} has seen it since ${second(checkedAt)}${since === undefined || since === checkedAt ? '' : `, and it is here since ${second(since)}`}`
+  if (heldUntil === undefined) return `on the fabric: ${seen}`
+  return isOn ? `on the fabric until ${second(heldUntil)}: ${checkedBy} sees it no more` : `off the fabric since ${second(heldUntil)}: ${checkedBy} last saw it`
+}
 
 export const onFabric = conditionType<Record<string, never>>({
   type: 'on-fabric', schema: z.strictObject({}), os: ['linux', 'windows', 'macos'], side: 'ems', section: 'fabric',
   evaluate(_, fact, { now }) {
-    const { on, checkedBy, checkedAt, expiresAt } = fact.value as Sections['fabric']
-    if (expiresAt !== null && expiresAt <= now) return { value: 'unknown', seen: `the last check has expired (${checkedBy})`, validUntil: null, factAt: checkedAt }
-    return { value: on ? 'true' : 'false', seen: `${on ? 'on' : 'off'} the fabric (${checkedBy})`, validUntil: expiresAt, factAt: checkedAt }
+    const fabric = fact.value as Sections['fabric']
+    const { on, ends } = fabricAt(fabric, now)
+    if (on === null) return { value: 'unknown', seen: `the last check has expired (${fabric.checkedBy})`, validUntil: null, factAt: fabric.checkedAt }
+    return { value: on ? 'true' : 'false', seen: seenOf(fabric, on), validUntil: ends, factAt: fabric.checkedAt }
   },
   wanted: () => 'on the fabric',
   mend: (_, negate) => (negate ? 'Leave the networks of the organisation.' : 'Connect to a network of the organisation.'),
