@@ -13,7 +13,7 @@ import { Audience, laterProtocol, type Goodbye } from './audience.ts'
 import type { Cursor } from './follow.ts'
 import { Follower, type Heard } from './follower.ts'
 import { greet } from './greet.ts'
-import { watermarkOf, type Poke } from './log-entry.ts'
+import { readWatermark, watermarkOf, type Poke } from './log-entry.ts'
 import { lookUp, OpenLookUps } from './look-up.ts'
 import { currentOf, noticesOf, tells } from './notices.ts'
 import { objectClock, PendingNotices, type Waiting } from './pending-notices.ts'
@@ -85,14 +85,17 @@ export class FcmNotify extends DurableObject<Env> {
   }
   /**
    * Per table: is there anything after that watermark? The head of the log is read for each question, as at the alarm: without a socket there is none.
+   * @param owners by table: whose subscriptions bound the question; not named: nobody's
    * @param gateway as the records had it a moment ago: one that is entitled to something else loads anew first
    * @returns null when the records do not authorise this gateway
    */
-  async status(serial: string, since: Readonly<Record<string, string>>, gateway: GatewayRow): Promise<Status | null> {
+  async status(serial: string, since: Readonly<Record<string, string>>, owners: Readonly<Record<string, readonly string[]>>, gateway: GatewayRow): Promise<Status | null> {
     if (!this.#follower.isEntitledTo(gateway)) await this.#follower.reload(serial)
     const at = Date.now()
     return await this.#caughtUp(serial, async () => {
-      const updated = Object.fromEntries((await changedSince(this.#follower, since, 'report')).map(({ table, state }) => [table, state !== 'same']))
+      const subscribedAt = new Map<string, number>()
+      for (const serials of new Map(Object.values(owners).map((each) => [each.join(), each])).values()) subscribedAt.set(serials.join(), (await this.#follower.subscribedSince(serials)).revision)
+      const updated = Object.fromEntries((await changedSince(this.#follower, since, 'report')).map(({ table, state }) => [table, state !== 'same' || (readWatermark(since[table] ?? '')?.revision ?? 0) < (subscribedAt.get(owners[table]?.join() ?? '') ?? 0)]))
       const { cursor } = this.#follower
       return cursor === null ? null : { updated, current: { revision: watermarkOf(cursor), at } }
     })

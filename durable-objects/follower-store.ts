@@ -31,6 +31,10 @@ export interface Settings {
 /** An address of a device, as a gateway sees it: `device` is the MAC of a neighbour, the UID at the end of a connection. */
 export interface Sight { readonly serial: string; readonly kind: SightKind; readonly vdom: string; readonly ip: string; readonly uid: string; readonly device: string; readonly interface: string }
 
+export interface Subscribed { readonly digest: string; readonly revision: number }
+/** Lists of gateways that are remembered; whoever asks for a forgotten one reads it whole again. */
+const MAX_SUBSCRIBED = 64
+
 export class FollowerStore {
   readonly #sql: SqlStorage
 
@@ -122,6 +126,13 @@ export class FollowerStore {
   changeScope(added: readonly string[], removed: readonly string[]): void {
     for (const uid of added) this.#sql.exec('INSERT INTO scope (uid) VALUES (?) ON CONFLICT DO NOTHING', uid)
     for (const uid of removed) this.#sql.exec('DELETE FROM scope WHERE uid = ?', uid)
+  }
+
+  /** What some gateways were last found to have subscribed to, by a digest, and since which revision. */
+  subscriptions(owners: string): Subscribed | null { return this.#read<Subscribed>(`subscribed ${owners}`) }
+  keepSubscriptions(owners: string, subscribed: Subscribed): void {
+    if (this.#sql.exec<{ n: number }>('SELECT count(*) AS n FROM kept WHERE name LIKE \'subscribed %\'').one().n >= MAX_SUBSCRIBED) this.#sql.exec('DELETE FROM kept WHERE name LIKE \'subscribed %\'')
+    this.#write(`subscribed ${owners}`, subscribed)
   }
 
   #changeSights({ serial, rows }: SightChange): void {

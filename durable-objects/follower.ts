@@ -1,13 +1,14 @@
 // A follower of the change log for one gateway: applies slices that pokes carry, reads what is missing, loads anew what can't be continued.
 import { drizzle, type DrizzleD1Database } from 'drizzle-orm/d1'
-import { toHex } from '../identity/encoding.ts'
+import { toHex, utf8 } from '../identity/encoding.ts'
+import { sha256Hex } from '../identity/keys.ts'
 import { PROTOCOL } from '../protocol/ids.ts'
 import type { SysinfoRecord } from '../protocol/fabric/tables.ts'
 import type { GatewayRow } from '../schema/gateway.ts'
 import { allTags, gatewayBySerial, insertMarker, insertReloadMarker, logFrom, logHead, smallRecords, smallRecordsAfter, subscribedAfter } from '../schema/queries/follow-log.ts'
 import { toldSightsAfter } from '../schema/queries/sights.ts'
 import { ownersOf, trustsOf } from './entitlement.ts'
-import { endpointTables, FollowerStore, type Settings, type Sight } from './follower-store.ts'
+import { endpointTables, FollowerStore, type Settings, type Sight, type Subscribed } from './follower-store.ts'
 import { stepFrom, type Cursor } from './follow.ts'
 import { entryOf, readLogRow, type LogEntry, type LogRow, type Poke } from './log-entry.ts'
 import type { View } from './notices.ts'
@@ -219,6 +220,23 @@ export class Follower {
       uids.push(...page.map(({ uid }) => uid))
       if (page.length < RELOAD_ROWS) return uids
     }
+  }
+
+  /**
+   * What these gateways subscribed to, and the revision since which that is so: the caller may see all of it all the time, so the log
+   * does not tell who has come or gone. Call inside {@link exclusively}, after {@link catchUp}; the cursor may move.
+   */
+  async subscribedSince(owners: readonly string[]): Promise<Subscribed & { readonly uids: ReadonlySet<string> }> {
+    if (owners.length === 0 || this.#settings === null) return { uids: new Set(), digest: '', revision: 0 }
+    const uids = await this.subscribed(owners)
+    const [key, digest] = [[...owners].sort().join(), await sha256Hex(utf8(uids.join()))]
+    const before = this.store.subscriptions(key)
+    if (before?.digest === digest) return { ...before, uids: new Set(uids) }
+    await insertMarker(this.#db, { mark: random(8), at: Date.now(), tables: '' })
+    await this.#catchUp(this.#settings.serial)
+    const subscribed = { digest, revision: this.#cursor?.revision ?? 0 }
+    if (this.#cursor !== null) this.store.keepSubscriptions(key, subscribed)
+    return { ...subscribed, uids: new Set(uids) }
   }
 
   /** Subscriptions changed: what has come into sight is told and what has left it is taken back, each under a revision of its own. */

@@ -1,12 +1,12 @@
 // Where a reader of a report table stands: opaque offsets, and whether a watermark can be continued. Pure.
 import type { Cursor } from './follow.ts'
 
-/** The last row given: its revision and UID, within one history of the store. */
+/** The last row given: its revision and UID, within one history of the store and, where it matters, one set of endpoints asked for. */
 export interface Place { readonly revision: number; readonly uid: string; readonly epoch: string }
 
 export const writePlace = ({ revision, uid, epoch }: Place): string => `${revision}.${uid}.${epoch}`
 export function readPlace(text: string): Place | null {
-  const match = /^(\d{1,16})\.([^.]*)\.([0-9a-f]{6})$/.exec(text)
+  const match = /^(\d{1,16})\.([^.]*)\.((?:[0-9a-f]{6}){1,2})$/.exec(text)
   return match === null ? null : { revision: Number(match[1]), uid: match[2] ?? '', epoch: match[3] ?? '' }
 }
 

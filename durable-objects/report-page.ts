@@ -42,14 +42,16 @@ type RowTable = keyof typeof ROWS_AT_MOST
 export async function readPage(follower: Follower, serial: string, table: ReportTable, request: PageRequest): Promise<ReportPage | null> {
   const start = await follower.exclusively(async () => {
     await follower.catchUp(serial)
+    const theirs = request.owners === null ? null : await follower.subscribedSince(request.owners)
     const { cursor, settings } = follower
     if (cursor === null || settings === null) return null
     const since = readWatermark(request.updatedAfter)
     const [row] = since === null || since.revision === cursor.revision ? [] : await logMarks(follower.db, [since.revision])
-    const goesOn = since !== null && continues(since, { cursor, floor: settings.floor }, row?.mark ?? null)
+    const goesOn = since !== null && continues(since, { cursor, floor: Math.max(settings.floor, theirs?.revision ?? 0) }, row?.mark ?? null)
     follower.fold()
-    const shown = await shownBy(follower, request)
-    const at = { revision: cursor.revision, since: since?.revision ?? 0, goesOn, watermark: watermarkOf(cursor) }
+    const wanted = request.uids === null ? null : new Set(request.uids)
+    const shown = (uid: string) => (wanted?.has(uid) ?? true) && (theirs?.uids.has(uid) ?? true)
+    const at = { revision: cursor.revision, since: since?.revision ?? 0, goesOn, watermark: watermarkOf(cursor), subscribedAt: theirs?.revision ?? 0, epoch: theirs === null ? settings.epoch : `${settings.epoch}${theirs.digest.slice(0, 6)}` }
     if (isWhole(table)) return { page: wholePage(follower, table, request, at, tells(table, follower.protocol), shown), rows: null }
     return { page: null, rows: { table, shown, begun: beginRows(follower, table, request, at) } }
   })
@@ -57,15 +59,9 @@ export async function readPage(follower: Follower, serial: string, table: Report
   return await rowsPage(follower, request, start.rows)
 }
 
-/** Whether the reader asked for an endpoint. */
-async function shownBy(follower: Follower, { uids, owners }: PageRequest): Promise<(uid: string) => boolean> {
-  const [wanted, theirs] = [uids === null ? null : new Set(uids), owners === null ? null : new Set(await follower.subscribed(owners, uids))]
-  return (uid) => (wanted?.has(uid) ?? true) && (theirs?.has(uid) ?? true)
-}
-
 type Begun = ReturnType<typeof beginRows>
-function beginRows(follower: Follower, table: RowTable, request: PageRequest, at: { since: number; goesOn: boolean; watermark: string }) {
-  const epoch = follower.settings?.epoch ?? ''
+function beginRows(follower: Follower, table: RowTable, request: PageRequest, at: { since: number; goesOn: boolean; watermark: string; epoch: string }) {
+  const { epoch } = at
   const place = readPlace(request.offset)
   // An offset of another history of this store is void, as is one of a whole load that has since been continued.
   const resumed = place?.epoch === epoch && (at.goesOn || request.updatedAfter === '') ? place : null

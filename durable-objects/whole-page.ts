@@ -13,8 +13,8 @@ export interface Telling {
   readonly items: readonly { readonly key: string; readonly bytes: number }[]
   shape(keys: ReadonlySet<string>, isSnapshot: boolean): object
 }
-/** Where the reader stands: whether what it holds can be continued, and from which revision. */
-export interface Standpoint { readonly revision: number; readonly since: number; readonly goesOn: boolean; readonly watermark: string }
+/** Where the reader stands: whether what it holds can be continued, and from which revision; and since when the endpoints that it asked for are these. */
+export interface Standpoint { readonly revision: number; readonly since: number; readonly goesOn: boolean; readonly watermark: string; readonly subscribedAt: number }
 
 /** The revision that last changed the table. Fold first. */
 export function wholeChangedAt({ store }: Follower, table: WholeTable): number {
@@ -27,7 +27,7 @@ export function wholeChangedAt({ store }: Follower, table: WholeTable): number {
  * @param shown whether the reader asked for that endpoint
  */
 export function wholePage(follower: Follower, table: WholeTable, request: PageRequest, at: Standpoint, tells: boolean, shown: (uid: string) => boolean): ReportPage {
-  const changedAt = wholeChangedAt(follower, table)
+  const changedAt = Math.max(wholeChangedAt(follower, table), at.subscribedAt)
   const [, told, place = ''] = /^(\d{1,16})\/(.+)$/.exec(request.offset) ?? []
   const resumed = told !== undefined && changedAt <= Number(told)
   const isNews = resumed || !at.goesOn || changedAt > at.since

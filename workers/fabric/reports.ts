@@ -60,14 +60,10 @@ interface Asked { readonly updatedAfter: string; readonly serials: readonly stri
 /** Something new may concern none of the gateways named: then a pull tells nothing. Gateways that stand for nothing have nothing new. */
 async function statusOf(context: GatewayContext, asked: Partial<Record<StatusName, Asked>>, spoken: Spoken | undefined) {
   const { serial } = context.caller
-  const told = await objectOf(context).status(serial, Object.fromEntries(Object.entries(asked).map(([name, { updatedAfter }]) => [statusTables[name as StatusName], updatedAfter])), context.caller.gateway)
+  const named = statusNames.flatMap((name) => (asked[name] === undefined ? [] : [{ name, table: statusTables[name], ...asked[name], owners: ownersOf(serial, asked[name].serials, spoken) }]))
+  const told = await objectOf(context).status(serial, Object.fromEntries(named.map(({ table, updatedAfter }) => [table, updatedAfter])), Object.fromEntries(named.flatMap(({ table, owners }) => (owners === null ? [] : [[table, owners]]))), context.caller.gateway)
   if (told === null) throw refused()
-  const states = statusNames.flatMap((name) => {
-    const named = asked[name]
-    if (named === undefined) return []
-    const owners = ownersOf(serial, named.serials, spoken)
-    return [[name, { is_updated: owners?.length !== 0 && (told.updated[statusTables[name]] ?? true) }] as const]
-  })
+  const states = named.map(({ name, table, owners }) => [name, { is_updated: owners?.length !== 0 && (told.updated[table] ?? true) }] as const)
   return { result: ok, data: { ...twice(Object.fromEntries(states) as Partial<Record<StatusName, { is_updated: boolean }>>), current: told.current } }
 }
 

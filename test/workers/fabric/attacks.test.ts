@@ -57,6 +57,33 @@ describe('a list of gateways or of endpoints', () => {
     expect(await uidsIn(other, { uid_list: [one.uid] })).toEqual([])
     expect(await uidsIn(other, { sn_list: [gateway.serial] })).toEqual([])
   })
+  it('of a member follows what that one subscribes to, read whole or by what came after', async () => {
+    const [gateway, other] = [await joined(), await joined()]
+    const [one, two] = fleet
+    await update(gateway.serial, { is_root: true })
+    await update(other.serial, { share_mode: 0 })
+    await DB.prepare('UPDATE gateways SET vouched_by = ? WHERE serial = ?').bind(gateway.serial, other.serial).run()
+    const asked = { sn_list: [other.serial] }
+    const isUpdated = async (watermark: string) => (dataOf(await by(gateway, 'POST', fabric.status.path, { sysinfo: { ...asked, version: { updated_after: watermark } } })).sysinfo as { is_updated: boolean }).is_updated
+    await subscribe(other, [other.serial], [one.uid])
+    const first = await read(gateway, 'sysinfo', asked)
+    expect([Object.keys(first.data), await isUpdated(first.updated_after)]).toEqual([[one.uid], false])
+    for (const table of ['sysinfo', 'tags', 'olderTags'] as const) expect((await read(gateway, table, { ...asked, updated_after: first.updated_after })).is_snapshot).toBe(false)
+    await subscribe(other, [other.serial], [two.uid])
+    expect(await isUpdated(first.updated_after)).toBe(true)
+    const second = await read(gateway, 'sysinfo', { ...asked, updated_after: first.updated_after })
+    expect([Object.keys(second.data).sort(), second.is_snapshot]).toEqual([[one.uid, two.uid].sort(), true])
+    await by(other, 'POST', fabric.subscribe.path, { update: [{ uids: { [one.uid]: { subscribe: false } } }] })
+    const third = await read(gateway, 'sysinfo', { ...asked, updated_after: second.updated_after })
+    expect([Object.keys(third.data), third.is_snapshot, await isUpdated(third.updated_after)]).toEqual([[two.uid], true, false])
+    const fourth = await read(gateway, 'sysinfo', { ...asked, updated_after: third.updated_after })
+    expect([fourth.data, fourth.is_snapshot]).toEqual([{}, false])
+    await subscribe(other, [other.serial], [one.uid, fleet[2].uid])
+    const page = await read(gateway, 'sysinfo', { ...asked, unzipped_size: 1 })
+    await by(other, 'POST', fabric.subscribe.path, { update: [{ uids: Object.fromEntries(Object.keys(page.data).map((uid) => [uid, { subscribe: false }])) }] })
+    const anew = await read(gateway, 'sysinfo', { ...asked, updated_after: page.updated_after, uid_offset: page.uid_offset })
+    expect([page.uid_offset.length > 0 && page.uid_offset.length <= 64, anew.is_snapshot, Object.keys(anew.data)]).toEqual([true, true, [one.uid, two.uid, fleet[2].uid].filter((uid) => !(uid in page.data)).sort()])
+  })
   it('works in a query as in a body, and is bounded in both', async () => {
     const gateway = await joined()
     const get = async (query: string) => by(gateway, 'GET', `${fabric.sysinfo.get.path}?${query}`)
