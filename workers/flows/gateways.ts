@@ -13,6 +13,7 @@ import { sourceOf, type Context } from '../context.ts'
 import { sendAuthoritiesToAgents } from './announce.ts'
 import { activeAuthority } from './authority.ts'
 import { requireCsr } from './certificates.ts'
+import { endPlace } from './on-fabric.ts'
 import { forgetSights } from './sights.ts'
 import { bumpState, states } from './states.ts'
 
@@ -51,7 +52,7 @@ export async function joinGateway(context: Context, body: Parsed<typeof joinInit
   const row: typeof gateways.$inferInsert = { serial, name: body.serial_number, state: 'pending', reason: codeHash === null ? PENDING_REASON : CODE_REFUSED, keyHash: csr.publicKeyHash, fingerprint, csr: body.csr, address, joinedAt: now }
   const [, , , , found] = await db.batch([
     db.delete(gateways).where(and(eq(gateways.state, 'pending'), lt(gateways.joinedAt, now - PENDING_FOR_MS))),
-    db.insert(gateways).select(sql`SELECT ${serial}, ${row.name}, 'pending', ${row.reason}, ${row.keyHash}, ${fingerprint}, ${body.csr}, ${address}, NULL, NULL, NULL, NULL, 0, NULL, 1, '[]', '[1,2,3,4]', ${now}, NULL, NULL, NULL, NULL
+    db.insert(gateways).select(sql`SELECT ${serial}, ${row.name}, 'pending', ${row.reason}, ${row.keyHash}, ${fingerprint}, ${body.csr}, ${address}, NULL, NULL, NULL, NULL, 0, NULL, 1, '[]', '[1,2,3,4]', ${now}, NULL, NULL, NULL, NULL, NULL
       WHERE ${usableCode(codeHash, now)} OR ((SELECT count(*) FROM gateways WHERE state = 'pending') < ${MAX_PENDING} AND (${address} = '' OR (SELECT count(*) FROM gateways WHERE state = 'pending' AND address = ${address}) < ${MAX_PENDING_BY_ADDRESS}))`)
       .onConflictDoNothing(),
     // Whoever looks reads why it waits now, not why it did the first time.
@@ -147,6 +148,7 @@ async function cutOff(context: Context, serial: string, reason: string): Promise
   ])
   await objectOf(context, serial).end(serial, 'deauthorised', said)
   if (seeing.length > 0) await forgetSights(context, serial)
+  await endPlace(context, serial)
   for (const member of members) await cutOff(context, member.serial, `Gateway ${serial}, which vouched for it, is no longer authorised.`)
   return await findGateway(context, serial)
 }
