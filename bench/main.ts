@@ -1,5 +1,6 @@
 // `npm run bench`: figures of this machine beside floors measured in the same run. A goal that is missed is said, not hidden, and is no failure of the run.
 import { readArguments, UsageError } from '../node/config.ts'
+import { benchAttack } from './attack.ts'
 import { benchCounts } from './counts.ts'
 import { benchCut } from './cut.ts'
 import { benchDecision } from './decision.ts'
@@ -15,13 +16,14 @@ const help = `Usage: npm run bench -- [--json] [--only NAME] [--flips N] [--requ
 
 Measures the real EMS on local emulation (workerd, D1, objects, HTTPS) with a real gateway, beside floors in the same Worker.
 
-  --only NAME    one benchmark: propagation, throughput, counts, fleet, decision, cut or vulnerabilities (the last three run only by name)
+  --only NAME    one benchmark: propagation, throughput, counts, fleet, decision, cut, vulnerabilities or attack (the last four run only by name)
   --flips N      propagation: tags taken (and given back); 2000 unless said. fleet: 200 unless said
   --requests N   throughput: requests of each kind in a round; 480 unless said
   --rounds N     throughput: rounds; 8 unless said
   --endpoints N  fleet: endpoints; 50000 unless said. Without --only it runs with ${SMALL_FLEET} at most
   --gateways N   fleet: gateways; 20 unless said
   --edit N       fleet: endpoints that an edit of a rule flips; 10000 unless said
+  --seconds N    attack: how long; 60 unless said
   --json         one JSON line per figure: {bench, metric, value, unit, floor?, ratio?, goal?, ok?}
 
 Examples:
@@ -32,7 +34,7 @@ Examples:
 Exit code: 0 it ran, also when a goal was missed; 1 it broke; 2 wrong usage.
 `
 
-interface Sizes { readonly flips: number; readonly requests: number; readonly rounds: number; readonly fleet: FleetSizes }
+interface Sizes { readonly flips: number; readonly requests: number; readonly rounds: number; readonly fleet: FleetSizes; readonly seconds: number }
 interface Bench { readonly what: string; /** Too long for a run of everything. */ readonly onlyByName?: true; run(sizes: Sizes, progress: Progress): Promise<Figure[]> }
 
 const benches: Readonly<Record<string, Bench>> = {
@@ -69,6 +71,12 @@ memory: a whole gateway in a process of its own, after garbage collection · cou
     what: 'From a snapshot that forbids to the end of sessions, with 10,000 tunnels open.',
     onlyByName: true, run: (_, progress) => benchCut({ progress }),
   },
+  attack: {
+    what: `20,000 TLS handshakes and 100,000 bare TCP connections a minute without a certificate, from thousands of addresses, against \`gateway run\`; one handshake of ten asks for a tunnel.
+Meanwhile a device: round trips over an open tunnel, new tunnels over its connection, new connections; floor: the same in the calm before. Rates are those that were reached.
+The gateway has the first core; strangers, the device, the EMS and the service share the others, so that a rate may be the generator's limit. memory: proportional set size`,
+    onlyByName: true, run: ({ seconds }, progress) => benchAttack({ seconds, progress }),
+  },
   vulnerabilities: {
     what: 'The match of a laptop\'s packages against 50,000 advisories; then the real EMS with them: import, reports, storage, renewal.',
     onlyByName: true, run: (_, progress) => benchVulnerabilities({ records: 50_000, laptops: 40, progress }),
@@ -83,7 +91,7 @@ function size(name: string, given: string | undefined, otherwise: number): numbe
 
 async function main(argv: string[]): Promise<void> {
   const text = { type: 'string' } as const
-  const { values, positionals } = readArguments(argv, { json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' }, only: text, flips: text, requests: text, rounds: text, endpoints: text, gateways: text, edit: text })
+  const { values, positionals } = readArguments(argv, { json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' }, only: text, flips: text, requests: text, rounds: text, endpoints: text, gateways: text, edit: text, seconds: text })
   if (values.help === true) {
     process.stdout.write(help)
     return
@@ -91,7 +99,7 @@ async function main(argv: string[]): Promise<void> {
   if (positionals.length > 0) throw new UsageError(`"${positionals[0] ?? ''}" is one argument too many`)
   const endpoints = size('endpoints', values.endpoints, 50_000)
   const fleet = { endpoints, gateways: size('gateways', values.gateways, 20), flips: size('flips', values.flips, 200), edit: Math.min(endpoints, size('edit', values.edit, 10_000)) }
-  const sizes: Sizes = { flips: size('flips', values.flips, 2_000), requests: size('requests', values.requests, 480), rounds: size('rounds', values.rounds, 8), fleet }
+  const sizes: Sizes = { flips: size('flips', values.flips, 2_000), requests: size('requests', values.requests, 480), rounds: size('rounds', values.rounds, 8), fleet, seconds: size('seconds', values.seconds, 60) }
   const chosen = Object.entries(benches).filter(([name, { onlyByName }]) => (values.only === undefined ? onlyByName !== true && (name !== 'fleet' || endpoints <= SMALL_FLEET) : values.only === name))
   if (chosen.length === 0) throw new UsageError(`--only takes ${Object.keys(benches).join(', ')}, not "${values.only ?? ''}"`)
   let stopped = false
