@@ -34,7 +34,7 @@ import { holdingTimers, systemTimers, type Timers } from '../node/timers.ts'
 import { createTroubles } from './troubles.ts'
 import { pacPath } from './tunnel/pac.ts'
 import { createRevocations } from './tunnel/revocations.ts'
-import { restoreMachine, type TransparentPlace } from './tunnel/transparent/keep-transparent.ts'
+import { restoreMachine, type TransparentPlace } from './tunnel/transparent/mark.ts'
 
 export type { AgentEvent } from './agent-event.ts'
 export interface AgentOptions {

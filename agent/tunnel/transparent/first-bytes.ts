@@ -1,4 +1,4 @@
-// What a program says first on a listener of a protected name. HTTP and TLS, which are all that a web page can speak, must ask for that
+// What a program says first on a listener of a protected name. HTTP and TLS, which are all that a web page can speak and hear, must ask for that
 // name, or a page that rebinds its own name to the listener's address would get through; whatever else is spoken goes on.
 import { canonicalHost } from '../target.ts'
 import { readClientHello } from './client-hello.ts'

@@ -1,30 +1,21 @@
 // Keeps the machine so that programs without proxy settings reach what is protected: names by the hosts file, addresses by the packet
 // filter. What can't be had is said, the rest works; whatever was changed is put back when the agent stops, at the latest by its next start.
-import { rm } from 'node:fs/promises'
-import { readPrivateFile, writePrivateFile } from '../../../node/key-store.ts'
 import type { Timers } from '../../../node/timers.ts'
 import type { ProfileSettings } from '../../../protocol/profile.ts'
-import { systemFailure } from '../../failure.ts'
 import type { Opener } from '../opener.ts'
 import type { End } from '../peer-owner.ts'
 import type { Target } from '../target.ts'
 import type { TunnelLog } from '../tunnel-log.ts'
-import { keepHosts, removeBlock } from './hosts-file.ts'
+import { keepHosts } from './hosts-file.ts'
 import { addressesOf, isOfNames } from './loopback-addresses.ts'
+import { createMark, type TransparentPlace } from './mark.ts'
 import { createNameListeners } from './name-listeners.ts'
-import { systemNft, type Nft } from './nft.ts'
-import { createRedirect, removeTable, type Filtered } from './redirect.ts'
+import { systemNft } from './nft.ts'
+import { createRedirect, type Filtered } from './redirect.ts'
 import { createTransparentServer } from './serve.ts'
 import { joined, less, wantedOf, type PortRange } from './wanted.ts'
+import { watchTable, type TableWatch } from './watch-table.ts'
 
-/** Where the machine is changed. */
-export interface TransparentPlace {
-  /** `/etc/hosts` */
-  readonly hostsFile: string
-  /** Stands while something outside the state directory is changed, so that what a crash leaves is found. */
-  readonly marker: string
-  readonly nft?: Nft
-}
 export interface TransparentState {
   /** By the profile, or by whoever started the agent. */
   readonly asked: boolean
@@ -41,50 +32,26 @@ export interface Transparent {
 }
 
 const LOOK_EVERY_MS = 15_000
+/** A packet filter that refuses is asked less and less often: at least once an hour. */
+const MOST_LOOKS_SKIPPED = 240
 const off: TransparentState = { asked: false, served: [], lacking: [] }
-
-/** What stands in the marker: a table was made too, or is about to be. */
-const WITH_TABLE = 'hosts and table\n'
-const HOSTS_ONLY = 'hosts\n'
-
-async function restoreHosts(hostsFile: string): Promise<string | null> {
-  try {
-    await removeBlock(hostsFile)
-    return null
-  } catch (cause) {
-    const reason = systemFailure(cause)
-    if (reason === null) throw cause
-    return `${hostsFile}: ${reason}`
-  }
-}
-
-/** Takes back what this agent, or one that was killed, has changed; does nothing where none was. @returns why it could not; null: the machine is as it was */
-export async function restoreMachine({ hostsFile, marker, nft = systemNft }: TransparentPlace): Promise<string | null> {
-  const changed = await readPrivateFile(marker)
-  if (changed === null) return null
-  const left = [await restoreHosts(hostsFile)]
-  if (changed === WITH_TABLE) {
-    const refusal = await removeTable(nft)
-    left.push(refusal === null ? null : `${refusal} (by hand: nft delete table inet sallyport_agent)`)
-  }
-  const reasons = left.filter((reason) => reason !== null)
-  if (reasons.length > 0) return reasons.join('; ')
-  await rm(marker, { force: true })
-  return null
-}
 
 /** @param ownNames names that the agent itself must reach: its EMS; its gateways are known from the settings */
 export function keepTransparent({ place, isAsked, ownNames, ownerUid, open, isProtected, timers, log, onDefect }: {
   place: TransparentPlace; isAsked: boolean; ownNames: readonly string[]; ownerUid: number
   open: Opener; isProtected: (target: Target) => boolean; timers: Timers; log: TunnelLog; onDefect: (cause: unknown) => void
 }): Transparent {
-  const { hostsFile, marker, nft = systemNft } = place
+  const { hostsFile, nft = systemNft } = place
+  const mark = createMark(place)
   let state: TransparentState = off
   let applied: ProfileSettings | null = null
   let nameAt: ReadonlyMap<string, string> = new Map()
-  let marked: string | null = null
+  let lastRefusal: string | null = null
+  let failures = 0
+  let looksToSkip = 0
   let closed = false
   let cancelLook = () => {}
+  let watch: TableWatch | null = null
   let working: Promise<void> = Promise.resolve()
 
   const server = createTransparentServer({ open, isProtected, timers, log })
@@ -108,43 +75,40 @@ export function keepTransparent({ place, isAsked, ownNames, ownerUid, open, isPr
   })
   const hosts = keepHosts({ path: hostsFile, timers, log, onDefect })
 
-  /** @returns why the machine may not be changed: what a crash left could not be found again */
-  async function mark(text: string): Promise<string | null> {
-    if (marked === text) return null
-    try {
-      await writePrivateFile(marker, text)
-      marked = text
-      return null
-    } catch (cause) {
-      const reason = systemFailure(cause)
-      if (reason === null) throw cause
-      return `${marker}: ${reason}`
-    }
-  }
   /** @returns why the packet filter does not do it */
   async function filter(filtered: Filtered): Promise<string | null> {
-    if (process.getuid?.() === ownerUid) return 'the agent runs as the enrolled user, so its own connections could not be told from theirs'
-    const refusal = await mark(WITH_TABLE) ?? await redirect.put(filtered)
-    // Where none was ever made, none has to be taken away, by an agent that may not even look.
-    return redirect.stands() ? refusal : await mark(HOSTS_ONLY) ?? refusal
+    const agentUid = process.geteuid?.()
+    if (agentUid !== 0) return 'the agent does not run as root'
+    if (agentUid === ownerUid) return 'the agent runs as the enrolled user, so its own connections could not be told from theirs'
+    if (looksToSkip > 0) {
+      looksToSkip -= 1
+      return lastRefusal
+    }
+    lastRefusal = await mark.willMakeTable() ?? await redirect.put(filtered)
+    failures = lastRefusal === null ? 0 : failures + 1
+    looksToSkip = failures === 0 ? 0 : Math.min(2 ** failures, MOST_LOOKS_SKIPPED)
+    return lastRefusal
+  }
+  function watchNoMore(): void {
+    watch?.stop()
+    watch = null
   }
   async function clear(): Promise<string | null> {
+    watchNoMore()
     await hosts.put(new Map())
     await redirect.put({ redirected: new Map(), listened: new Map() })
     await listeners.put(new Map(), new Map())
-    const reason = await restoreMachine(place)
-    if (reason === null) marked = null
-    return reason
+    return await mark.restore()
   }
 
   async function reconcile(settings: ProfileSettings): Promise<void> {
     if (!isAsked && !settings.tunnel.transparent) {
-      const reason = await readPrivateFile(marker) === null ? null : await clear()
+      const reason = await mark.stands() ? await clear() : null
       state = reason === null ? off : { ...off, lacking: [`what the agent changed could not be put back: ${reason}`] }
       return
     }
     const wanted = wantedOf(settings, new Set([...ownNames, ...settings.gateways.map(({ host }) => host)]))
-    const forbidden = process.platform === 'linux' ? await mark(marked ?? await readPrivateFile(marker) ?? HOSTS_ONLY) : `it can be had on Linux only, not on ${process.platform}`
+    const forbidden = process.platform === 'linux' ? await mark.willChange() : `it can be had on Linux only, not on ${process.platform}`
     const lacking = wanted.left.map((each) => `${each}: by the PAC file and SOCKS only`)
     if (forbidden !== null) {
       state = { asked: true, served: [], lacking: [`names and ranges: ${forbidden}`, ...lacking] }
@@ -160,6 +124,8 @@ export function keepTransparent({ place, isAsked, ownNames, ownerUid, open, isPr
     }
     const listened = new Map([...addresses].map(([name, address]) => [address, less(wanted.names.get(name) ?? [], without.filter((each) => each.name === name).flatMap(({ ports }) => ports))]))
     const refusal = await filter({ redirected, listened })
+    if (redirect.stands()) watch ??= watchTable({ timers, onGone: () => { void turn() } })
+    else await mark.madeNoTable()
     const isServed = (name: string) => refusal === null || (listened.get(addresses.get(name) ?? '') ?? []).length > 0
     const served = new Map([...addresses].filter(([name]) => isServed(name)))
     const unwritten = await hosts.put(served)
@@ -183,18 +149,22 @@ export function keepTransparent({ place, isAsked, ownNames, ownerUid, open, isPr
     working = working.then(attempt).catch(onDefect)
     return working
   }
+
   return {
     state: () => state,
     apply(settings) {
       applied = settings
+      looksToSkip = 0
       return turn()
     },
     async close() {
       closed = true
-      cancelLook()
       await working
+      // What was under way may have begun both anew.
+      cancelLook()
+      watchNoMore()
       await hosts.close()
-      const reason = await restoreMachine(place)
+      const reason = await mark.restore()
       if (reason !== null) log.error({ event: 'machine_not_restored', reason }, 'What the agent changed on this machine could not be put back; its next start will')
       await redirect.close()
       await listeners.close()

@@ -16,7 +16,7 @@ import { isOfNames, namesRange } from './loopback-addresses.ts'
 import type { Nft } from './nft.ts'
 import type { PortRange } from './wanted.ts'
 
-const TABLE = 'inet sallyport_agent'
+export const TABLE = 'inet sallyport_agent'
 /** No error where there is none: it is made first. */
 const removal = `add table ${TABLE}\ndelete table ${TABLE}\n`
 const transact = (nft: Nft, text: string) => nft(['-f', '-'], text)

@@ -62,6 +62,7 @@ const listen = (server: Server, port: number, host: string): Promise<number> => 
   server.listen(port, host, () => resolve((server.address() as AddressInfo).port))
 })
 for (const host of ['127.0.0.1', '10.9.8.7', 'fd00:9::7', '10.200.0.1']) await listen(web(), 8000, host)
+await listen(web(), 9500, '127.0.0.1')
 await listen(secure, 8443, '127.0.0.1')
 await listen(greeter, 2525, '127.0.0.1')
 await listen(createTcpServer((socket) => socket.end('not protected\n')), 7001, '0.0.0.0')
@@ -74,8 +75,9 @@ await listen(createTcpServer((socket) => {
 const gate = await startGate(`
 services:
   - {name: wiki, protocol: tcp, match: [wiki.corp.test], ports: [8000, 8443, 2525, 7000], addresses: [127.0.0.1]}
+  - {name: wide, protocol: tcp, match: [wide.corp.test], ports: [9000-9999], addresses: [127.0.0.1]}
   - {name: range, protocol: tcp, match: [10.9.0.0/16, "fd00:9::/32"], ports: [8000], addresses: [10.9.8.7, "fd00:9::7"]}
-policies: [{name: staff, services: [wiki, range], tags: {all: [compliant]}, action: allow}]
+policies: [{name: staff, services: [wiki, wide, range], tags: {all: [compliant]}, action: allow}]
 `, { resolve: () => Promise.resolve(['127.0.0.1']) })
 
 // ── a resolver that knows one name and remembers every question ──
@@ -102,7 +104,7 @@ const elsewhere = () => [...run('nft', 'list', 'table', 'inet', 'watch').matchAl
 const ports = [8000, 8443, 2525, 7000]
 let settings: ProfileSettings = profileSettings.parse({
   gateways: [{ serial: GATEWAY, host: '127.0.0.1', port: gate.proxy.port }], proxy: { httpPort: 0, socksPort: 0 }, tunnel: { transparent: phase !== 'after' },
-  destinations: [{ match: 'wiki.corp.test', ports, gateway: GATEWAY }, { match: '*.wild.test', ports: [80], gateway: GATEWAY }, { match: '10.9.0.0/16', ports: [8000], gateway: GATEWAY }, { match: 'fd00:9::/32', ports: [8000], gateway: GATEWAY }],
+  destinations: [{ match: 'wiki.corp.test', ports, gateway: GATEWAY }, { match: 'wide.corp.test', ports: [{ from: 9000, to: 9999 }], gateway: GATEWAY }, { match: '*.wild.test', ports: [80], gateway: GATEWAY }, { match: '10.9.0.0/16', ports: [8000], gateway: GATEWAY }, { match: 'fd00:9::/32', ports: [8000], gateway: GATEWAY }],
 })
 let changed = () => {}
 const events: string[] = []
@@ -114,7 +116,7 @@ const tunnel = await startTunnel({
   },
   identity: () => ({ certificatePem: gate.agent.cert, privateKeyPem: gate.agent.key }), authorities: () => [gate.authority.certificatePem], ownerUid: FIRST,
   log: { info: record, warn: record, error: record }, now: Date.now, onDenial: () => {},
-  transparent: { hostsFile: '/etc/hosts', marker, isAsked: false, ems: 'ems.test', onDefect: (cause) => { throw cause } },
+  pacPath: '/0123456789abcdefghijAB/proxy.pac', transparent: { hostsFile: '/etc/hosts', marker, isAsked: false, ems: 'ems.test', onDefect: (cause) => { throw cause } },
 })
 const until = async (what: string, test: () => boolean): Promise<void> => {
   for (const limit = Date.now() + 10_000; !test();) {
@@ -143,6 +145,7 @@ say('node', [
 say('a server that speaks first', await as(FIRST, ['bash', '-c', 'exec 3<>/dev/tcp/wiki.corp.test/2525; read -u 3 line; echo "$line"; echo "and I answer" >&3; cat <&3']))
 const port7000 = ['bash', '-c', 'exec 3<>/dev/tcp/wiki.corp.test/7000; cat <&3']
 say('a port that another program has', { first: await as(FIRST, port7000), other: await as(OTHER, port7000), unprotected: await as(FIRST, ['bash', '-c', 'exec 3<>/dev/tcp/wiki.corp.test/7001; cat <&3']) })
+say('one of a thousand ports', await as(FIRST, curl('http://wide.corp.test:9500/')))
 say('other names', [
   await as(FIRST, curl(`http://${address}:8000/`)), await as(FIRST, curl('-H', 'Host: evil.test', 'http://wiki.corp.test:8000/')), await as(FIRST, curl('-k', `https://${address}:8443/`)),
   await as(FIRST, curl('-k', '--connect-to', 'evil.test:8443:wiki.corp.test:8443', 'https://evil.test:8443/')),
@@ -166,6 +169,7 @@ const direct = { opened: await opened() }
 say('direct', { page: await as(FIRST, curl('http://10.200.0.1:8000/')), opened: await opened() - direct.opened })
 const other = { opened: await opened() }
 say('another user', {
+  pac: await as(OTHER, curl(String(tunnel.pacUrl))), pacOfFirst: (await as(FIRST, curl(String(tunnel.pacUrl)))).includes('FindProxyForURL'),
   address: await as(OTHER, curl('http://10.9.8.7:8000/')), name: await as(OTHER, curl('http://wiki.corp.test:8000/')), root: await as(0, curl('http://wiki.corp.test:8000/')),
   opened: await opened() - other.opened, refused: events.filter((event) => event === 'peer_refused').length,
 })
@@ -175,13 +179,23 @@ say('the port that connections are led to', [await as(FIRST, curl(`http://127.0.
 
 // ── others meddle ──
 run('nft', 'delete', 'table', 'inet', 'sallyport_agent')
-settings = { ...settings }
-changed()
 await until('the table', () => tables().includes('sallyport_agent'))
 writeFileSync('/etc/hosts.new', '127.0.0.1 localhost\n10.0.0.1 printer\n')
 renameSync('/etc/hosts.new', '/etc/hosts')
 await until('the block', () => hostsText().includes('wiki.corp.test') && hostsText().includes('printer'))
 say('meddled', { page: await as(FIRST, curl('http://wiki.corp.test:8000/')), address: await as(FIRST, curl('http://10.9.8.7:8000/')) })
+
+// A container's hosts file: a mount of its own, onto which nothing can be renamed.
+writeFileSync(join(directory, 'mounted'), '127.0.0.1 localhost\n10.0.0.1 printer\n')
+run('mount', '--bind', join(directory, 'mounted'), '/etc/hosts')
+settings = { ...settings }
+changed()
+await until('the block', () => readFileSync(join(directory, 'mounted'), 'utf8').includes('wiki.corp.test'))
+run('umount', '/etc/hosts')
+
+// ── the gate refuses ──
+gate.putTags([])
+say('refused', { http: await as(FIRST, curl('-w', '%{http_code}', 'http://wiki.corp.test:8000/')), tls: await as(FIRST, curl('-k', 'https://wiki.corp.test:8443/')), address: await as(FIRST, curl('http://10.9.8.7:8000/')) })
 
 if (phase === 'killed') process.kill(process.pid, 'SIGKILL')
 settings = { ...settings, tunnel: { transparent: false } }

@@ -34,7 +34,7 @@ describe.skipIf(reason !== null)(`a machine in transparent mode${reason === null
   const WIKI = 'page of wiki.corp.test:8000 at 127.0.0.1'
 
   it('says what programs reach, and what only by PAC file and SOCKS', () => {
-    expect(steps.get('started')).toMatchObject({ state: { asked: true, served: ['wiki.corp.test', '10.9.0.0/16', 'fd00:9::/32'], lacking: ['*.wild.test (a wildcard): by the PAC file and SOCKS only'] } })
+    expect(steps.get('started')).toMatchObject({ state: { asked: true, served: ['wide.corp.test', 'wiki.corp.test', '10.9.0.0/16', 'fd00:9::/32'], lacking: ['*.wild.test (a wildcard): by the PAC file and SOCKS only'] } })
   })
   it('opens a protected name by curl, by either family, by HTTP and TLS, by Node and by Chromium', () => {
     expect(steps.get('curl')).toEqual([WIKI, WIKI, WIKI, 'secure page'])
@@ -47,6 +47,7 @@ describe.skipIf(reason !== null)(`a machine in transparent mode${reason === null
   })
   it('carries protocols whose server speaks first, and ports that another program has', () => {
     expect(steps.get('a server that speaks first')).toBe('hello first\nyou said and I answer\n')
+    expect(steps.get('one of a thousand ports')).toBe('page of wide.corp.test:9500 at 127.0.0.1')
     // The local server would have said that it is at the name's own address.
     expect(steps.get('a port that another program has')).toEqual({ first: 'a server at 127.0.0.1\n', other: expect.stringMatching(/^failed 1 $/) as string, unprotected: expect.stringMatching(/^failed 1 $/) as string })
   })
@@ -59,8 +60,11 @@ describe.skipIf(reason !== null)(`a machine in transparent mode${reason === null
     expect(steps.get('direct')).toEqual({ page: 'page of 10.200.0.1:8000 at 10.200.0.1', opened: 0 })
   })
   it('does not touch another user\'s traffic, and serves no other user, root neither', () => {
-    expect(steps.get('another user')).toEqual({ address: 'page of 10.9.8.7:8000 at 10.9.8.7', name: expect.stringMatching(/^failed \d+ $/) as string, root: expect.stringMatching(/^failed \d+ $/) as string, opened: 0, refused: 2 })
+    expect(steps.get('another user')).toEqual({ pac: expect.stringMatching(/^failed \d+ $/) as string, pacOfFirst: true, address: 'page of 10.9.8.7:8000 at 10.9.8.7', name: expect.stringMatching(/^failed \d+ $/) as string, root: expect.stringMatching(/^failed \d+ $/) as string, opened: 0, refused: 3 })
     expect(steps.get('the port that connections are led to')).toEqual([expect.stringMatching(/^failed \d+ $/), expect.stringMatching(/^failed \d+ $/)])
+  })
+  it('tells a refusal to whom it can, and lets nothing through', () => {
+    expect(steps.get('refused')).toEqual({ http: expect.stringMatching(/Tags: compliant \(absent\)(?:.|\n)*tag-missing(?:.|\n)*403$/) as string, tls: expect.stringMatching(/^failed \d+ $/) as string, address: expect.stringMatching(/^failed \d+ $/) as string })
   })
   it('puts back what others take away', () => {
     expect(steps.get('meddled')).toEqual({ page: WIKI, address: 'page of 10.9.8.7:8000 at 10.9.8.7' })
