@@ -9,6 +9,7 @@ import { startProxyCluster } from '../../../gateway/cluster/start.ts'
 import { createMetrics } from '../../../gateway/metrics/metrics.ts'
 import { openAssertionKeys } from '../../../gateway/proxy/assertion-keys.ts'
 import { openPolicyFile } from '../../../gateway/proxy/policy-store.ts'
+import type { TraceSettings } from '../../../gateway/traces/traces.ts'
 import type { ProxyOptions } from '../../../gateway/proxy/start.ts'
 import { systemTimers } from '../../../node/timers.ts'
 import type { ChangeCause, Changed } from '../../../gateway/world.ts'
@@ -16,7 +17,7 @@ import { createAuthority } from '../../../identity/authority.ts'
 import { silentLog } from '../../../node/logging.ts'
 import { BAD_TAG, GATEWAY, OK_TAG, UID, issue, later, record } from '../proxy/gate-under-test.ts'
 
-export async function startClusterGate(yaml: string, count: number, limits: ProxyOptions['limits'] = {}) {
+export async function startClusterGate(yaml: string, count: number, limits: ProxyOptions['limits'] = {}, traces: TraceSettings | null = null) {
   const directory = mkdtempSync(join(tmpdir(), 'cluster-'))
   const policiesFile = join(directory, 'policies.yaml')
   writeFileSync(policiesFile, yaml)
@@ -38,7 +39,7 @@ export async function startClusterGate(yaml: string, count: number, limits: Prox
   const metrics = createMetrics()
   const proxy = await startProxyCluster({
     count, policies, policiesFile, identity: { certPem: own.cert, keyPem: own.key }, authorities: () => authorities, listen: { host: '127.0.0.1', port: 0 }, serial: GATEWAY, stateDirectory: directory,
-    log, logLevel: 'silent', metrics, timers: systemTimers, now: Date.now, alsoRefused: () => [], limits,
+    log, logLevel: 'silent', metrics, timers: systemTimers, now: Date.now, alsoRefused: () => [], limits, traces,
     world: { snapshot: () => snapshot, onChange(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)

@@ -4,19 +4,21 @@ import { join } from 'node:path'
 import { connect } from 'node:tls'
 import { afterEach, describe, expect, it } from 'vitest'
 import { auditReader } from '../../../gateway/audit/audit.ts'
+import type { TraceSettings } from '../../../gateway/traces/traces.ts'
 import { createAuthority } from '../../../identity/authority.ts'
 import { gatewayTlsName } from '../../../protocol/certificates.ts'
 import { GATEWAY, OK_TAG, OTHER, UID, cleanUp, connectTo, issue, later, openHttp2, readUntil, record, refused, startEcho, until, type Gate } from '../proxy/gate-under-test.ts'
+import { startCollector, valueOf } from '../traces/collector.ts'
 import { startClusterGate } from './cluster-under-test.ts'
 
 afterEach(cleanUp)
 
 const file = (port: number, tag = 'compliant') => `services: [{name: ledger, protocol: tcp, match: [127.0.0.1], ports: [${port}], addresses: [127.0.0.1]}]\npolicies: [{name: staff, services: [ledger], tags: {all: [${tag}]}, action: allow}]\n`
 
-async function clustered(count = 2, limits = {}) {
+async function clustered(count = 2, limits = {}, traces: TraceSettings | null = null) {
   const echo = await startEcho()
   later(echo.close)
-  const gate = await startClusterGate(file(echo.port), count, limits)
+  const gate = await startClusterGate(file(echo.port), count, limits, traces)
   // What opens connections needs the port and the CA alone.
   const facade = { proxy: gate.proxy, authority: gate.authority } as unknown as Gate
   const to = `127.0.0.1:${echo.port}`
@@ -49,6 +51,19 @@ describe('a gate of several processes', () => {
     await gate.proxy.applied()
     const denial = await refused(open(), to)
     await until(async () => (await auditReader(join(gate.directory, 'audit')).find(denial.decision))?.reason === 'tag-missing')
+  })
+
+  it('hands a trace of each session to a collector, whoever of them served it', async () => {
+    const collector = await startCollector()
+    const { gate, echo, to, open } = await clustered(2, {}, { url: collector.url, share: 1 })
+    for (let round = 0; round < 4; round++) {
+      const session = open()
+      expect((await connectTo(session, to)).status).toBe(200)
+      session.destroy()
+    }
+    await until(() => echo.sockets.size === 0)
+    await gate.proxy.close()
+    expect(collector.roots().map((root) => [root.name, valueOf(root, 'sallyport.endpoint.uid')])).toEqual(Array.from({ length: 4 }, () => ['tcp ledger', UID]))
   })
 
   it('has applied a change when every one of them has, and has cut by then', async () => {

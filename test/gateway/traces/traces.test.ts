@@ -1,5 +1,5 @@
 // Traces as a collector of the test's own takes them: one of each session, by OTLP over HTTP, and nothing held up where there is no collector.
-import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
+import { createServer, type IncomingHttpHeaders } from 'node:http'
 import { afterEach, describe, expect, it } from 'vitest'
 import { readCommand } from '../../../gateway/config.ts'
 import { createMetrics } from '../../../gateway/metrics/metrics.ts'
@@ -9,34 +9,10 @@ import { openTraces, type TracesOptions } from '../../../gateway/traces/traces.t
 import { silentLog } from '../../../node/logging.ts'
 import type { Decision } from '../../../protocol/decisions.ts'
 import { GATEWAY, UID, ask, cleanUp, connectTo, later, listen, openHttp2, readUntil, startEcho, startGate, until } from '../proxy/gate-under-test.ts'
+import { startCollector, valueOf } from './collector.ts'
 
 afterEach(cleanUp)
 
-interface Span { readonly traceId: string; readonly spanId: string; readonly parentSpanId?: string; readonly name: string; readonly startTimeUnixNano: string; readonly endTimeUnixNano: string; readonly attributes: readonly { key: string; value: Record<string, unknown> }[] }
-interface Otlp { readonly resourceSpans: readonly { resource: { attributes: Span['attributes'] }; scopeSpans: readonly { spans: Span[] }[] }[] }
-const valueOf = ({ attributes }: Pick<Span, 'attributes'>, key: string) => Object.values(attributes.find((each) => each.key === key)?.value ?? {})[0]
-
-async function startCollector(answers: () => number = () => 200) {
-  const spans: Span[] = []
-  const requests: { url: string; type: string; service: unknown }[] = []
-  const server: Server = createServer((request, response) => {
-    const pieces: Buffer[] = []
-    request.on('data', (piece: Buffer) => pieces.push(piece)).on('end', () => {
-      const status = answers()
-      if (status === 0) return
-      const told = JSON.parse(Buffer.concat(pieces).toString()) as Otlp
-      requests.push({ url: request.url ?? '', type: request.headers['content-type'] ?? '', service: valueOf(told.resourceSpans[0]?.resource ?? { attributes: [] }, 'service.instance.id') })
-      if (status === 200) spans.push(...told.resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap((each) => each.spans)))
-      response.writeHead(status, { 'content-type': 'application/json' }).end('{}')
-    })
-  })
-  const port = await listen(server)
-  later(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return { url: `http://127.0.0.1:${port}/v1/traces`, spans, requests, roots: () => spans.filter(({ name }) => /^(tcp|udp|https)/.test(name)), server }
-}
 const open = async (url: string, more: Partial<TracesOptions> = {}) => {
   const traces = await openTraces({ url, share: 1, serial: GATEWAY, metrics: createMetrics(), log: silentLog(), now: Date.now, ...more })
   if (traces === null) throw new Error('no traces')
