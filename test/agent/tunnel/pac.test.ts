@@ -1,7 +1,9 @@
 // The PAC file: what it says, who may read it, and a real Chromium that follows it.
 import { existsSync } from 'node:fs'
+import { appendFile } from 'node:fs/promises'
 import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { runInNewContext } from 'node:vm'
 import { chromium, type Browser } from 'playwright-core'
 import { afterEach, describe, expect, it } from 'vitest'
@@ -10,6 +12,7 @@ import { pacPath } from '../../../agent/tunnel/pac.ts'
 import { pacScript } from '../../../agent/tunnel/pac-script.ts'
 import { parseAuthority } from '../../../agent/tunnel/target.ts'
 import type { Destination } from '../../../protocol/profile.ts'
+import { firefoxBrowser } from '../browsers/drive.ts'
 import { closeAll as closeAgents, temporaryDirectory } from '../agent-under-test.ts'
 import { relayTo } from './gateway-double.ts'
 import { closeAll, eventually, serveTcp, serial, startScene, type Scene } from './tunnel-under-test.ts'
@@ -150,5 +153,20 @@ describe.skipIf(executablePath === undefined)('Chromium (needs Debian\'s chromiu
     for (const text of heard) expect(text).toMatch(/^(This is a proxy|undefined)/)
     expect(hits).toEqual([])
     expect((await ask(port, PATH)).body).toContain('corp.test')
+  }, 60_000)
+})
+
+describe.skipIf(!firefoxBrowser.installed)('Firefox (needs Debian\'s firefox-esr)', () => {
+  it('reaches what is protected through the gateway', async () => {
+    const web = createServer((request, response) => response.setHeader('content-type', 'text/html').end(`${SECRET} of ${request.headers.host}`))
+    const direct = await serveTcp((socket) => web.emit('connection', socket))
+    const { tunnel, gateway } = await startScene({ handle: relayTo(() => direct), options: { pacPath: PATH } })
+    const home = await temporaryDirectory()
+    const profile = await firefoxBrowser.prepare(home)
+    await appendFile(join(profile, 'user.js'), `user_pref("network.proxy.type", 2);\nuser_pref("network.proxy.autoconfig_url", ${JSON.stringify(tunnel.pacUrl)});\n`)
+    const firefox = await firefoxBrowser.launch(home, profile)
+    openThings.push(() => firefox.close())
+    expect(await firefox.visit('http://wiki.corp.test/')).toBe(`${SECRET} of wiki.corp.test`)
+    expect(gateway.authorities).toContain('wiki.corp.test:80')
   }, 60_000)
 })
