@@ -191,6 +191,8 @@ export class FcmNotify extends DurableObject<Env> {
   }
 
   async #hello(socket: WebSocket, serial: string, { protocol, have }: Extract<FromGateway, { type: 'hello' }>): Promise<void> {
+    // Subscriptions are written before their gateways are told: what ended in between is mended here.
+    if ((this.#follower.settings?.shareMode ?? 1) !== 1) await this.rescope(serial)
     await this.#caughtUp(serial, async () => {
       if (this.#follower.cursor === null) return
       socket.serializeAttachment({ ...attachmentOf(socket), protocol })

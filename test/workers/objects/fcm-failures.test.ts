@@ -185,6 +185,23 @@ describe('an object that ends between the frame and its own row', () => {
   })
 })
 
+describe('a subscription whose gateway was not told, because what wrote it ended', () => {
+  it('is in sight from the gateway\'s next word, as is its end', async () => {
+    const gateway = await joined()
+    await update(gateway.serial, { share_mode: 0 })
+    const { current, listening } = await greeted(gateway)
+    await DB.prepare('INSERT INTO gateway_subscriptions (uid, serial) VALUES (?, ?)').bind(endpoint.uid, gateway.serial).run()
+    const again = await greeted(gateway, everything(current))
+    expect(tablesOf(again.greeting)).toContain('uid_tags')
+    await report(endpoint, 2, { verdicts: answer(false) })
+    for (const each of [listening, again.listening]) await each.next((frame) => JSON.stringify(frame).includes('"members":[]'))
+    expect([...await uidsRead(gateway)]).toEqual([endpoint.uid])
+    await DB.prepare('DELETE FROM gateway_subscriptions').run()
+    await greeted(gateway, everything(again.current))
+    expect([...await uidsRead(gateway)]).toEqual([])
+  })
+})
+
 describe('sockets of one gateway', () => {
   it('are told alike, each by its own protocol; pages go by the newer one', async () => {
     const gateway = await joined()
