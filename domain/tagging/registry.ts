@@ -1,5 +1,5 @@
 // Every type of condition there is. A new type is one file in conditions/ and its line here.
-import type { z } from 'zod'
+import { z } from 'zod'
 import { condition as common, type Condition } from '../../protocol/rules.ts'
 import type { ConditionType } from './condition-type.ts'
 import { adGroup } from './conditions/ad-group.ts'
@@ -40,21 +40,26 @@ export type ReadCondition =
 
 const demands = common.pick({ proved: true, notOlderThanSeconds: true })
 
+/** The members of a type's parameters, as administrators write them. */
+export const membersOf = ({ schema }: ConditionType): string[] => Object.keys(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }).properties ?? {})
+
 /** An unknown member is the mistake, not what it stands in. */
-function placesOf(issue: z.core.$ZodIssue): { path: (string | number)[]; detail: string }[] {
+function placesOf(type: ConditionType, issue: z.core.$ZodIssue): { path: (string | number)[]; detail: string }[] {
   const path = issue.path.map((part) => (typeof part === 'number' ? part : String(part)))
-  return issue.code === 'unrecognized_keys' ? issue.keys.map((key) => ({ path: [...path, key], detail: 'is not known here' })) : [{ path, detail: issue.message }]
+  if (issue.code !== 'unrecognized_keys') return [{ path, detail: issue.message }]
+  const known = path.length > 0 ? '' : `; ${type.type} takes ${membersOf(type).join(', ') || 'nothing more'}`
+  return issue.keys.map((key) => ({ path: [...path, key], detail: `is not known here${known}` }))
 }
 
 /** Finds a condition's type and parses its parameters; a type that is not registered is refused, never ignored. */
 export function readCondition(condition: Condition): ReadCondition {
   const { type: name, negate, proved = false, notOlderThanSeconds = null, ...params } = condition
   const type = typeNamed(name)
-  if (type === undefined) return { ok: false, errors: [{ path: ['type'], detail: `there is no condition type "${name}"` }] }
+  if (type === undefined) return { ok: false, errors: [{ path: ['type'], detail: `there is no condition type "${name}"; there are ${[...byName.keys()].join(', ')}` }] }
   const demanded = demands.safeParse(condition)
   const parsed = type.schema.safeParse(params)
   const issues = [...demanded.error?.issues ?? [], ...parsed.error?.issues ?? []]
-  if (issues.length > 0) return { ok: false, errors: issues.flatMap(placesOf) }
+  if (issues.length > 0) return { ok: false, errors: issues.flatMap((issue) => placesOf(type, issue)) }
   // Other facts made it, of several sections and ages: the conditions of the rule set that gives it are the place to demand that.
   if (type.side === 'tags' && (proved || notOlderThanSeconds !== null)) return { ok: false, errors: [{ path: [proved ? 'proved' : 'notOlderThanSeconds'], detail: 'a tag is no fact: demand this of the conditions that give it' }] }
   return { ok: true, type, params: parsed.data, negate, proved, notOlderThanSeconds }

@@ -86,7 +86,8 @@ describe('the command line', () => {
       const { code, out, err } = await fabric.cli(['rule-sets', 'apply', '-'], { stdin: '- {name: good, tag: good, rules: {linux: {conditions: [{type: ems-management}]}}}\n- name: bad\n  tag: bad\n  rules:\n    linux:\n      conditions:\n        - type: telepathy\n      logic: 1 and 2\n' })
       expect([code, out]).toEqual([1, ''])
       expect(err).toContain('standard input has mistakes; nothing of it was taken.\n')
-      expect(err).toContain('  standard input:7:17 /rules/linux/conditions/0/type: there is no condition type "telepathy"\n  standard input:8:14 /rules/linux/logic: there is no condition 2')
+      expect(err).toContain('  standard input:7:17 /rules/linux/conditions/0/type: there is no condition type "telepathy"; there are ad-group, ')
+      expect(err).toContain('\n  standard input:8:14 /rules/linux/logic: there is no condition 2')
       expect((await fabric.cli(['rule-sets', 'show', 'good'])).code).toBe(1)
     })
     it('are worked out for every endpoint, which is shown', async () => {

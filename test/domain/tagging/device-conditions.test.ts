@@ -69,7 +69,7 @@ describe('the registry', () => {
     expect(places(asked('registry-key', { key, name: 'a', comparator: '>' }))).toEqual(expect.arrayContaining(['value: a comparator and a value go together']))
     for (const hidden of ['\u001b[2J', '\u202e', '\ud800']) expect(places(asked('registry-key', { key, name: `a${hidden}`, comparator: '=', value: hidden }))).toEqual(['name: control characters are not allowed', 'value: control characters are not allowed'])
     expect(places(asked('registry-key', { key, name: 'a', comparator: '=', value: 'one\ntwo' }))).toEqual([])
-    expect(places(asked('registry-key', { key, nmae: 'a' }))).toEqual(['nmae: is not known here'])
+    expect(places(asked('registry-key', { key, nmae: 'a' }))).toEqual(['nmae: is not known here; registry-key takes key, name, comparator, value'])
     expect(places(asked('registry-key', { key, name: 'a', comparator: '>', value: 'x' }))).toEqual(['value: is compared as a number, and is none'])
   })
 })

@@ -38,6 +38,14 @@ function* lessThan(value: unknown, valid: (value: unknown) => boolean): Generato
 }
 
 describe('every type', () => {
+  it('is told to whoever names one that there is not', () => {
+    const found = readCondition(asked('telepathy'))
+    expect(found.ok ? [] : found.errors).toEqual([{ path: ['type'], detail: `there is no condition type "telepathy"; there are ${conditionTypes.map(({ type }) => type).join(', ')}` }])
+  })
+  it.each(conditionTypes.map(({ type }) => type))('%s tells its members to whoever writes another', (type) => {
+    const found = readCondition(asked(type, { nonsense: 1 }))
+    expect(found.ok ? [] : found.errors.map(({ path, detail }) => `${path.join('/')}: ${detail}`)).toContainEqual(expect.stringMatching(new RegExp(`^nonsense: is not known here; ${type} takes (nothing more|[a-z]\\w*(, [a-z]\\w*)*)$`, 'i')))
+  })
   it('stands in the examples; tag-present, which reads no fact, has tests of its own', () => {
     expect(new Set([...examples.map(({ condition }) => condition.type), 'tag-present'])).toEqual(new Set(conditionTypes.map(({ type }) => type)))
   })
