@@ -9,15 +9,15 @@ import { beforeAll, describe, expect, it } from 'vitest'
 
 const has = (tool: string, ...args: string[]) => spawnSync(tool, args).status === 0
 const reason = process.getuid?.() !== 0 ? 'needs root for namespaces' : !has('nft', '--version') ? 'needs nft' : !has('unshare', '--version') || !has('setpriv', '--version') ? 'needs unshare and setpriv (util-linux)' : !has('curl', '--version') ? 'needs curl' : null
-const program = fileURLToPath(new URL('machine-process.ts', import.meta.url))
+const programAt = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
 /** The steps of the machine's runs, each in the same namespaces, by name. */
-async function machine(...phases: string[]): Promise<Map<string, unknown>> {
+async function machine(program: string, ...phases: string[]): Promise<Map<string, unknown>> {
   const directory = await mkdtemp(join(tmpdir(), 'machine-'))
   await chmod(directory, 0o755)
   const script = phases.map((phase) => `"$0" "$1" "$2" ${phase}`).join('; ')
   try {
-    const { stdout } = await promisify(execFile)('unshare', ['-n', '-m', '--propagation', 'private', 'sh', '-c', script, process.execPath, program, directory], { timeout: 150_000, maxBuffer: 1 << 22 })
+    const { stdout } = await promisify(execFile)('unshare', ['-n', '-m', '--propagation', 'private', 'sh', '-c', script, process.execPath, programAt(program), directory], { timeout: 150_000, maxBuffer: 1 << 22 })
     return new Map(stdout.trim().split('\n').map((line) => JSON.parse(line) as { step: string; value: unknown }).map(({ step, value }) => [step, value]))
   } finally {
     await rm(directory, { recursive: true, force: true })
@@ -28,8 +28,8 @@ describe.skipIf(reason !== null)(`a machine in transparent mode${reason === null
   let steps = new Map<string, unknown>()
   let afterKill = new Map<string, unknown>()
   beforeAll(async () => {
-    steps = await machine('all')
-    afterKill = await machine('killed', 'after')
+    steps = await machine('machine-process.ts', 'all')
+    afterKill = await machine('machine-process.ts', 'killed', 'after')
   }, 180_000)
   const WIKI = 'page of wiki.corp.test:8000 at 127.0.0.1'
 
@@ -76,5 +76,25 @@ describe.skipIf(reason !== null)(`a machine in transparent mode${reason === null
     expect(afterKill.get('meddled')).toBeDefined()
     expect(afterKill.has('closed')).toBe(false)
     expect(afterKill.get('after a kill')).toMatchObject(clean)
+  })
+})
+
+describe.skipIf(reason !== null)(`agent run --transparent${reason === null ? '' : ` (${reason})`}`, () => {
+  let steps = new Map<string, unknown>()
+  beforeAll(async () => {
+    steps = await machine('command-process.ts', 'all')
+  }, 180_000)
+  const clean = { hosts: '127.0.0.1 localhost\n', tables: '' }
+  const changed = { hosts: expect.stringContaining('wiki.corp.test') as string, tables: 'table inet sallyport_agent' }
+
+  it('changes the machine for the enrolled user, and says what it serves', () => {
+    expect(steps.get('enrolled')).toContain(`serve user id 1234 only`)
+    expect(steps.get('running')).toMatchObject({ ...changed, status: { transparent: { asked: true, served: ['wiki.corp.test', '10.9.0.0/16'], lacking: [] } }, text: expect.stringContaining('transparent  wiki.corp.test, 10.9.0.0/16') as string })
+    // The profile of this scene gives no address for the gateway: the way ends there, and says so.
+    expect(steps.get('asked')).toEqual({ first: expect.stringContaining('wiki.corp.test:8000 is protected by gateway SPGW0123456789AB') as string, other: expect.stringMatching(/^failed \d+ $/) as string, root: expect.stringMatching(/^failed \d+ $/) as string })
+  })
+  it('takes over what a kill has left, and leaves the machine as it was at SIGTERM', () => {
+    expect(steps.get('killed')).toEqual(changed)
+    expect(steps.get('ended')).toEqual({ between: changed, after: clean, code: 0 })
   })
 })
