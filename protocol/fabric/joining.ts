@@ -8,9 +8,9 @@ const displayName = line(128)
 export const initBody = z.object({
   /** A display name only: the EMS assigns the serial. */
   serial_number: displayName,
-  management_ip: z.union([z.ipv4(), z.ipv6()]).optional(),
-  host_name: line(253).optional(),
-  vdom: line(64).optional(),
+  management_ip: z.union([z.ipv4(), z.ipv6(), z.literal('')]).optional(),
+  host_name: lineOrEmpty(253).optional(),
+  vdom: lineOrEmpty(64).optional(),
   csr: csrPem,
   join_code: z.string().max(512).optional(),
   /** Seconds for which the answer may wait for a decision (our addition): a gateway that waits learns of it at once. */
@@ -33,7 +33,7 @@ export const initData = z.object({
 export const approveBody = z.object({
   expiry_period: z.number().int().min(1).max(31_536_000).optional(),
   fortigates: z.record(gatewaySerial, z.object({
-    authenticate: z.enum(['accept', 'deny']), management_ip: line(64).optional(), host_name: line(253).optional(), is_root: z.boolean().optional(), vdom: line(64).optional(),
+    authenticate: z.enum(['accept', 'deny']), management_ip: lineOrEmpty(64).optional(), host_name: lineOrEmpty(253).optional(), is_root: z.boolean().optional(), vdom: lineOrEmpty(64).optional(),
   })).refine((r) => Object.keys(r).length <= 100, 'at most 100 at once'),
 })
 export const approveData = z.object({ expiry: z.object({ expiry_period: z.number().int() }).optional(), authorized: z.array(z.string()), deauthorized: z.array(z.string()) })

@@ -92,6 +92,7 @@ describe('joining', () => {
     const keys = await generateKey()
     const pending = await init(keys, { management_ip: '10.0.0.1', host_name: 'edge', vdom: 'root' })
     expectConforming(INIT, 'POST', pending)
+    expectConforming(INIT, 'POST', await init(await generateKey(), { management_ip: '', host_name: '', vdom: '' }))
     const { serial } = dataOf(pending) as { serial: string }
     expectConforming('/api/v1/fabric_device_auth/update_auth', 'PATCH', await updateAuth(serial, true))
     expectConforming(INIT, 'POST', await init(keys))
@@ -104,7 +105,7 @@ describe('joining', () => {
     const { serial } = dataOf(await init(keys)) as { serial: string }
     expectConforming(APPROVE, 'POST', await by(root, 'POST', APPROVE, { fortigates: {} }))
     expectConforming(APPROVE, 'POST', await by(root, 'POST', APPROVE, { expiry_period: 3600, fortigates: { [serial]: { authenticate: 'accept', management_ip: '10.0.0.2', host_name: 'member', is_root: false, vdom: 'root' } } }))
-    expectConforming(APPROVE, 'POST', await by(root, 'POST', APPROVE, { fortigates: { [serial]: { authenticate: 'deny' } } }))
+    expectConforming(APPROVE, 'POST', await by(root, 'POST', APPROVE, { fortigates: { [serial]: { authenticate: 'deny', management_ip: '', host_name: '', vdom: '' } } }))
     expectConforming(DISCONNECT, 'POST', await by(root, 'POST', DISCONNECT, { fgt_sns: [] }))
     expectConforming(DISCONNECT, 'POST', await by(root, 'POST', DISCONNECT, { fgt_sns: [root.serial] }))
   })
