@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
 import { checkPolicies } from '../../../gateway/inspect.ts'
 import { cleanUp, later } from './gate-under-test.ts'
@@ -17,6 +18,9 @@ async function check(text: string) {
 }
 
 describe('gateway check', () => {
+  it('finds nothing to say of the example in docs/', async () => {
+    expect(await checkPolicies(fileURLToPath(new URL('../../../docs/policies.yaml', import.meta.url)), null, Date.parse('2026-11-25T10:00:00Z'))).toEqual({ ok: true, errors: [], warnings: [], services: 4 })
+  })
   it('says where each mistake stands', async () => {
     const { ok, errors } = await check(`services:
   - name: wiki
