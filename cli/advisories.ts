@@ -1,6 +1,7 @@
 // `advisories` and `packages`: importing what is published, and asking what it means for the fleet.
 import { setTimeout as pause } from 'node:timers/promises'
 import { advisoryId, advisorySource, MOST_IMPORT_BYTES, MOST_RECORDS, nvdRecord, osvRecord, type PackageHolder, type Vulnerability } from '../protocol/advisory.ts'
+import { LEFT_OUT } from '../domain/vulnerability/kept.ts'
 import { Fault } from '../protocol/faults.ts'
 import { uid } from '../protocol/ids.ts'
 import { findAffected, findPackage, importAdvisories, listAdvisories, readVulnerabilities, readVulnerabilityState } from '../protocol/operations/advisories.ts'
@@ -180,7 +181,9 @@ export const advisoryCommands = [
         { title: 'ECOSYSTEM', cell: ({ ecosystem }) => ecosystem },
       ], uncovered === null ? 'It has reported no software.' : 'No vulnerability is known.')
       if (items.length < total) await printer.say(`The worst ${items.length} of ${total}.`)
-      if (uncovered !== null && uncovered.length > 0) await printer.say(`Nobody looked at its packages of ${uncovered.join(', ')}: no whole set of their advisories has been imported.`)
+      const unknown = uncovered?.filter((ecosystem) => ecosystem !== LEFT_OUT) ?? []
+      if (unknown.length > 0) await printer.say(`Nobody looked at its packages of ${unknown.join(', ')}: no whole set of their advisories has been imported.`)
+      if (uncovered?.includes(LEFT_OUT) === true) await printer.say('It reports more packages than are taken of one device; the others were not looked at.')
     },
   }),
 ]

@@ -26,6 +26,9 @@ export const packages = sqliteTable('packages', {
 export const inventories = sqliteTable('inventories', {
   number: integer('number').primaryKey(),
   uid: text('uid').notNull().unique(),
+  /** Rows that its reports have made the fleet's tables grow by since `introducedSince` (ms): what one device can fill them with is bounded. */
+  introduced: integer('introduced').notNull().default(0),
+  introducedSince: integer('introduced_since').notNull().default(0),
 })
 
 /** Endpoints in one row of holders: what a double holds exactly, for JavaScript reads the bits. */

@@ -38,7 +38,11 @@ export const packagesByIds = (db: DrizzleD1Database, ids: readonly number[]) => 
 
 /** The endpoint's number, made at the first inventory. */
 export const numberEndpoint = (db: DrizzleD1Database, uid: string) => db.insert(inventories).values({ uid }).onConflictDoNothing()
-export const endpointNumber = (db: DrizzleD1Database, uid: string) => db.select({ number: inventories.number }).from(inventories).where(eq(inventories.uid, uid))
+export const endpointNumber = (db: DrizzleD1Database, uid: string) => db.select({ number: inventories.number, introduced: inventories.introduced, introducedSince: inventories.introducedSince }).from(inventories).where(eq(inventories.uid, uid))
+/** Counts rows that an endpoint's report has made; in the batch that writes them. */
+export const countIntroduced = (db: DrizzleD1Database, number: number, rows: number, now: number, everyMs: number) => db.update(inventories).set({
+  introduced: sql`CASE WHEN introduced_since > ${now - everyMs} THEN introduced ELSE 0 END + ${rows}`, introducedSince: sql`CASE WHEN introduced_since > ${now - everyMs} THEN introduced_since ELSE ${now} END`,
+}).where(eq(inventories.number, number))
 
 // Written out: a bound number is a double to SQLite, and would divide as one.
 const perWord = sql.raw(String(ENDPOINTS_IN_WORD))

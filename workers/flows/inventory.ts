@@ -4,15 +4,16 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import type { DatedMatches, Matches } from '../../domain/vulnerability/combine.ts'
 import { ecosystemOf, familyOf } from '../../domain/vulnerability/ecosystem.ts'
 import { packIds, unpackIds } from '../../domain/vulnerability/id-list.ts'
+import { keptOf, LEFT_OUT } from '../../domain/vulnerability/kept.ts'
 import type { FleetPackage } from '../../domain/vulnerability/match.ts'
 import { sha256Hex } from '../../identity/keys.ts'
 import { utf8 } from '../../identity/encoding.ts'
 import type { Sections } from '../../protocol/facts.ts'
 import { Fault } from '../../protocol/faults.ts'
 import { insertSection, type Guard } from '../../schema/queries/guarded.ts'
-import { addHolder, endpointNumber, keepPackages, markIfMatchedSince, noteOrphans, numberEndpoint, packageIds, packagesByIds, removeHolder } from '../../schema/queries/packages.ts'
-import type { Context } from '../context.ts'
-import { introducePackages, ROWS } from './match-vulnerabilities.ts'
+import { addHolder, countIntroduced, endpointNumber, keepPackages, markIfMatchedSince, noteOrphans, numberEndpoint, packageIds, packagesByIds, removeHolder } from '../../schema/queries/packages.ts'
+import { logEvent, type Context } from '../context.ts'
+import { introducePackages, ROWS, type Room } from './match-vulnerabilities.ts'
 import { matchesFor } from './vulnerabilities.ts'
 
 /** The row of an endpoint's sections that holds what the EMS matched; `software` holds the ids of packages. */
@@ -25,6 +26,9 @@ type Os = Pick<Sections['os'], 'name' | 'version'>
 /** Queries for packages that the fleet has not had before, of the forty that an invocation may make; what is left over is for the report's next try. */
 const INTRODUCING_QUERIES = 12
 const ATTEMPTS = 3
+/** What one endpoint may make the fleet's tables grow by in a day: several times what the first laptop of a fleet brings. */
+const ROOM_ROWS = 300_000
+const ROOM_MS = 86_400_000
 
 export interface Inventory {
   readonly matches: DatedMatches
@@ -59,15 +63,19 @@ export async function takeInventory(context: Context, uid: string, given: { soft
   const software = given.software ?? (before === null ? null : await softwareOf(context, before))
   const hash = given.hash ?? row?.hash
   if (software === null || hash === undefined) return null
-  const list = normalise(software, given.os)
-  const ids = await resolve(context, list)
+  const { list, leftOut } = keptOf(normalise(software, given.os))
+  const { ids, all } = await resolve(context, uid, list)
   const [, , [numbered]] = await db.batch([keepPackages(db, ids), numberEndpoint(db, uid), endpointNumber(db, uid)])
-  const { matches: [matches], matchedThrough } = await matchesFor(context, [{ ids, ecosystems: [...new Set(list.map(({ ecosystem }) => ecosystem))] }])
+  const known = readMatches(given.stored)
+  // A list that is stored does not hold what was left out when it came.
+  const partial = leftOut || !all || (given.software === null && known !== 'damaged' && known?.uncovered.includes(LEFT_OUT) === true)
+  if (partial) logEvent('packages-left-out', { uid, kept: ids.length, reported: software.packages.length })
+  const { matches: [matches], matchedThrough } = await matchesFor(context, [{ ids, ecosystems: [...new Set(list.map(({ ecosystem }) => ecosystem)), ...partial ? [LEFT_OUT] : []] }])
   if (numbered === undefined || matches === undefined) throw new Error('an endpoint has no number')
   const kept = await packMatches(matches)
   const [held, holds] = [new Set(before), new Set(ids)]
   const [come, gone] = [ids.filter((id) => !held.has(id)), (before ?? []).filter((id) => !holds.has(id))]
-  const differs = given.stored.find(({ section }) => section === MATCHES)?.hash !== kept.hash || readMatches(given.stored) === 'damaged'
+  const differs = given.stored.find(({ section }) => section === MATCHES)?.hash !== kept.hash || known === 'damaged'
   return {
     matches, differs,
     statements: (guard) => [
@@ -79,20 +87,33 @@ export async function takeInventory(context: Context, uid: string, given: { soft
   }
 }
 
-/** Ids of the packages; those that the fleet has not had are matched and stored first. */
-async function resolve(context: Context, list: readonly FleetPackage[]): Promise<number[]> {
+/** Ids of the packages; those that the fleet has not had are matched and stored first, as far as there is room for what this endpoint brings. `all`: none is left out. */
+async function resolve(context: Context, uid: string, list: readonly FleetPackage[]): Promise<{ readonly ids: number[]; readonly all: boolean }> {
+  const { db } = context
   let budget = INTRODUCING_QUERIES
+  let room: Room | null = null
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const ids = await packageIds(context.db, list)
     const missing = list.filter((_, index) => ids[index] === null)
-    if (missing.length === 0) return ids as number[]
+    if (missing.length === 0) return { ids: ids as number[], all: true }
     if (budget <= 0) break
-    budget -= await introducePackages(context, missing, budget)
+    room ??= await roomOf(context, uid)
+    const done = await introducePackages(context, missing, budget, room)
+    if (done.rows === null) return { ids: (await packageIds(db, list)).filter((id) => id !== null), all: false }
+    budget -= done.queries
+    room = { ...room, rows: room.rows - done.rows }
   }
   const ids = await packageIds(context.db, list)
-  if (ids.every((id) => id !== null)) return ids
+  if (ids.every((id) => id !== null)) return { ids, all: true }
   // What has been matched so far stays; the next try goes on from there.
   throw new Fault('busy', 'The software list holds many packages that this EMS has not seen before; they are being matched. Send the report again.', { retryAfterSeconds: 1 })
+}
+
+async function roomOf({ db, now }: Context, uid: string): Promise<Room> {
+  const [, [numbered]] = await db.batch([numberEndpoint(db, uid), endpointNumber(db, uid)])
+  if (numbered === undefined) throw new Error('an endpoint has no number')
+  const { number, introduced, introducedSince } = numbered
+  return { rows: ROOM_ROWS - (introducedSince > now() - ROOM_MS ? introduced : 0), count: (rows) => countIntroduced(db, number, rows, now(), ROOM_MS) }
 }
 
 const packInventory = (ids: readonly number[]): Uint8Array => deflateRawSync(packIds(ids))

@@ -1,4 +1,5 @@
 // Matching, both ways and only what is new: packages that the fleet has not had before against what names them, and imported pages against the packages they name.
+import type { BatchItem } from 'drizzle-orm/batch'
 import { familyOf } from '../../domain/vulnerability/ecosystem.ts'
 import { AdvisoryIndex, keysOf, type AdvisoryOn, type FleetPackage } from '../../domain/vulnerability/match.ts'
 import type { Severity } from '../../protocol/facts.ts'
@@ -12,6 +13,8 @@ export const ROWS = 4_000
 /** Packages matched together, and how long their names may be in all; what many advisories name comes in several pages. */
 const PACKAGES_AT_ONCE = 1_000
 const UNITS_AT_ONCE = 120_000
+/** Matches that one batch writes: more would keep the database from everybody else for seconds. */
+const MATCHES_AT_ONCE = 50_000
 /** Names asked for in one question. */
 const NAMES_AT_ONCE = 2_000
 type Database = Pick<Context, 'db'>
@@ -22,12 +25,17 @@ const advisoryOn = ({ ecosystem, name, advisory, severity, versions }: Row): Adv
   return { ecosystem, name, advisory, severity: severity as Severity, ranges, versions: listed }
 }
 
+/** What an endpoint's reports may still make the fleet's tables grow by. */
+export interface Room { readonly rows: number; /** The statement that counts what was taken of it. */ count(rows: number): BatchItem<'sqlite'> }
+/** A package's own row, its indexes and holders, beside its matches. */
+const ROWS_OF_PACKAGE = 10
+
 /**
- * Matches packages that are new to the fleet and stores both, as long as the budget of queries lasts.
- * @returns queries made; what was stored can be looked up, what a page imported meanwhile has made void can not
+ * Matches packages that are new to the fleet and stores both, as long as the budget of queries and the room last.
+ * @returns queries made, and rows taken; null: the next would have taken more than there is room for. What was stored can be looked up, what a page imported meanwhile has made void can not
  */
-export async function introducePackages({ db }: Database, missing: readonly FleetPackage[], budget: number): Promise<number> {
-  let queries = 0
+export async function introducePackages({ db }: Database, missing: readonly FleetPackage[], budget: number, room: Room): Promise<{ readonly queries: number; readonly rows: number | null }> {
+  let [queries, taken] = [0, 0]
   for (const some of together(missing)) {
     if (queries >= budget) break
     const [state] = await stateOf(db)
@@ -43,12 +51,36 @@ export async function introducePackages({ db }: Database, missing: readonly Flee
       from += last.at
       after = last.advisory
     }
-    const matches = new AdvisoryIndex(rows.map(advisoryOn)).match(some)
-    const statements = [...insertPackages(db, some, state.revision), ...matches.length === 0 ? [] : insertNewMatches(db, matches, state.revision)]
-    await db.batch(statements as [(typeof statements)[number]])
-    queries += 1 + statements.length
+    const index = new AdvisoryIndex(rows.map(advisoryOn))
+    for (const few of inReach(some, rows)) {
+      const matches = index.match(few)
+      const grows = matches.length + few.length * ROWS_OF_PACKAGE
+      if (taken + grows > room.rows) return { queries, rows: null }
+      const statements = [...insertPackages(db, few, state.revision), ...matches.length === 0 ? [] : insertNewMatches(db, matches, state.revision), room.count(grows)]
+      await db.batch(statements as [(typeof statements)[number]])
+      queries += 1 + statements.length
+      taken += grows
+      if (queries >= budget) break
+    }
   }
-  return queries
+  return { queries, rows: taken }
+}
+
+/** In parts that can't come to more matches than one batch writes; at least one package each. */
+function* inReach(some: readonly FleetPackage[], rows: readonly Row[]): Generator<FleetPackage[]> {
+  const naming = new Map<string, number>()
+  for (const { ecosystem, name } of rows) naming.set(`${ecosystem}\n${name}`, (naming.get(`${ecosystem}\n${name}`) ?? 0) + 1)
+  let [few, most]: [FleetPackage[], number] = [[], 0]
+  for (const each of some) {
+    const own = keysOf(each).reduce((sum, { ecosystem, name }) => sum + (naming.get(`${ecosystem}\n${name}`) ?? 0), 0)
+    if (most + own > MATCHES_AT_ONCE && few.length > 0) {
+      yield few
+      ;[few, most] = [[], 0]
+    }
+    few.push(each)
+    most += own
+  }
+  yield few
 }
 
 function* together(list: readonly FleetPackage[]): Generator<FleetPackage[]> {
@@ -92,18 +124,20 @@ async function matchPage({ db }: Database, revision: number): Promise<void> {
   for (const some of slices(named)) words.push(...(await wordsOf(db, some)).map(advisoryOn))
   const index = new AdvisoryIndex(words)
   const ids = page.map(({ id }) => id)
+  // Before the packages: one that a report introduces from here on comes with its own matches of this page, and those must not be taken for old ones.
+  const before: (readonly [number, string])[] = []
+  for (let after: readonly [string, number] = ['', 0]; ids.length > 0;) {
+    const some = await matchesOf(db, ids, after, ROWS)
+    for (const { packageId, advisory } of some) before.push([packageId, advisory])
+    const last = some.at(-1)
+    if (some.length < ROWS || last === undefined) break
+    after = [last.advisory, last.packageId]
+  }
   const found = new Map<string, readonly [number, string, string, string | null]>()
   for await (const some of packagesNamed({ db }, named)) {
     for (const { package: of, advisory, severity, fixed } of index.match(some)) found.set(`${of.id}\n${advisory}`, [of.id, advisory, severity, fixed])
   }
-  const gone: [number, string][] = []
-  for (let after: readonly [string, number] = ['', 0]; ids.length > 0;) {
-    const before = await matchesOf(db, ids, after, ROWS)
-    for (const { packageId, advisory } of before) if (!found.has(`${packageId}\n${advisory}`)) gone.push([packageId, advisory])
-    const last = before.at(-1)
-    if (before.length < ROWS || last === undefined) break
-    after = [last.advisory, last.packageId]
-  }
+  const gone = before.filter(([packageId, advisory]) => !found.has(`${packageId}\n${advisory}`))
   const still = matchedIs(revision - 1)
   const mark = () => (ids.length === 0 ? [] : [markHolders(db, sharingCves(ids), still)])
   const statements = [
