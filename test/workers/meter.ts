@@ -1,19 +1,21 @@
 // Counts what the database is asked, and fails where production would: emulation enforces none of D1's limits.
 
-export interface Tally { trips: number; queries: number; rowsRead: number; rowsWritten: number }
+export interface Tally { trips: number; queries: number; rowsRead: number; rowsWritten: number; /** Bytes of the values that were returned: texts and bodies as long as they are, numbers as eight. */ bytesRead: number }
 const MAX_QUERIES = 40
 const MAX_VALUE_BYTES = 1_000_000
 const MAX_PARAMETERS = 90
 const MAX_ROWS = 5_000
+const bytesOf = (value: unknown): number => (value === null ? 0 : typeof value === 'string' || Array.isArray(value) ? value.length : value instanceof ArrayBuffer ? value.byteLength : 8)
 
 /** A database that counts. `tally` is reset by the test; the limits hold from one reset to the next. */
 export function meter(database: D1Database): { database: D1Database; tally: Tally; reset(): void } {
-  const tally: Tally = { trips: 0, queries: 0, rowsRead: 0, rowsWritten: 0 }
+  const tally: Tally = { trips: 0, queries: 0, rowsRead: 0, rowsWritten: 0, bytesRead: 0 }
   const originals = new WeakMap<D1PreparedStatement, D1PreparedStatement>()
   const count = <T extends { meta?: { rows_read?: number; rows_written?: number }; results?: unknown[] }>(result: T): T => {
     tally.queries++
     tally.rowsRead += result.meta?.rows_read ?? 0
     tally.rowsWritten += result.meta?.rows_written ?? 0
+    for (const row of result.results ?? []) for (const value of Object.values(row as object)) tally.bytesRead += bytesOf(value)
     if (tally.queries > MAX_QUERIES) throw new Error(`more than ${MAX_QUERIES} queries in one invocation`)
     if ((result.results?.length ?? 0) > MAX_ROWS) throw new Error(`more than ${MAX_ROWS} rows returned`)
     return result
@@ -45,5 +47,5 @@ export function meter(database: D1Database): { database: D1Database; tally: Tall
     tally.trips++
     return (await database.batch(statements.map((each) => originals.get(each) ?? each))).map(count)
   }) as never
-  return { database: counted, tally, reset: () => Object.assign(tally, { trips: 0, queries: 0, rowsRead: 0, rowsWritten: 0 }) }
+  return { database: counted, tally, reset: () => Object.assign(tally, { trips: 0, queries: 0, rowsRead: 0, rowsWritten: 0, bytesRead: 0 }) }
 }

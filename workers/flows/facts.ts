@@ -48,11 +48,12 @@ export async function loadFacts(db: DrizzleD1Database, uid: string): Promise<Fac
   return row === undefined || ids === null ? facts : { ...facts, software: { value: await softwareOf({ db }, ids), at: row.at, provenance: 'claimed' } }
 }
 
-function unpack({ body }: StoredSection): Sections[SectionName] | null {
+/** null: damaged. */
+export function unpack({ body }: Pick<StoredSection, 'body'>): Sections[SectionName] | null {
   try {
     const value: unknown = JSON.parse(new TextDecoder().decode(inflateRawSync(Uint8Array.from(body))))
     return typeof value === 'object' && value !== null ? value : null
   } catch {
-    return null // damaged: named to the caller, who has it sent anew
+    return null // named by the caller, who has it sent anew
   }
 }

@@ -1,13 +1,13 @@
 // Settles a page of endpoints: reads rows and the sections needed together, works each out, commits what is not yet stored.
 import { sectionNames } from '../../protocol/facts.ts'
-import { leftAlone } from '../../domain/tagging/evaluate.ts'
 import { evaluatedOf, sectionsOf } from '../../schema/queries/behind.ts'
 import { logEvent, type Context } from '../context.ts'
 import type { ComputedEndpoint } from '../../schema/queries/guarded-many.ts'
 import { noteFlapping } from './commit-endpoint.ts'
 import { bytesOf, commitMany, computedOf, MAX_COMMIT_BYTES, type CommittedMany } from './commit-many.ts'
 import { readSections } from './facts.ts'
-import { touchedSince, type HeldRules } from './rules.ts'
+import { leaveFabric } from './move-fabric.ts'
+import type { HeldRules } from './rules.ts'
 import { workOut } from './work-out.ts'
 
 export interface Settled extends CommittedMany {
@@ -24,31 +24,14 @@ export interface Settled extends CommittedMany {
 /** Endpoints of which one query returns every section: below 5,000 rows. */
 export const MAX_FULL = Math.floor(4_500 / (sectionNames.length + 1))
 
-/** `full`: its verdicts are needed; of the others nothing but whether the edited rule sets give them something. */
-export interface Candidate { readonly uid: string; readonly full: boolean }
-
 /**
  * @param sections the sections that the rule sets in question read; null: all, and every rule set is worked out
  * @param through revision of the rules that every endpoint holds for, whatever its row says
  */
-export async function settle(context: Context, candidates: readonly Candidate[], held: HeldRules, sections: readonly string[] | null, through: number): Promise<Settled> {
+export async function settle(context: Context, uids: readonly string[], held: HeldRules, sections: readonly string[] | null, through: number): Promise<Settled> {
   const { db } = context
   const now = context.now()
   let evaluated = 0
-  const touched = touchedSince(held, through)
-  const short = sections === null || touched === 'all' ? [] : candidates.filter(({ full }) => !full).map(({ uid }) => uid)
-  const alone = new Set<string>()
-  if (short.length > 0 && touched !== 'all') {
-    const facts = readAll(await sectionsOf(db, short, sections))
-    for (const uid of short) {
-      const { facts: known, damaged } = facts.get(uid) ?? nothingKnown
-      const left = damaged.length > 0 ? null : leftAlone({ rules: held.rules, facts: known, touched, now })
-      if (left !== null) alone.add(uid)
-      evaluated += left?.length ?? 0
-    }
-  }
-  const uids = candidates.map(({ uid }) => uid).filter((uid) => !alone.has(uid))
-  if (uids.length === 0) return { written: 0, told: true, head: null, overtaken: false, settledTo: null, failed: [], evaluated }
   // Together, and anew: what is computed from facts must be guarded by the version that the endpoint had with them.
   const [rows, some] = await db.batch([evaluatedOf(db, uids), sectionsOf(db, uids, sections)])
   const read = readAll(some)
@@ -63,10 +46,12 @@ export async function settle(context: Context, candidates: readonly Candidate[],
     if (row.uid === needsAll[MAX_FULL]) break
     try {
       const { facts, damaged } = read.get(row.uid) ?? nothingKnown
-      const worked = workOut({ endpoint: row, held, through: Math.max(row.rulesRevision, through), facts, changed: full.has(row.uid) ? 'all' : [], now })
+      const moved = await leaveFabric(row, facts, now)
+      const endpoint = moved === null ? row : { ...row, fabricUntil: null }
+      const worked = workOut({ endpoint, held, through: Math.max(row.rulesRevision, through), facts: moved?.facts ?? facts, changed: full.has(row.uid) ? 'all' : [], now })
       evaluated += worked.evaluation.evaluated.length
-      if (worked.differs || damaged.length > 0) {
-        const each = computedOf(row, worked, damaged)
+      if (worked.differs || damaged.length > 0 || moved !== null) {
+        const each = computedOf(row, worked, damaged, moved?.fabric)
         // What does not fit any more is for the next page.
         if (computed.length > 0 && (bytes += bytesOf(each)) > MAX_COMMIT_BYTES) break
         for (const section of damaged) logEvent('section-damaged', { uid: row.uid, section })

@@ -268,7 +268,7 @@ describe('a page of the re-evaluation', () => {
     const second = await reEvaluate(contextOf(real), first.standing, Date.now())
     // Those that the page of the round found due were worked out whole.
     expect([await due(), await tagged('modern')]).toEqual([0, { present: many }])
-    expect(second.next).toBeGreaterThan(Date.now() - 1)
+    expect(second.next).not.toBeNull()
   })
 })
 
