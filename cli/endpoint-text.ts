@@ -27,7 +27,7 @@ export function describeEndpoint(endpoint: Reply<typeof readEndpoint>, names: Re
   return [
     endpoint.hostName,
     ...fields([
-      ['uid', endpoint.uid], ['state', stateOf(endpoint)], ['system', endpoint.os], ['agent', endpoint.agentVersion], ['user', endpoint.account || 'not reported'], ['group', endpoint.group || 'none'], ['ownership', endpoint.ownership ?? 'not said'],
+      ['uid', endpoint.uid], ['state', stateOf(endpoint)], ['system', endpoint.os], ['agent', endpoint.agentVersion], ['user', endpoint.account || 'not reported'], ['group', endpoint.group || 'none'], ['ownership', endpoint.ownership ?? 'not said'], ['on-fabric', endpoint.onFabric ? 'yes' : 'no'],
       ['enrolled', atAndAgo(endpoint.enrolledAt, now)], ['last report', ago(endpoint.lastReportAt, now)],
       ['tags', tagNames(tags, names).join(', ') || 'none'],
       ...(endpoint.flappingSince === null ? [] : [['flapping', `since ${atAndAgo(endpoint.flappingSince, now)}: its tags changed more than 6 times in 10 minutes; ends after 10 quiet ones`] as const]),

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { UsageError } from '../node/config.ts'
 import { gatewaySerial } from '../protocol/ids.ts'
-import { authoriseGateway, createJoinCode, deauthoriseGateway, listGateways } from '../protocol/operations/admin.ts'
+import { authoriseGateway, createJoinCode, deauthoriseGateway, listGateways, setGatewayFabric } from '../protocol/operations/admin.ts'
 import { updateGateway } from '../protocol/operations/fabric.ts'
 import type { Reply } from '../protocol/operation.ts'
 import { tagTypes } from '../protocol/rules.ts'
@@ -30,6 +30,7 @@ const columns = (now: number): Column<Gateway>[] => [
   { title: 'JOINED', cell: ({ joinedAt }) => ago(joinedAt, now) },
   { title: 'ADDRESS', cell: ({ address }) => address },
   { title: 'SHARES', cell: ({ shareMode }) => shareModeNames[shareMode] ?? '' },
+  { title: 'FABRIC', cell: ({ fabric }) => (fabric === null ? '' : [...(fabric.neighbours ? ['neighbours'] : []), ...fabric.networks].join(',') || 'nothing') },
   { title: 'TAG TYPES', cell: ({ shareTagTypes }) => shareTagTypes.join(',') },
   { title: 'NAME', cell: ({ name }) => name },
   { title: 'REASON', cell: ({ state, reason }) => (state === 'authorised' ? '' : reason) },
@@ -80,6 +81,24 @@ export const gatewayCommands = [
       if (Object.values(body).every((value) => value === undefined)) throw new UsageError('gateways entitle needs what is to change: --share-mode, --selected, --tag-types, --root or --alias.')
       await call(updateGateway, { params: { sn: words.SERIAL }, body })
       await printer.done({ ok: true }, `${words.SERIAL} is entitled anew; it loads what it may see now.`)
+    },
+  }),
+  command({
+    name: 'gateways set-fabric', summary: 'Say that a gateway stands on the fabric: devices that it sees there are on-fabric; or that it does not.',
+    words: { SERIAL, STATE: { says: 'on or off', schema: z.enum(['on', 'off'], { error: 'must be on or off' }) } },
+    note: 'Off: whom it alone saw leaves the fabric at once. The gateway must tell what it sees: gateway run --firewall.',
+    options: {
+      networks: { takes: 'CIDR,…', says: 'a device that proves itself by mutual TLS from one of these is there; never the range that a VPN gives out', list: true, schema: listOf(z.string()).optional() },
+      neighbours: { takes: 'yes|no', says: 'whether whoever answers with its MAC on a link of the gateway is there; yes unless said', schema: yesOrNo.optional() },
+    },
+    examples: ['gateways set-fabric SPGW0123456789AB on', 'gateways set-fabric SPGW0123456789AB on --networks 10.20.0.0/16 --neighbours no', 'gateways set-fabric SPGW0123456789AB off'],
+    async run({ words, options }, { call, printer }) {
+      const { networks = [], neighbours = true } = options
+      const isOn = words.STATE === 'on'
+      if (!isOn && Object.values(options).some((value) => value !== undefined)) throw new UsageError('--networks and --neighbours stand with on only.')
+      if (isOn && !neighbours && networks.length === 0) throw new UsageError('With --neighbours no, say --networks CIDR,…: else it would see nobody there.')
+      const gateway = await call(setGatewayFabric, { params: { serial: words.SERIAL }, body: { place: isOn ? { networks, neighbours } : null } })
+      await printer.done(gateway, isOn ? `Devices that ${gateway.serial} sees are on the fabric from its next report on, within a minute.` : `What ${gateway.serial} sees puts no device on the fabric.`)
     },
   }),
   command({

@@ -5,6 +5,7 @@ import { certificateRecord } from '../certificates.ts'
 import { decisionExplanation } from '../decisions.ts'
 import { sectionName } from '../facts.ts'
 import { gatewayState, shareMode } from '../fabric/joining.ts'
+import { fabricPlace } from '../fabric/place.ts'
 import { certificateSerial, decisionId, gatewaySerial, uid, uuid } from '../ids.ts'
 import { ownership } from '../ownership.ts'
 import { endpointPolicy, endpointPolicyInput, licence, licenceInput, profile, profileInput } from '../profile.ts'
@@ -45,6 +46,8 @@ const endpointSummary = z.object({
   lastReportAt: instant.nullable(), enrolledAt: instant, tags: z.array(tagState),
   /** Whose device it is, as administrators said; null: nobody has. */
   ownership: ownership.nullable(),
+  /** A marked gateway sees it, or did a moment ago. */
+  onFabric: z.boolean(),
   /** Since when its tags change again and again; null: they do not. */
   flappingSince: instant.nullable(),
 })
@@ -151,10 +154,17 @@ const gateway = z.object({
   isRoot: z.boolean(), vouchedBy: gatewaySerial.nullable(), vouchedUntil: instant.nullable(), certificate: z.object({ serial: certificateSerial, notAfter: instant }).nullable(),
   /** The protocol that it last spoke, and what that keeps it from; null before it spoke any. */
   protocol: z.string().nullable(), missing: z.array(z.string()),
+  /** It is the fabric's own: whom it sees is on the fabric; null: nobody marked it. */
+  fabric: fabricPlace.nullable(),
 })
 export const listGateways = operation({ id: 'list-gateways', method: 'GET', path: '/api/v1/admin/gateways', caller, summary: 'Gateways, by serial.', query: listQuery, reply: listOf(gateway) })
 export const authoriseGateway = operation({ id: 'authorise-gateway', method: 'POST', path: '/api/v1/admin/gateways/{serial}/authorise', caller, summary: 'Authorise a gateway whose fingerprint was compared.', params: z.object({ serial: gatewaySerial }), body: z.strictObject({ fingerprint: z.string().max(128) }), reply: gateway })
 export const deauthoriseGateway = operation({ id: 'deauthorise-gateway', method: 'POST', path: '/api/v1/admin/gateways/{serial}/deauthorise', caller, summary: 'Cut a gateway off at once.', params: z.object({ serial: gatewaySerial }), body: z.strictObject({ reason: lineOrEmpty(256).default('') }), reply: gateway })
+export const setGatewayFabric = operation({
+  id: 'set-gateway-fabric', method: 'PUT', path: '/api/v1/admin/gateways/{serial}/fabric', caller,
+  summary: 'Mark a gateway as the fabric\'s own, so that devices which it sees are on the fabric; or end that, and whom it alone saw leaves at once.',
+  params: z.object({ serial: gatewaySerial }), body: z.strictObject({ place: fabricPlace.nullable() }), reply: gateway,
+})
 export const createJoinCode = operation({
   id: 'create-join-code', method: 'POST', path: '/api/v1/admin/join-codes', caller, summary: 'Pre-authorise one gateway. The code is shown once.',
   body: z.strictObject({ name: line(128), expiresInSeconds: z.number().int().min(60).max(2_592_000).default(3600) }),

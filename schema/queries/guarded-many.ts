@@ -19,6 +19,8 @@ export interface ComputedEndpoint {
   readonly gone: readonly string[]
   /** Sections that can't be read any more. */
   readonly damaged: readonly string[]
+  /** Where it stands to the fabric now, and the section that says so where that is another one; absent: as before. */
+  readonly fabric?: { readonly on: boolean; readonly by: string | null; readonly until: number | null; readonly section: { readonly section: 'fabric'; readonly hash: string; readonly at: number; readonly body: Uint8Array } | null }
 }
 
 const rulesAre = (revision: number): SQL => sql`COALESCE((SELECT revision FROM rules_state WHERE id = 1), 0) = ${revision}`
@@ -49,6 +51,13 @@ export const insertManySections = (db: DrizzleD1Database, rows: readonly { reado
   jsonPieces(rows.map(({ uid, version, section, hash, at, body }) => [uid, version, section, hash, at, hex(body)])).map((piece) => db.insert(endpointSections)
     .select(sql`SELECT e.uid, json_extract(j.value, '$[2]'), json_extract(j.value, '$[3]'), json_extract(j.value, '$[4]'), unhex(json_extract(j.value, '$[5]')) FROM ${stillAs(piece, revision)}`)
     .onConflictDoUpdate({ target: [endpointSections.uid, endpointSections.section], set: { hash: sql`excluded.hash`, at: sql`excluded.at`, body: sql`excluded.body` } }))
+
+/** Where endpoints stand to the fabric; apart from the statement below, so that whoever does not move costs no row of its index. */
+export const putFabric = (db: DrizzleD1Database, computed: readonly ComputedEndpoint[], revision: number) => db.update(endpoints)
+  .set({ onFabric: sql`n.on_fabric`, fabricBy: sql`n.fabric_by`, fabricUntil: sql`n.fabric_until` })
+  .from(sql`(SELECT json_extract(value, '$[0]') AS uid, json_extract(value, '$[1]') AS version, json_extract(value, '$[2]') AS on_fabric, json_extract(value, '$[3]') AS fabric_by, json_extract(value, '$[4]') AS fabric_until
+    FROM ${json(computed.flatMap(({ uid, version, fabric }) => (fabric === undefined ? [] : [[uid, version, fabric.on ? 1 : 0, fabric.by, fabric.until]])))}) n`)
+  .where(sql`${endpoints.uid} = n.uid AND ${endpoints.version} = n.version AND ${rulesAre(revision)}`)
 
 /** The last statement: as many rows as it changed were written; of the others nothing was. */
 export const advanceMany = (db: DrizzleD1Database, computed: readonly ComputedEndpoint[], revision: number) => db.update(endpoints)

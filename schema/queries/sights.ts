@@ -9,6 +9,8 @@ export type SightGroup = 'neighbours' | 'connections'
 export interface Sights { readonly serial: string; readonly group: SightGroup }
 /** `[kind, vdom, ip, uid, mac, interface]` */
 export type SeenRow = readonly [string, string, string, string, string, string]
+/** …and whether it says that the device is on the fabric. */
+export type PlacedRow = readonly [...SeenRow, 0 | 1]
 /** Rows in one portion of the log: it fits into a poke. */
 export const TOLD_AT_ONCE = 400
 /** Never a time at which anything was seen: the row is gone as soon as followers were told so. */
@@ -21,13 +23,13 @@ const device = sql`CASE WHEN sightings.seen_at = ${ENDED} THEN '' WHEN sightings
 const portion = (sights: Sights): SQL => sql`SELECT kind, vdom, ip, uid, interface, ${device} AS device FROM sightings WHERE ${among(sights)} AND told <> ${device} ORDER BY kind, vdom, ip, uid LIMIT ${TOLD_AT_ONCE}`
 
 /** Writes what is new or moved, unless the gateway sees `most` already. What is seen as before costs no row until half its time is over (`refreshBefore`, ms). */
-export const takeSeen = (db: DrizzleD1Database, sights: Sights, rows: readonly SeenRow[], { now, refreshBefore, most }: { now: number; refreshBefore: number; most: number }) => db.insert(sightings)
-  .select(sql`SELECT ${sights.serial}, value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, ${now}, '', COALESCE(value->>6, 0) FROM json_each(${JSON.stringify(rows)})
+export const takeSeen = (db: DrizzleD1Database, sights: Sights, rows: readonly PlacedRow[], { now, refreshBefore, most }: { now: number; refreshBefore: number; most: number }) => db.insert(sightings)
+  .select(sql`SELECT ${sights.serial}, value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, ${now}, '', value->>6 FROM json_each(${JSON.stringify(rows)})
     WHERE (SELECT count(*) FROM sightings WHERE ${among(sights)}) < ${most}
       OR EXISTS (SELECT 1 FROM sightings WHERE serial = ${sights.serial} AND kind = value->>0 AND vdom = value->>1 AND ip = value->>2 AND uid = value->>3)`)
   .onConflictDoUpdate({
-    target: [sightings.serial, sightings.kind, sightings.vdom, sightings.ip, sightings.uid], set: { mac: sql`excluded.mac`, interface: sql`excluded.interface`, seenAt: sql`excluded.seen_at` },
-    setWhere: sql`excluded.mac <> sightings.mac OR excluded.interface <> sightings.interface OR sightings.seen_at < ${refreshBefore}`,
+    target: [sightings.serial, sightings.kind, sightings.vdom, sightings.ip, sightings.uid], set: { mac: sql`excluded.mac`, interface: sql`excluded.interface`, seenAt: sql`excluded.seen_at`, local: sql`excluded.local` },
+    setWhere: sql`excluded.mac <> sightings.mac OR excluded.interface <> sightings.interface OR excluded.local <> sightings.local OR sightings.seen_at < ${refreshBefore}`,
   })
 const end = (db: DrizzleD1Database, where: SQL) => db.update(sightings).set({ seenAt: ENDED }).where(sql`sightings.seen_at <> ${ENDED} AND ${where}`)
 export const endNamed = (db: DrizzleD1Database, sights: Sights, rows: readonly SeenRow[]) => end(db, sql`${among(sights)} AND (kind, vdom, ip, uid) IN ${keys(rows)}`)
@@ -46,7 +48,7 @@ export const dropEnded = (db: DrizzleD1Database, sights: Sights) => db.delete(si
 
 export const noteSnapshot = (db: DrizzleD1Database, { serial, group }: Sights, now: number) => db.update(gateways).set(group === 'neighbours' ? { neighboursAt: now } : { connectionsAt: now }).where(eq(gateways.serial, serial))
 /** For whom a gateway may speak: itself, and those of `serials` that it vouched for. */
-export const speaksFor = (db: DrizzleD1Database, speaker: string, serials: readonly string[]) => db.select({ serial: gateways.serial, shareMode: gateways.shareMode, selectedSerials: gateways.selectedSerials }).from(gateways).where(and(
+export const speaksFor = (db: DrizzleD1Database, speaker: string, serials: readonly string[]) => db.select({ serial: gateways.serial, shareMode: gateways.shareMode, selectedSerials: gateways.selectedSerials, fabric: gateways.fabric }).from(gateways).where(and(
   eq(gateways.state, 'authorised'), sql`(${gateways.serial} = ${speaker} OR (${gateways.vouchedBy} = ${speaker} AND ${gateways.serial} IN (SELECT value FROM json_each(${JSON.stringify(serials)}))))`,
 ))
 
@@ -60,5 +62,5 @@ export const toldSightsAfter = (db: DrizzleD1Database, after: readonly [string, 
 
 export const oneSight = (db: DrizzleD1Database, sights: Sights) => db.select({ ip: sightings.ip }).from(sightings).where(among(sights)).limit(1)
 /** Gateways that have sights, in pages, for the sweep. */
-export const seeingAfter = (db: DrizzleD1Database, after: string, limit: number) => db.select({ serial: gateways.serial, neighboursAt: gateways.neighboursAt, connectionsAt: gateways.connectionsAt }).from(gateways)
+export const seeingAfter = (db: DrizzleD1Database, after: string, limit: number) => db.select({ serial: gateways.serial, neighboursAt: gateways.neighboursAt, connectionsAt: gateways.connectionsAt, fabric: gateways.fabric }).from(gateways)
   .where(and(gt(gateways.serial, after), sql`EXISTS (SELECT 1 FROM sightings WHERE sightings.serial = ${gateways.serial})`)).orderBy(gateways.serial).limit(limit)

@@ -199,6 +199,13 @@ describe('the command line', () => {
       const elsewhere = 'D0123456789AB-0123456789ABCDEF'
       expect(await fabric.cli(['explain', elsewhere])).toMatchObject({ code: 1, err: 'No gateway that is connected knows that decision.\nA decision is kept by the gateway that took it. See whether SPGW0123456789AB is connected: cli gateways list.\n' })
     })
+    it('are marked as the fabric\'s own, with the networks that count, and not any more', async () => {
+      expect(await fabric.json('gateways', 'set-fabric', gateway.serial, 'on', '--networks', '10.20.0.0/16,fd00:20::/32', '--neighbours', 'no')).toMatchObject([{ serial: gateway.serial, fabric: { networks: ['10.20.0.0/16', 'fd00:20::/32'], neighbours: false } }])
+      expect((await fabric.cli(['gateways', 'list'])).out).toContain('10.20.0.0/16,fd00:20::/32')
+      expect(await fabric.json('gateways', 'set-fabric', gateway.serial, 'off')).toMatchObject([{ fabric: null }])
+      expect((await fabric.cli(['gateways', 'set-fabric', gateway.serial, 'on', '--networks', '0.0.0.0/0'])).code).toBe(1)
+      for (const wrong of [['maybe'], ['off', '--neighbours', 'no'], ['on', '--neighbours', 'no']]) expect((await fabric.cli(['gateways', 'set-fabric', gateway.serial, ...wrong])).code).toBe(2)
+    })
     it('are listed and entitled', async () => {
       expect((await fabric.cli(['gateways', 'list'])).out).toMatch(new RegExp(`^${gateway.serial} +authorised +just now`, 'm'))
       expect(await fabric.json('gateways', 'entitle', gateway.serial, '--share-mode', 'selected', '--selected', gateway.serial, '--tag-types', 'zero-trust,3', '--root', 'no', '--alias', 'Branch 7')).toEqual([{ ok: true }])

@@ -16,8 +16,8 @@ import { loadFacts } from '../flows/facts.ts'
 import { handle, type Route } from '../http/mount.ts'
 import { pageOf } from './paging.ts'
 
-const summary = ({ uid, hostName, os, group, registered, online, account, lastReportAt, enrolledAt, tags, tagChanges, ownership }: EndpointRow, now: number) =>
-  ({ uid, hostName, os, group, registered, online, account, lastReportAt, enrolledAt, ownership, tags: JSON.parse(tags) as TagState[], flappingSince: flappingSince(readTagChanges(tagChanges), now) })
+const summary = ({ uid, hostName, os, group, registered, online, account, lastReportAt, enrolledAt, tags, tagChanges, ownership, onFabric, fabricUntil }: EndpointRow, now: number) =>
+  ({ uid, hostName, os, group, registered, online, account, lastReportAt, enrolledAt, ownership, onFabric: onFabric && (fabricUntil === null || fabricUntil > now), tags: JSON.parse(tags) as TagState[], flappingSince: flappingSince(readTagChanges(tagChanges), now) })
 
 async function find({ db }: Context, uid: string): Promise<EndpointRow> {
   const [row] = await db.select().from(endpoints).where(eq(endpoints.uid, uid))

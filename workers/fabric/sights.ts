@@ -36,9 +36,10 @@ const reportOf = (reports: Reports, serial: string) => {
 }
 
 /** A snapshot holds for the gateways of its list; others that it names are told like a change. */
-async function take(context: Context, group: SightGroup, reports: Reports, whole: ReadonlySet<string>): Promise<void> {
+async function take(context: Context, group: SightGroup, reports: Reports, whole: ReadonlySet<string>, rows: unknown): Promise<void> {
+  const marks = new Map((rows as { serial: string; fabric: string | null }[]).map(({ serial, fabric }) => [serial, fabric]))
   for (const [serial, { seen, ended }] of reports) {
-    const report: SightReport = { seen: [...seen.values()], ended, isSnapshot: whole.has(serial) }
+    const report: SightReport = { seen: [...seen.values()], ended, isSnapshot: whole.has(serial), fabric: marks.get(serial) ?? null }
     await takeSights(context, { serial, group }, report)
   }
 }
@@ -107,7 +108,7 @@ export const sightRoutes: readonly Route[] = [
     async run(context, { body }, [rows]) {
       const { serial } = context.caller
       const { reports, rejected } = readMacs(body, serial, allowedOf(rows))
-      await take(context, 'neighbours', reports, wholeOf(serial, body))
+      await take(context, 'neighbours', reports, wholeOf(serial, body), rows)
       return { result: ok, data: rejected }
     },
   }),
@@ -119,7 +120,7 @@ export const sightRoutes: readonly Route[] = [
     async run(context, { body }, [rows, ...known]) {
       const { serial } = context.caller
       const { reports, rejected } = readConnections(body, serial, allowedOf(rows), new Set((known as { uid: string }[][]).flatMap((page) => page.map(({ uid }) => uid))))
-      await take(context, 'connections', reports, wholeOf(serial, body))
+      await take(context, 'connections', reports, wholeOf(serial, body), rows)
       return { result: ok, data: { rejected } }
     },
   }),

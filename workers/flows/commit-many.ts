@@ -1,7 +1,7 @@
 // The one way to change what was computed for many endpoints: guarded batches, each endpoint whole or not at all, then every gateway concerned is told once.
 import { entryOf } from '../../durable-objects/log-entry.ts'
 import type { EndpointRow } from '../../schema/endpoint.ts'
-import { advanceMany, concernedByAny, dropManySections, dropManyTags, insertLogs, newestLogs, putManyTags, type ComputedEndpoint } from '../../schema/queries/guarded-many.ts'
+import { advanceMany, concernedByAny, dropManySections, dropManyTags, insertLogs, insertManySections, newestLogs, putFabric, putManyTags, type ComputedEndpoint } from '../../schema/queries/guarded-many.ts'
 import { TAIL_ROWS } from '../../schema/queries/log-tail.ts'
 import { logEvent, type Context } from '../context.ts'
 import { newMark } from './commit-endpoint.ts'
@@ -16,12 +16,14 @@ export const MAX_COMMIT_BYTES = 2 * MAX_BATCH_BYTES
 const MAX_TAIL_ROWS = 60
 
 type Row = Pick<EndpointRow, 'version' | 'verdicts'> & Parameters<typeof entryOf>[0]
-/** An endpoint's row and what was worked out from it, as one commit takes it. */
-export function computedOf(row: Row, worked: WorkedOut, damaged: readonly string[]): ComputedEndpoint {
-  const [told, { set }] = [worked.put.length + worked.gone.length > 0, worked]
+/** An endpoint's row and what was worked out from it, as one commit takes it. @param fabric where it stands to the fabric, when it moved */
+export function computedOf(row: Row, worked: WorkedOut, damaged: readonly string[], fabric?: ComputedEndpoint['fabric']): ComputedEndpoint {
+  const { set, put, gone } = worked
+  const onFabric = fabric?.on ?? row.onFabric
+  const tables = [...(onFabric === row.onFabric ? [] : ['sysinfo']), ...(put.length + gone.length === 0 ? [] : ['uid_tags', 'tags'])]
   return {
-    uid: row.uid, version: row.version, set, put: worked.put, gone: worked.gone, damaged,
-    log: told ? { mark: newMark(), tables: 'uid_tags,tags', entry: JSON.stringify(entryOf({ ...row, tags: set.tags })) } : null,
+    uid: row.uid, version: row.version, set, put, gone, damaged, ...(fabric === undefined ? {} : { fabric }),
+    log: tables.length === 0 ? null : { mark: newMark(), tables: tables.join(','), entry: JSON.stringify(entryOf({ ...row, onFabric, tags: set.tags })) },
   }
 }
 export const bytesOf = ({ set, log }: ComputedEndpoint): number => 200 + (set.verdicts?.length ?? 0) + set.tags.length + (set.assigned?.length ?? 0) + (log?.entry.length ?? 0)
@@ -76,9 +78,14 @@ export async function commitMany(context: Context, computed: readonly ComputedEn
 async function commitBatch({ db }: Context, batch: readonly ComputedEndpoint[], revision: number, at: number, all: readonly ComputedEndpoint[]) {
   const logged = all.filter(({ log }) => log !== null)
   const rows = logged.length + TAIL_ROWS
-  const [, , , , tail, concerned, advanced] = await db.batch([
+  const told = [
     insertLogs(db, batch, revision, at), putManyTags(db, batch, revision, at), dropManyTags(db, batch, revision), dropManySections(db, batch, revision),
-    newestLogs(db, rows > MAX_TAIL_ROWS ? 1 : rows), concernedByAny(db, logged.map(({ uid }) => uid)), advanceMany(db, batch, revision),
-  ])
-  return { tail, concerned, written: advanced.meta.changes }
+    newestLogs(db, rows > MAX_TAIL_ROWS ? 1 : rows), concernedByAny(db, logged.map(({ uid }) => uid)),
+  ] as const
+  const moved = batch.filter(({ fabric }) => fabric !== undefined)
+  const sections = moved.flatMap(({ uid, version, fabric }) => (fabric?.section == null ? [] : [{ uid, version, ...fabric.section }]))
+  const fabric = [...(moved.length === 0 ? [] : [putFabric(db, moved, revision)]), ...(sections.length === 0 ? [] : insertManySections(db, sections, revision))]
+  const results = await db.batch([...told, ...fabric, advanceMany(db, batch, revision)] as const as unknown as typeof told)
+  const [, , , , tail, concerned] = results
+  return { tail, concerned, written: (results.at(-1) as unknown as D1Result).meta.changes }
 }

@@ -4,6 +4,7 @@ import { gatesFor } from '../../domain/version/gate.ts'
 import { gateways, type GatewayRow } from '../../schema/gateway.ts'
 import type { Context } from '../context.ts'
 import { pendingUntil } from './gateways.ts'
+import { readPlace } from './on-fabric.ts'
 
 export async function describeGateway(context: Pick<Context, 'env'>, row: GatewayRow) {
   const { serial, name, state, reason, fingerprint, address, joinedAt, authorisedAt, isRoot, vouchedBy, vouchedUntil, certificateSerial, notAfter } = row
@@ -13,6 +14,7 @@ export async function describeGateway(context: Pick<Context, 'env'>, row: Gatewa
     shareMode: row.shareMode as 0 | 1 | 2, shareTagTypes: JSON.parse(row.shareTagTypes) as number[], selectedSerials: JSON.parse(row.selectedSerials) as string[],
     certificate: certificateSerial === null || notAfter === null ? null : { serial: certificateSerial, notAfter },
     connected: peer?.connected ?? false, protocol: peer?.protocol ?? null, missing: peer === null || peer.protocol === null ? [] : gatesFor(peer.protocol).missing,
+    fabric: readPlace(row.fabric),
   }
 }
 export type DescribedGateway = Awaited<ReturnType<typeof describeGateway>>

@@ -10,6 +10,7 @@ import {
 } from '../../schema/queries/sights.ts'
 import type { Context } from '../context.ts'
 import { newMark } from './commit-endpoint.ts'
+import { followSights, placed, sweepPlaces } from './on-fabric.ts'
 import { pokeGateways } from './poke.ts'
 
 const SIGHT_MS = SIGHT_SECONDS * 1000
@@ -26,27 +27,33 @@ export interface SightReport {
   readonly ended: readonly SeenRow[]
   /** `seen` is all there is. */
   readonly isSnapshot: boolean
+  /** The mark of the gateway that saw it, as stored. */
+  readonly fabric: string | null
 }
 
-/** Takes a report of one gateway's sights. One that tells nothing new costs one trip and, as a snapshot, one row. */
-export async function takeSights(context: Context, sights: Sights, { seen, ended, isSnapshot }: SightReport): Promise<void> {
+/** Takes a report of one gateway's sights. One that tells nothing new costs one trip and, as a snapshot, one row; of a marked gateway, a trip more. */
+export async function takeSights(context: Context, sights: Sights, { seen, ended, isSnapshot, fabric }: SightReport): Promise<void> {
   const [{ db }, now] = [context, context.now()]
   if ([seen, ended].some((rows) => JSON.stringify(rows).length > MAX_REPORT_CHARACTERS)) throw new Fault('too_large', 'These are more sights than one report takes; tell them in several.')
   await settle(context, sights, [
-    ...(seen.length === 0 ? [] : [takeSeen(db, sights, seen, { now, refreshBefore: now - SIGHT_MS / 2, most: MAX_SIGHTS })]),
+    ...(seen.length === 0 ? [] : [takeSeen(db, sights, placed(seen, fabric), { now, refreshBefore: now - SIGHT_MS / 2, most: MAX_SIGHTS })]),
     ...(ended.length === 0 ? [] : [endNamed(db, sights, ended)]),
     ...(isSnapshot ? [endUnnamed(db, sights, seen), noteSnapshot(db, sights, now)] : []),
   ])
+  // Who comes is known at once; who leaves with the next snapshot, for devices go from port to port all the time.
+  if (fabric !== null) await followSights(context, sights, isSnapshot ? null : seen)
 }
 
 /** When what a gateway sees ends (ms), unless it tells it again; in the past for one that tells no snapshots. */
 export const sightsEndAt = ({ neighboursAt, connectionsAt }: Pick<GatewayRow, 'neighboursAt' | 'connectionsAt'>): number => Math.min(...[neighboursAt, connectionsAt].map((at) => (at ?? Infinity))) + SIGHT_MS + 1
 /** Ends what a gateway has not seen for {@link SIGHT_SECONDS}. While it tells all that it sees, there is nothing to end. */
-export async function endStaleSights(context: Context, { serial, neighboursAt, connectionsAt }: Pick<GatewayRow, 'serial' | 'neighboursAt' | 'connectionsAt'>): Promise<void> {
+export async function endStaleSights(context: Context, { serial, neighboursAt, connectionsAt, fabric }: Pick<GatewayRow, 'serial' | 'neighboursAt' | 'connectionsAt' | 'fabric'>): Promise<void> {
   const cutoff = context.now() - SIGHT_MS
   const snapshotAt = { neighbours: neighboursAt ?? 0, connections: connectionsAt ?? 0 }
   for (const group of groups) {
-    if (snapshotAt[group] < cutoff && (await oneSight(context.db, { serial, group })).length > 0) await settle(context, { serial, group }, [endExpired(context.db, { serial, group }, cutoff)])
+    if (snapshotAt[group] >= cutoff || (await oneSight(context.db, { serial, group })).length === 0) continue
+    await settle(context, { serial, group }, [endExpired(context.db, { serial, group }, cutoff)])
+    if (fabric !== null) await followSights(context, { serial, group }, null)
   }
 }
 /** The net under the gateways' own alarms: every gateway that has sights. */
@@ -56,6 +63,7 @@ export async function sweepSights(context: Context): Promise<void> {
     for (const gateway of page) await endStaleSights(context, gateway)
     after = page.length === GATEWAYS_AT_ONCE ? page.at(-1)?.serial : undefined
   }
+  await sweepPlaces(context)
 }
 /** A gateway that is put out of the fabric has seen nothing. */
 export async function forgetSights(context: Context, serial: string): Promise<void> {

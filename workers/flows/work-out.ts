@@ -8,7 +8,7 @@ import type { EndpointRow } from '../../schema/endpoint.ts'
 import { logEvent } from '../context.ts'
 import { standingSince, touchedSince, type HeldRules } from './rules.ts'
 
-type Stored = Pick<EndpointRow, 'uid' | 'os' | 'verdicts' | 'tags' | 'assigned' | 'nextDue' | 'tagChanges'>
+type Stored = Pick<EndpointRow, 'uid' | 'os' | 'verdicts' | 'tags' | 'assigned' | 'nextDue' | 'tagChanges' | 'fabricUntil'>
 /** `tagChanges` only where it is not what is stored. */
 export type Computed = Pick<EndpointRow, 'rulesRevision' | 'verdicts' | 'tags' | 'nextDue'> & { readonly tagChanges?: string }
 export interface WorkedOut {
@@ -41,7 +41,8 @@ export function workOut(given: { endpoint: Stored; held: HeldRules; through: num
   // No rule drops what is set, and what is set falls due with what rules gave.
   const tags = withAssigned(evaluation.tags, assigned, now)
   const ends = endsNext(assigned, now)
-  const nextDue = ends === null || evaluation.nextDue === null ? ends ?? evaluation.nextDue : Math.min(ends, evaluation.nextDue)
+  const dues = [ends, evaluation.nextDue, endpoint.fabricUntil].filter((at) => at !== null)
+  const nextDue = dues.length === 0 ? null : Math.min(...dues)
   const { put, gone } = tagChanges(before, tags)
   // What an administrator's edit changes is not the endpoint's doing.
   const flaps = touched !== 'all' && touched.size === 0 && (gone.length > 0 || put.some(({ tagUid, state }) => before.find((tag) => tag.tagUid === tagUid)?.state !== state))
