@@ -19,6 +19,8 @@ export function devicesSeen(kept: Iterable<{ readonly entry: LogEntry }>, sights
   const connections = indexBy(counted.filter(({ kind }) => kind !== 'neighbour'), ({ device }) => device)
   const macsAt = indexBy(counted.filter(({ kind }) => kind === 'neighbour'), ({ serial, vdom, ip }) => `${serial}/${vdom}/${ip}`)
   const seen: Seen[] = []
+  /** Somebody who does not claim the address spoke from it: it stands for others too, as behind a laptop that shares its network. */
+  const shared = new Set<string>()
   for (const { entry } of kept) {
     if (!entry.registered) continue
     const macs = claimedMacs(entry.macs)
@@ -32,8 +34,9 @@ export function devicesSeen(kept: Iterable<{ readonly entry: LogEntry }>, sights
       const foreign = macs.length > 0 && (macsAt.get(`${sight.serial}/${sight.vdom}/${sight.ip}`) ?? []).some(({ device }) => !macs.includes(device))
       if (!foreign && (sight.kind === 'vpn' || claims.has(sight.ip))) seen.push({ entry, sight })
     }
+    for (const { kind, ip } of connected) if (kind === 'mtls' && !claims.has(ip)) shared.add(ip)
   }
-  return seen
+  return seen.filter(({ sight }) => sight.kind === 'vpn' || !shared.has(sight.ip))
 }
 
 export interface AddressCommand {

@@ -69,7 +69,12 @@ function clientsBehind({ address, macs, clients = [] }: AddressSight, claimants:
   return found
 }
 
+/** Somebody who does not claim the address has just spoken from it: it stands for others too, as behind a laptop that shares its network. */
+const isShared = ({ address, connections }: AddressSight, snapshot: Snapshot, now: number): boolean =>
+  connections.some(({ uid, until }) => now < until && endpointByUid(snapshot, uid)?.addresses.includes(address) !== true)
+
 export function devicesBehind(sight: AddressSight, claimants: readonly EndpointRecord[], snapshot: Snapshot, now: number): DeviceSight[] {
+  if (isShared(sight, snapshot, now)) return []
   const clients = clientsBehind(sight, claimants, snapshot, now)
   return clients === null ? [] : [...neighboursBehind(sight, claimants, now), ...connectedBehind(sight, snapshot, now), ...clients]
 }

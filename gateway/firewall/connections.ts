@@ -47,8 +47,9 @@ export function createConnections({ timers, now, onChange }: { readonly timers: 
   }
 
   return {
-    opened({ commonName: uid, serial }, from) {
-      const address = deviceAddress(from)
+    opened({ commonName: uid, serial, purpose }, from) {
+      // A browser's key can be carried to another machine by any program of its user: where it speaks from is nobody's sight.
+      const address = purpose === 'agent' ? deviceAddress(from) : null
       const source = address === null ? null : find(address, uid, serial)
       if (source === null) return () => {}
       source.cancelEnd()

@@ -46,6 +46,14 @@ describe('an address', () => {
     expect(tags(sight, [record])).toEqual({})
   })
 
+  it('bears none while a device that does not claim it speaks from it: it stands for others too', () => {
+    const guest = laptop(2, { addresses: ['192.168.137.5'], macs: [] })
+    const from = (until: number) => seen({ connections: [{ uid: guest.uid, serial: serialOf(2), until }] })
+    expect([tags(from(NOW + 1), [laptop(1), guest]), tags(from(NOW), [laptop(1), guest])]).toEqual([{}, { healthy: NOW + 60_000 }])
+    const stranger = seen({ connections: [{ uid: uidOf(9), serial: serialOf(9), until: NOW + 1 }] })
+    expect(tags(stranger, [laptop(1)])).toEqual({})
+  })
+
   it('bears a tag no longer than the tag itself and the snapshot last, and nothing without a snapshot', () => {
     const record = laptop(1, { tags: new Map([[HEALTHY, { validUntil: NOW + 5_000 }], [FINANCE, { validUntil: null }]]) })
     expect(tags(seen({ neighbourUntil: Infinity }), [record])).toEqual({ healthy: NOW + 5_000, finance: NOW + STALE })

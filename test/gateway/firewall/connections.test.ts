@@ -60,6 +60,11 @@ describe('a source', () => {
     return { ...clock, changed, connections: createConnections({ ...clock, onChange: (address) => changed.push(address) }) }
   }
 
+  it('is not where a browser speaks from: its key can be carried elsewhere', () => {
+    const { connections, changed } = kept()
+    connections.opened({ ...peer(1), purpose: 'browser' }, '10.0.0.1')()
+    expect([[...connections.addresses()], changed]).toEqual([[], []])
+  })
   it('is seen while a connection is open, and a moment longer', () => {
     const { connections, advance, now, changed } = kept()
     const first = connections.opened(peer(1), '::ffff:10.0.0.1')

@@ -74,6 +74,17 @@ describe('an address bears a tag', () => {
     await connections(gateway, [])
     expect(await addresses(gateway)).toEqual([])
   })
+  it('not where a device that does not claim it speaks from it as well: it stands for others too', async () => {
+    const gateway = await joined()
+    await laptop()
+    const guest = await laptop('192.168.137.5', '02:00:00:00:00:05')
+    await neighbours(gateway, [[IP, MAC]])
+    expect(await addresses(gateway)).toEqual([IP])
+    await connections(gateway, [{ uid: guest.uid, ip: IP, kind: 'mtls' }])
+    expect(await addresses(gateway)).toEqual([])
+    await connections(gateway, [])
+    expect(await addresses(gateway)).toEqual([IP])
+  })
   it('only if every device that is seen at it, or claims it, bears the tag', async () => {
     const gateway = await joined()
     await laptop()
