@@ -50,18 +50,20 @@ const describeDecision = (decision: Decision, now: number): string[] => [
   ...decision.tags.map(({ name, state }) => `  tag "${name}" was ${state}`),
 ]
 
-function describeTag({ tag, state, validUntil, ruleSets, assigned }: TagExplanation, now: number): string[] {
+function describeTag({ tag, state, validUntil, ruleSets, assigned, outbreak: bad }: TagExplanation, now: number): string[] {
+  const outbreak = bad === true
   return [
     `Tag "${tag}": ${state}`,
     ...(assigned === undefined ? [] : [state === 'present' ? `  set by your administrators, ${validUntil === null ? 'until they clear it' : `until ${new Date(validUntil).toISOString()}`}` : '  only your administrators set it']),
     ...ruleSets.flatMap((ruleSet) => [
-      `  rule set "${ruleSet.name}": ${ruleSet.value}${ruleSet.message === '' ? '' : `. ${ruleSet.message}`}`,
+      `  rule set "${ruleSet.name}": ${ruleSet.value}${ruleSet.message === '' || (outbreak && ruleSet.value === 'false') ? '' : `. ${ruleSet.message}`}`,
       ...ruleSet.conditions.flatMap((condition) => {
         const holds = condition.value === (condition.negate ? 'false' : 'true')
         return [
           `    ${holds ? '✓' : '✗'} wanted: ${condition.wanted}`,
           `      seen:   ${condition.seen} (${condition.provenance ?? 'not reported'}, ${ago(condition.factAt, now)})`,
-          ...(holds ? [] : [`      mend:   ${condition.mend}`]),
+          // Of an outbreak, what holds is what is to be mended; what nobody knows is to be mended in any case.
+          ...(condition.value === (condition.negate === outbreak ? 'true' : 'false') ? [] : [`      mend:   ${condition.mend}`]),
         ]
       }),
     ]),

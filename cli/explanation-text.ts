@@ -39,14 +39,15 @@ const tagsThen = ({ tags }: Decision, explained: readonly TagExplanation[]): str
 })
 
 /** @param now ms */
-export function describeTag({ tag, state, validUntil, ruleSets, assigned, shadow }: TagExplanation, now: number): string[] {
+export function describeTag({ tag, state, validUntil, ruleSets, assigned, shadow, outbreak: bad }: TagExplanation, now: number): string[] {
+  const outbreak = bad === true
   return [
     `Tag "${tag}" is ${state}${validUntil === null ? '' : ` until ${at(validUntil)}${assigned === undefined ? ' at most, without a new report' : ''}`}`,
     ...(shadow === undefined ? [] : [`  shadow: would be ${shadow} if its report-only rule sets were enforced`]),
     ...whoSet(assigned, ruleSets.length, now),
     ...ruleSets.flatMap((ruleSet) => [
-      `  ${ruleSet.shadow === true ? 'report-only ' : ''}rule set "${ruleSet.name}" is ${ruleSet.value}${ruleSet.standsUntil === undefined ? '' : `, as before the rules were edited, until ${at(ruleSet.standsUntil)} or the agent's answer`}${ruleSet.conditions.length < 2 ? '' : `, by ${ruleSet.logic}`}${ruleSet.message === '' ? '' : `: ${ruleSet.message}`}`,
-      ...ruleSet.conditions.flatMap((condition, index) => describeCondition(condition, index + 1, now)),
+      `  ${ruleSet.shadow === true ? 'report-only ' : ''}rule set "${ruleSet.name}" is ${ruleSet.value}${ruleSet.standsUntil === undefined ? '' : `, as before the rules were edited, until ${at(ruleSet.standsUntil)} or the agent's answer`}${ruleSet.conditions.length < 2 ? '' : `, by ${ruleSet.logic}`}${ruleSet.message === '' || (outbreak && ruleSet.value === 'false') ? '' : `: ${ruleSet.message}`}`,
+      ...ruleSet.conditions.flatMap((condition, index) => describeCondition(condition, index + 1, outbreak, now)),
     ]),
   ]
 }
@@ -61,13 +62,16 @@ function whoSet(assigned: TagExplanation['assigned'], givenBy: number, now: numb
   })
 }
 
-function describeCondition({ type, negate, value, wanted, seen, section, factAt, provenance, mend }: ConditionExplanation, number: number, now: number): string[] {
+/** What nobody knows is never so already. */
+const isMended = (value: ConditionExplanation['value'], negate: boolean, outbreak: boolean): boolean => value === (negate === outbreak ? 'true' : 'false')
+
+function describeCondition({ type, negate, value, wanted, seen, section, factAt, provenance, mend }: ConditionExplanation, number: number, outbreak: boolean, now: number): string[] {
   const holds = value === (negate ? 'false' : 'true')
   const known = factAt === null ? 'nothing reported' : `${provenance ?? 'not known how'}, ${ago(factAt, now)}`
   return [
     `    ${holds ? '✓' : value === 'unknown' || value === 'unsupported' ? '?' : '✗'} ${number} ${type}`,
     `        wanted  ${wanted}`,
     `        seen    ${seen} (${section}: ${known})`,
-    ...(holds ? [] : [`        mend    ${mend}`]),
+    ...(isMended(value, negate, outbreak) ? [] : [`        mend    ${mend}`]),
   ]
 }

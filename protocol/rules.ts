@@ -117,6 +117,8 @@ export const conditionExplanation = z.object({
 export type ConditionExplanation = z.infer<typeof conditionExplanation>
 export const tagExplanation = z.object({
   tagUid: uuid, tag: tagName, state: z.enum(['present', 'absent', 'unknown']), validUntil: instant.nullable(),
+  /** It is bad to bear: `mend` says how to be rid of it, and the message is for those who may bear it. */
+  outbreak: z.literal(true).optional(),
   ruleSets: z.array(z.object({
     id: uuid, name: z.string(), value: z.enum(['true', 'false', 'unknown']), logic: z.string(), message: z.string(),
     conditions: z.array(conditionExplanation),

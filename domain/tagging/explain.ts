@@ -14,9 +14,10 @@ type RuleSetExplanation = TagExplanation['ruleSets'][number]
  * Explains one tag from the facts as they are now. Null when no enabled rule set gives it.
  * @param bears the tags of the endpoint, for rules that read them
  * @param stored its verdicts, for what still stands from before an edit
+ * @param outbreak the tag marks what is bad: what is to be done is to lose it
  */
-export function explainTag(given: { tagUid: string; rules: CompiledRules; facts: Facts; bears?: readonly TagState[]; stored?: RuleVerdicts; now: number }): TagExplanation | null {
-  const { tagUid, rules, facts, bears = [], stored = {}, now } = given
+export function explainTag(given: { tagUid: string; rules: CompiledRules; facts: Facts; bears?: readonly TagState[]; stored?: RuleVerdicts; outbreak?: boolean; now: number }): TagExplanation | null {
+  const { tagUid, rules, facts, bears = [], stored = {}, outbreak = false, now } = given
   const tags: TagsNow = (name) => {
     const [uid, own] = [rules.tagUids.get(name), bears.find((each) => each.tagUid === rules.tagUids.get(name))]
     return uid === undefined ? null : own === undefined ? { value: 'false', validUntil: null } : { value: own.state === 'present' ? 'true' : 'unknown', validUntil: own.validUntil }
@@ -31,11 +32,11 @@ export function explainTag(given: { tagUid: string; rules: CompiledRules; facts:
     const before = stored[ruleSet.id]
     const fresh = evaluateRuleSet(own, os, facts, now, [], tags)
     const { value, validUntil, standsUntil } = before === undefined ? { ...fresh, standsUntil: undefined } : settled(fresh, before, before.standsUntil ?? null, now)
-    return { value, validUntil, explained: { ...named(ruleSet), ...(standsUntil === undefined ? {} : { standsUntil }), value, logic: own.logicText, conditions: explainConditions(own, os, facts, now, tags) } }
+    return { value, validUntil, explained: { ...named(ruleSet), ...(standsUntil === undefined ? {} : { standsUntil }), value, logic: own.logicText, conditions: explainConditions(own, os, facts, now, tags, outbreak) } }
   })
   const { value, validUntil } = any(worked.filter(({ explained }) => explained.shadow === undefined))
   return {
-    tagUid, tag: giving[0]?.tag ?? '', state: stateOf(value), validUntil, ruleSets: worked.map(({ explained }) => explained),
+    tagUid, tag: giving[0]?.tag ?? '', state: stateOf(value), validUntil, ...(outbreak ? { outbreak } : {}), ruleSets: worked.map(({ explained }) => explained),
     ...(worked.some(({ explained }) => explained.shadow === true) ? { shadow: stateOf(any(worked).value) } : {}),
   }
 }
@@ -62,7 +63,7 @@ function notForThisSystem(ruleSet: RuleSet, os: OsType | null, facts: Facts): Ti
   return { value, validUntil: null, explained: { ...named(ruleSet), value, logic: '1', conditions: [condition] } }
 }
 
-function explainConditions({ conditions, broken }: CompiledRuleSet, os: OsType, facts: Facts, now: number, tags: TagsNow): ConditionExplanation[] {
+function explainConditions({ conditions, broken }: CompiledRuleSet, os: OsType, facts: Facts, now: number, tags: TagsNow, outbreak: boolean): ConditionExplanation[] {
   if (broken !== null) {
     return [{ type: 'rule-set', negate: false, value: 'unknown', seen: `the rule set can not be read: ${broken}`, wanted: 'a rule set that this EMS can read', section: 'os', factAt: null, provenance: null, mend: 'Ask an administrator to save the rule set anew.' }]
   }
@@ -70,6 +71,6 @@ function explainConditions({ conditions, broken }: CompiledRuleSet, os: OsType, 
     const { type, params, negate, proved, notOlderThanSeconds } = condition
     const { value, seen, section, factAt, provenance, unmet } = verdictOf(condition, os, facts, now, tags)
     const wanted = `${type.wanted(params)}${proved ? ', proved' : ''}${notOlderThanSeconds === null ? '' : `, known within ${notOlderThanSeconds} s`}`
-    return { type: type.type, negate, value, seen, wanted: negate ? `not: ${wanted}` : wanted, section, factAt, provenance, mend: unmet ?? type.mend(params, negate) }
+    return { type: type.type, negate, value, seen, wanted: negate ? `not: ${wanted}` : wanted, section, factAt, provenance, mend: unmet ?? type.mend(params, negate !== outbreak) }
   })
 }

@@ -31,6 +31,11 @@ describe('an explanation', () => {
     expect(describeExplanation({ denial, decision: null, tags: [] }, NOW)).toContain('Refused: wiki.corp.test:443 (065 tag-missing), 3 min ago\n  It needs the tag')
   })
 
+  it('of an outbreak says how to be rid of it, and frightens nobody who has it not', () => {
+    const worm = (value: 'true' | 'false') => describeExplanation({ denial: null, decision: null, tags: [{ ...tag, outbreak: true, ruleSets: [{ ...tag.ruleSets[0], value, message: 'You have a worm.', conditions: [{ ...condition, negate: false, value }] }] } as typeof tag] }, NOW)
+    for (const part of ['You have a worm.', 'mend:   Remove "/x".']) expect([worm('true').includes(part), worm('false').includes(part)]).toEqual([true, false])
+  })
+
   it.each(['\u001b[2J', '\u0007', '\r', '\n\nAllowed: everything', '\u202e', '\u009b31m', '\ud800'])('does not let %j through, wherever it comes from', (evil) => {
     const hostile = { ...tag, tag: evil, ruleSets: [{ ...tag.ruleSets[0], name: evil, message: evil, conditions: [{ ...condition, seen: evil, wanted: evil, mend: evil }] }] }
     const texts = [

@@ -35,6 +35,14 @@ describe('a condition', () => {
   })
 })
 
+describe('an outbreak', () => {
+  const outbreak = (state: TagExplanation['state'], value: 'true' | 'false') => describeTag(tag({ state, outbreak: true, ruleSets: [{ id: TAG, name: 'worm', value, logic: '1', message: 'You have a worm.', conditions: [condition({ value, mend: 'Remove "/x".' })] }] }), NOW)
+  it('says how to be rid of it, and frightens nobody who has it not', () => {
+    expect(outbreak('present', 'true')).toEqual(['Tag "healthy" is present', '  rule set "worm" is true: You have a worm.', '    ✓ 1 file', '        wanted  file "/x" exists', '        seen    exists (verdicts: claimed, 3 h ago)', '        mend    Remove "/x".'])
+    expect(outbreak('absent', 'false')).toEqual(['Tag "healthy" is absent', '  rule set "worm" is false', '    ✗ 1 file', '        wanted  file "/x" exists', '        seen    exists (verdicts: claimed, 3 h ago)'])
+  })
+})
+
 describe('a decision', () => {
   it('says what was then and what is now', () => {
     const tags = [{ uid: TAG, name: 'healthy', state: 'absent' as const }, { uid: null, name: 'gone', state: 'unknown' as const }]

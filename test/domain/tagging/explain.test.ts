@@ -23,6 +23,12 @@ describe('an explanation', () => {
   it('says how to end what must not be', () => {
     expect(lines([negated(marker), negated(sshd), negated(atLeast('13')), negated({ ...marker, exists: false })], { os: os() })?.map((each) => each[3])).toEqual(['Remove "/etc/marker".', 'Stop "sshd".', 'Install a version earlier than 13 of the operating system.', 'Create "/etc/marker".'])
   })
+  it('of an outbreak says how to be rid of it', () => {
+    const rules = [ruleSet(1, { conditions: [marker, negated(sshd)] })]
+    const explained = explainTag({ tagUid: rules[0]?.tagUid ?? '', rules: compileRules(rules, 1), facts: { os: os(), verdicts: answers([[marker, 'true'], [sshd, 'false']]) }, outbreak: true, now })
+    expect([explained?.outbreak, ...explained?.ruleSets[0]?.conditions.map(({ mend }) => mend) ?? []]).toEqual([true, 'Remove "/etc/marker".', 'Start "sshd".'])
+    expect(tagExplanation.parse(explained)).toEqual(explained)
+  })
   it('says what to do in the words of whoever wrote an expression, negated or not', () => {
     const own: Condition = { type: 'custom', negate: false, expression: 'agent.version == "9"', wanted: 'a quarantined agent', mend: 'Call the help desk.' }
     expect(lines([own, negated(own), { ...negated(own), mend: undefined }], { os: os() })?.map(([, , wanted, mend]) => [wanted, mend])).toEqual([
