@@ -32,6 +32,7 @@ describe.skipIf(whyNoNamespaces !== null)(`what a gateway sees${whyNoNamespaces 
   let firewall: Firewall
   let directory: string
   let uid: string
+  let serial: string
   const clients: ControlClient[] = []
   const client = (identity: Identity | null, token?: string): ControlClient => {
     const made = createControlClient({ ems: ems.address, tlsCa: [ems.tlsCaPem], identity: () => identity, token, now: Date.now, log })
@@ -61,6 +62,8 @@ describe.skipIf(whyNoNamespaces !== null)(`what a gateway sees${whyNoNamespaces 
       directory, ems: ems.address, pin: code?.pin ?? '', code: code?.code ?? '', displayName: 'gate', tlsCa: [ems.tlsCaPem], timers: systemTimers, now: Date.now, log, onPending: () => {},
     })
     const { privateKey, certificate, stored } = membership.member()
+    serial = stored.serial
+    await administrator.call(administration.setGatewayFabric, { params: { serial }, body: { place: { networks: [], neighbours: true } } })
     gateway = client({ privateKey, certificateDer: certificate.der })
     firewall = await startFirewall({
       world: holdWorld(Date.now()), client: gateway, serial: stored.serial, commands: spaces.commands, filter: false, sightMs: 120_000, staleMs: 180_000, networks: () => [],
@@ -81,12 +84,19 @@ describe.skipIf(whyNoNamespaces !== null)(`what a gateway sees${whyNoNamespaces 
     return data.data.commands.filter(({ tag_properties: { name }, type }) => name === 'modern' && type === 'ipblock').flatMap(({ values }) => values)
   }
   const lists = (addresses: string[]) => until(`a list of ${JSON.stringify(addresses)}`, async () => JSON.stringify(await listed()) === JSON.stringify(addresses))
+  const endpoint = () => client(null, ems.adminToken).call(administration.readEndpoint, { params: { uid } })
   const fromLaptop = () => spaces.inside(spaces.laptop, 'ping', '-c1', '-W0.3', '10.9.1.1')
 
   it('is told to the EMS, and only then does an address bear a tag there', async () => {
     expect(await listed()).toEqual([])
     await fromLaptop()
     await lists([LAPTOP.ip4])
+  })
+
+  it('puts the device on the fabric, for this gateway was marked: proved by its sight', async () => {
+    await until('the device on the fabric', async () => (await endpoint()).onFabric)
+    expect((await endpoint()).facts.fabric).toMatchObject({ provenance: 'proved', value: { on: true, checkedBy: serial, expiresAt: null } })
+    expect((await gateway.call(fabric.sysinfo.get, { query: {} })).data.data[uid]?.onnet).toBe(true)
   })
 
   it('takes the address out again when another MAC answers there', async () => {
