@@ -7,6 +7,7 @@ import { benchDecision } from './decision.ts'
 import { benchFleet, type FleetSizes } from './fleet.ts'
 import { table, type Figure, type Progress } from './figures.ts'
 import { benchPropagation } from './propagation.ts'
+import { benchTagging } from './tagging.ts'
 import { benchThroughput } from './throughput.ts'
 import { benchVulnerabilities } from './vulnerabilities.ts'
 
@@ -20,7 +21,7 @@ Measures the real EMS on local emulation (workerd, D1, objects, HTTPS) with a re
   --flips N      propagation: tags taken (and given back); 2000 unless said. fleet: 200 unless said
   --requests N   throughput: requests of each kind in a round; 480 unless said
   --rounds N     throughput: rounds; 8 unless said
-  --endpoints N  fleet: endpoints; 50000 unless said. Without --only it runs with ${SMALL_FLEET} at most
+  --endpoints N  fleet and tagging: endpoints; 50000 unless said. Without --only it runs with ${SMALL_FLEET} at most
   --gateways N   fleet: gateways; 20 unless said
   --edit N       fleet: endpoints that an edit of a rule flips; 10000 unless said
   --seconds N    attack: how long; 60 unless said
@@ -80,6 +81,13 @@ The gateway has the first core; strangers, the device, the EMS and the service s
   vulnerabilities: {
     what: 'The match of a laptop\'s packages against 50,000 advisories; then the real EMS with them: import, reports, storage, renewal.',
     onlyByName: true, run: (_, progress) => benchVulnerabilities({ records: 50_000, laptops: 40, progress }),
+  },
+  tagging: {
+    what: `An edit of one of 200 rule sets over a fleet that was written straight into D1 (ten small sections each, some twenty tags), not by agents; nine in ten endpoints are concerned, one in fifty of the fleet loses the tag.
+edit-worked: ms in which the re-evaluation worked; floor: the same sections of the same endpoints, plainly read in pages, in the same Worker · edit-pauses: ms that it left to others on purpose, apart from that
+edit-bytes-read: bytes of the values that D1 gave; floor: bytes of the rows of those sections · report-during-an-edit: beside reports in calm; workerd has one thread here for all of it
+report, match, agent: rules or matching alone, no EMS; cold: an index that was never asked · stored: growth of the real database over laptops that report everything`,
+    onlyByName: true, run: ({ fleet: { endpoints } }, progress) => benchTagging({ endpoints, laptops: 20, advisories: 50_000 }, progress),
   },
 }
 
