@@ -3,16 +3,18 @@ import { rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import canonicalize from 'canonicalize'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { joinFabric } from '../../../gateway/fabric/join.ts'
 import { startGateway, type Gateway, type GatewayEvent } from '../../../gateway/start.ts'
 import { copyBytes, fromPem, utf8 } from '../../../identity/encoding.ts'
 import { exportPrivateKey, generateKey, sha256Hex } from '../../../identity/keys.ts'
 import { createCsr } from '../../../identity/request.ts'
 import { createControlClient, type ControlClient, type Identity } from '../../../node/control-client.ts'
 import { silentLog } from '../../../node/logging.ts'
+import { systemTimers } from '../../../node/timers.ts'
 import { INVITATION_PREFIX, JOIN_CODE_PREFIX, readInvitation } from '../../../protocol/invitation.ts'
 import * as administration from '../../../protocol/operations/admin.ts'
 import { report } from '../../../protocol/operations/endpoint.ts'
-import { downloadAuthorities } from '../../../protocol/operations/fabric.ts'
+import { downloadAuthorities, gatewayMac } from '../../../protocol/operations/fabric.ts'
 import { enrol } from '../../../protocol/operations/public.ts'
 import { startEms, type LocalEms } from '../../../start/ems.ts'
 import { until } from './follower-under-test.ts'
@@ -94,6 +96,25 @@ describe('a gateway and the real EMS', () => {
     await answers(gateway, '061')
     await say(null)
     await answers(gateway, '066')
+  })
+
+  it('agree on who is on the fabric, by the sight of a marked gateway and until that one is put out', async () => {
+    const gateway = await start({ joinCode: await joinCode() }, [], policiesText(service.port, 'modern').replace('tags:', 'device: { onFabric: true }\n    tags:'))
+    const network = { interfaces: [{ name: 'eth0', mac: '02:00:00:00:00:07', addresses: [{ ip: '10.0.0.7', prefix: 24 }] }], defaultGateways: [], dnsServers: [] }
+    await device.call(report, { body: { sequence: ++sequence, sections: { network }, hashes: { network: await sha256Hex(utf8(canonicalize(network) ?? '')) } } })
+    await answers(gateway, '061')
+    const code = readInvitation(JOIN_CODE_PREFIX, await joinCode())
+    const office = await gatewayDirectory(service.port, 'modern')
+    directories.push(dirname(office.policiesFile))
+    const membership = await joinFabric({ directory: office.stateDirectory, ems: ems.address, pin: code?.pin ?? '', code: code?.code ?? '', displayName: 'office', tlsCa: [ems.tlsCaPem], timers: systemTimers, now: Date.now, log, onPending: () => {} })
+    const { privateKey, certificate, stored: { serial } } = membership.member()
+    const seer = createControlClient({ ems: ems.address, identity: () => ({ privateKey, certificateDer: certificate.der }), tlsCa: [ems.tlsCaPem], now: Date.now, log })
+    await administrator.call(administration.setGatewayFabric, { params: { serial }, body: { place: { networks: [], neighbours: true } } })
+    await seer.call(gatewayMac, { body: { gateway_mac_list: [{ mac: '02:00:00:00:00:07', vdom: 'root', interface: 'lan', sn: serial, ip_list: ['10.0.0.7'] }] } })
+    await answers(gateway, 'hello')
+    await administrator.call(administration.deauthoriseGateway, { params: { serial }, body: { reason: 'stolen' } })
+    await answers(gateway, '061')
+    await seer.close()
   })
 
   it('agree that a deregistered laptop is nobody', async () => {
