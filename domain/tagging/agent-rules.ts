@@ -15,6 +15,16 @@ const MOST_BYTES = 256 * 1024
 
 /** Every agent-side condition of enabled rule sets for one OS, each once, and how fresh they want what agents report. What is above the limit is never asked, so it stays unknown and passes nothing. */
 export function agentRulesFor(os: OsType, ruleSets: readonly RuleSet[], revision: number): AgentRules {
+  let bytes = 0
+  const fits = (asked: Asked) => (bytes += bytesOf(asked)) <= MOST_BYTES
+  const fresh = freshFor(os, ruleSets)
+  return { revision, conditions: askedOf(os, ruleSets).slice(0, MOST_CONDITIONS).filter(fits), ...(Object.keys(fresh).length === 0 ? {} : { fresh }) }
+}
+
+type Asked = AgentRules['conditions'][number]
+const bytesOf = (asked: Asked): number => utf8ToBytes(JSON.stringify(asked)).length
+/** By key, each once. */
+function askedOf(os: OsType, ruleSets: readonly AskingRuleSet[]): Asked[] {
   const conditions = new Map<string, AgentRules['conditions'][number]>()
   for (const ruleSet of ruleSets) {
     for (const condition of ruleSet.enabled ? ruleSet.rules[os]?.conditions ?? [] : []) {
@@ -24,10 +34,18 @@ export function agentRulesFor(os: OsType, ruleSets: readonly RuleSet[], revision
       conditions.set(key, { key, condition: questionOf(condition) })
     }
   }
-  let bytes = 0
-  const fits = (asked: AgentRules['conditions'][number]) => (bytes += utf8ToBytes(JSON.stringify(asked)).length) <= MOST_BYTES
-  const fresh = freshFor(os, ruleSets)
-  return { revision, conditions: [...conditions.values()].sort((a, b) => (a.key < b.key ? -1 : 1)).slice(0, MOST_CONDITIONS).filter(fits), ...(Object.keys(fresh).length === 0 ? {} : { fresh }) }
+  return [...conditions.values()].sort((a, b) => (a.key < b.key ? -1 : 1))
+}
+
+export type AskingRuleSet = Pick<RuleSet, 'enabled' | 'rules'>
+/** Whether a rule set asks agents of one OS anything. */
+export const asksAgents = (os: OsType, ruleSet: AskingRuleSet): boolean => askedOf(os, [ruleSet]).length > 0
+/** Why agents of one OS can't be asked all of it: some, chosen by nobody, would never be asked. null: they can. */
+export function tooMuchAsked(os: OsType, ruleSets: readonly AskingRuleSet[]): string | null {
+  const asked = askedOf(os, ruleSets)
+  if (asked.length > MOST_CONDITIONS) return `agents on ${os} would be asked ${asked.length} different things by all rule sets together; they take ${MOST_CONDITIONS}`
+  const bytes = asked.reduce((sum, each) => sum + bytesOf(each), 0)
+  return bytes > MOST_BYTES ? `what agents on ${os} would be asked by all rule sets together has ${bytes} bytes; they take ${MOST_BYTES}` : null
 }
 
 function freshFor(os: OsType, ruleSets: readonly RuleSet[]): Demands {

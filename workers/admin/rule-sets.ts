@@ -14,6 +14,7 @@ import { holdersOf, lookedTo, standingOf } from '../../schema/queries/rule-set-e
 import type { Context } from '../context.ts'
 import { dryRun } from '../flows/dry-run.ts'
 import { tagsChanged } from '../flows/announce.ts'
+import { beyondLimits } from '../flows/limit-rule-sets.ts'
 import { announceRules } from '../flows/announce-rules.ts'
 import { readRuleSet } from '../flows/rules.ts'
 import { bumpState, evaluatedThrough, rulesRevisionOf, selectStates, states } from '../flows/states.ts'
@@ -87,6 +88,7 @@ async function refuseSetTag({ db }: Context, name: string): Promise<void> {
 /** Everything that keeps it from being taken, each with its place. The others are read only for one that reads tags. */
 async function placesIn(context: Context, input: RuleSetInput, id: string | null): Promise<PlacedError[]> {
   const errors = checkRuleSet(input)
+  if (errors.length === 0) errors.push(...await beyondLimits(context, [{ input, pointer: '' }], id === null ? [] : [id]))
   if (!readsTags(input)) return errors
   const [stored, names] = await context.db.batch([context.db.select().from(ruleSets), context.db.select({ name: tags.name }).from(tags)])
   return [...errors, ...checkTagsRead({ input, id, ruleSets: stored.map(readRuleSet), names: new Set(names.map(({ name }) => name)) })]

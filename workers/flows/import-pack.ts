@@ -17,6 +17,7 @@ import type { Context } from '../context.ts'
 import { tagsChanged } from './announce.ts'
 import { announceRules } from './announce-rules.ts'
 import { newMark } from './commit-endpoint.ts'
+import { beyondLimits } from './limit-rule-sets.ts'
 import { readRuleSet } from './rules.ts'
 import { bumpState, states } from './states.ts'
 
@@ -54,6 +55,8 @@ export async function importPack(context: Context, input: PackInput): Promise<{ 
     const row: PackRow = { id: before?.id ?? crypto.randomUUID(), name: input.name, version: input.version, issuedAt: Date.parse(input.issuedAt), description: input.description, importedAt: now, mark: newMark() }
     const uids = new Map(alike.map(({ name, uid }) => [name, uid]))
     const next = input.ruleSets.map((each): RuleSet => ({ ...each, id: stored.find(({ name }) => name === each.name)?.id ?? crypto.randomUUID(), tagUid: uids.get(each.tag) ?? '' }))
+    const beyond = await beyondLimits(context, input.ruleSets.map((each, at) => ({ input: each, pointer: `/ruleSets/${at}` })), stored.map(({ id }) => id))
+    if (beyond.length > 0) throw new Fault('invalid', 'The pack can not be taken.', { errors: beyond })
     await refuseReading(context, input, stored, next)
     const first = before === undefined ? insertPack(db, row) : updatePack(db, before, row)
     const given = input.tags.map(({ name, type, description }) => ({ uid: crypto.randomUUID(), name, type: typeNumbers[type], description }))

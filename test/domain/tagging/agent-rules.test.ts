@@ -1,6 +1,6 @@
 // What agents are asked, and how they answer.
 import { describe, expect, it } from 'vitest'
-import { agentRulesFor, answerConditions, questionsOf, watchTargets } from '../../../domain/tagging/agent-rules.ts'
+import { agentRulesFor, answerConditions, questionsOf, tooMuchAsked, watchTargets } from '../../../domain/tagging/agent-rules.ts'
 import { conditionKey } from '../../../domain/tagging/condition-key.ts'
 import type { Device } from '../../../domain/tagging/device.ts'
 import { sections } from '../../../protocol/facts.ts'
@@ -27,6 +27,15 @@ describe('the rules that agents get', () => {
     const asked = agentRulesFor('linux', long, 1)
     expect(asked.conditions.length).toBeGreaterThan(50)
     expect(Buffer.byteLength(JSON.stringify(asked)) * 4 / 3).toBeLessThan(512 * 1024)
+  })
+  it('that would be more, or longer, than agents take are told so for each system', () => {
+    const asking = (count: number, path = '/etc/x') => Array.from({ length: Math.ceil(count / 25) }, (_, n) => ruleSet(n, { conditions: Array.from({ length: 25 }, (__, m) => ({ ...marker, path: `${path}${n}-${m}` })) }))
+    expect([tooMuchAsked('linux', asking(1_000)), tooMuchAsked('linux', [...asking(1_000), ...asking(1_000)]), tooMuchAsked('windows', asking(1_025))]).toEqual([null, null, null])
+    expect(tooMuchAsked('linux', asking(1_025))).toBe('agents on linux would be asked 1025 different things by all rule sets together; they take 1000')
+    expect(tooMuchAsked('linux', asking(500, `/${'é'.repeat(400)}`))).toMatch(/^what agents on linux would be asked by all rule sets together has \d+ bytes; they take 262144$/)
+    expect(tooMuchAsked('linux', asking(1_025).map((each) => ({ ...each, enabled: false })))).toBeNull()
+    // What is let through is asked, all of it.
+    expect(agentRulesFor('linux', asking(1_000), 1).conditions).toHaveLength(1_000)
   })
   it('are the same questions whatever else of a rule set is edited', () => {
     const asks = ruleSet(1, { conditions: [marker, atLeast('12')] })
