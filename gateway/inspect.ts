@@ -5,6 +5,7 @@ import { lintPolicies } from '../domain/access/lint-policies.ts'
 import type { Policies } from '../domain/access/policies.ts'
 import { readPolicies } from '../domain/access/read-policies.ts'
 import { readCertificate } from '../identity/certificate.ts'
+import { joiningFingerprint } from './fabric/join.ts'
 import { loadSnapshot, readCurrency } from './fabric/snapshot-file.ts'
 import { readMembership } from './fabric/membership.ts'
 import type { HeardBy } from './fabric/replica.ts'
@@ -37,6 +38,8 @@ export async function checkPolicies(file: string, stateDirectory: string | null,
 
 export interface GatewayStatus {
   readonly joined: boolean
+  /** While it waits to be authorised: what an administrator compares. */
+  readonly fingerprint: string | null
   readonly serial: string | null
   readonly ems: string | null
   /** ms; when the certificate ends. */
@@ -53,7 +56,7 @@ export interface GatewayStatus {
 export async function readStatus(directory: string, now: number): Promise<GatewayStatus> {
   const [membership, currency] = await Promise.all([readMembership(directory), readCurrency(directory)])
   return {
-    joined: membership !== null, serial: membership?.serial ?? null, ems: membership?.ems ?? null,
+    joined: membership !== null, fingerprint: membership === null ? await joiningFingerprint(directory) : null, serial: membership?.serial ?? null, ems: membership?.ems ?? null,
     certificateUntil: membership === null ? null : readCertificate(membership.certificate)?.notAfter ?? null,
     endpoints: currency?.endpoints ?? null, revision: currency?.revision ?? null,
     snapshotAge: currency === null || currency.currentAt === null ? null : now - currency.currentAt, heardBy: currency?.heardBy ?? null,

@@ -4,6 +4,7 @@ import { policyFileSchema } from '../domain/access/policy-file.ts'
 import { UsageError } from '../node/config.ts'
 import { runUntilSignal } from '../node/life-cycle.ts'
 import { createLog } from '../node/logging.ts'
+import { pendingText } from './fabric/join.ts'
 import { readCommand, usage, type Command } from './config.ts'
 import { runFirewallCommand } from './firewall/command-line.ts'
 import { checkSources, describeSources } from './firewall/sources/check-sources.ts'
@@ -26,7 +27,7 @@ async function run(command: Run): Promise<number> {
   return await runUntilSignal((signal) => startGateway({
     stateDirectory, policiesFile, listen, metricsPort, drainMs, workers, poll, traces, logLevel, displayName, joinCode, pinned, firewall, tlsCa, now, log, signal,
     onEvent(event) {
-      if (event.event === 'pending') tell(`Not authorised yet: ${event.reason}\nCompare this fingerprint and authorise the gateway:\n  ${event.fingerprint}`)
+      if (event.event === 'pending') tell(pendingText(event))
     },
   }), log)
 }
@@ -47,7 +48,7 @@ async function status({ stateDirectory, json }: Extract<Command, { verb: 'status
   const found = await readStatus(stateDirectory, now())
   const seconds = (ms: number | null) => (ms === null ? 'never' : `${Math.round(ms / 1000)} s ago`)
   if (json) print(JSON.stringify(found))
-  else if (!found.joined) print('This gateway has not joined a fabric yet.')
+  else if (!found.joined) print(`This gateway has not joined a fabric yet.${found.fingerprint === null ? '' : ` Once it is authorised it does; what an administrator compares:\n  ${found.fingerprint}`}`)
   else {
     print([
       `serial       ${found.serial ?? ''}`, `EMS          ${found.ems ?? ''}`, `certificate  until ${found.certificateUntil === null ? 'unknown' : new Date(found.certificateUntil).toISOString()}`,

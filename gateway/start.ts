@@ -8,7 +8,7 @@ import { auditReader, openAudit } from './audit/audit.ts'
 import { startProxyCluster, type ProxyCluster } from './cluster/start.ts'
 import { readJoinCode, type JoinTarget } from './config.ts'
 import { followFabric, type FabricEvent } from './fabric/follow.ts'
-import { joinFabric } from './fabric/join.ts'
+import { joinFabric, type Pending } from './fabric/join.ts'
 import { keepSnapshot } from './fabric/keep-snapshot.ts'
 import { openMembership, type Membership } from './fabric/membership.ts'
 import { keepRenewed } from './fabric/renewal.ts'
@@ -25,7 +25,7 @@ import { startProxy } from './proxy/start.ts'
 import { openTraces, type TraceSettings } from './traces/traces.ts'
 import { systemTimers, type Timers } from '../node/timers.ts'
 
-export type GatewayEvent = FabricEvent | { readonly event: 'pending'; readonly fingerprint: string; readonly reason: string } | { readonly event: 'joined'; readonly serial: string }
+export type GatewayEvent = FabricEvent | { readonly event: 'pending' } & Pending | { readonly event: 'joined'; readonly serial: string }
 
 export interface GatewayOptions {
   readonly stateDirectory: string

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { createControlClient } from '../../../node/control-client.ts'
 import { silentLog } from '../../../node/logging.ts'
-import { joinFabric, type JoinRequest } from '../../../gateway/fabric/join.ts'
+import { joinFabric, pendingText, type JoinRequest } from '../../../gateway/fabric/join.ts'
+import { readStatus } from '../../../gateway/inspect.ts'
 import { openMembership } from '../../../gateway/fabric/membership.ts'
 import { renewalDue, renewNow } from '../../../gateway/fabric/renewal.ts'
 import { systemTimers, type Timers } from '../../../node/timers.ts'
@@ -44,7 +45,8 @@ describe('a gateway that joins', () => {
     const told: { fingerprint: string; reason: string }[] = []
     const joining = joinFabric(request({ onPending: (pending) => told.push(pending) }))
     await until('three questions', () => ems.inits.length >= 3)
-    expect(told).toEqual([{ fingerprint: ems.inits[0]?.fingerprint, reason: 'waits for an administrator' }])
+    expect(told).toEqual([{ fingerprint: ems.inits[0]?.fingerprint, reason: 'waits for an administrator', heard: true }])
+    expect(await readStatus(directory, Date.now())).toMatchObject({ joined: false, fingerprint: ems.inits[0]?.fingerprint })
     expect(new Set(ems.inits.map(({ fingerprint }) => fingerprint)).size).toBe(1)
     ems.joining = { state: 'authorised', reason: 'compared' }
     expect((await joining).member().stored.serial).toBe(SERIAL)
@@ -78,11 +80,25 @@ describe('a gateway that joins', () => {
   it('waits for an EMS that is not there yet', async () => {
     const target = request()
     await ems.stop()
-    const told: string[] = []
-    const joining = joinFabric({ ...target, onPending: ({ reason }) => told.push(reason) })
-    await until('a failure', () => told.some((reason) => reason.includes('was not reached')))
+    const told: { reason: string; heard: boolean }[] = []
+    const joining = joinFabric({ ...target, onPending: (pending) => told.push(pending) })
+    await until('a failure', () => told.some(({ reason, heard }) => !heard && reason.includes('was not reached')))
     await ems.start()
     expect((await joining).member().stored.serial).toBe(SERIAL)
+  })
+
+  it('says what to do about an EMS whose TLS certificate is from a root that nobody named', async () => {
+    const calledOff = new AbortController()
+    const told: string[] = []
+    const joining = joinFabric(request({ tlsCa: [], signal: calledOff.signal, onPending(pending) {
+      told.push(pendingText(pending))
+      calledOff.abort()
+    } }))
+    await expect(joining).rejects.toThrow()
+    expect(told).toEqual([expect.stringMatching(/^Not joined yet: The EMS at .* was not reached: [A-Z_]+\nIts TLS certificate is from a root that this machine does not trust; name that root by --tls-ca FILE\.$/)])
+  })
+  it('says what an administrator compares', () => {
+    expect(pendingText({ fingerprint: '3F:5A', reason: 'It waits.', heard: true })).toBe('Not authorised yet: It waits.\nAn administrator compares this fingerprint and authorises the gateway:\n  3F:5A')
   })
 })
 
