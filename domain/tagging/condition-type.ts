@@ -46,6 +46,8 @@ export interface EmsConditionType<P = unknown> extends Described<P> {
   readonly side: 'ems'
   /** The section it reads, or those by its parameters; while one of them is missing it is unknown. */
   readonly section: SectionName | { by(params: P): readonly [SectionName, ...SectionName[]] }
+  /** The EMS keeps it up to date and ends it: why nothing can be demanded of its age. */
+  readonly ageless?: string
   /** @param fact of the first section */
   evaluate(params: P, fact: Fact, context: { readonly now: number; readonly facts: Facts }): Finding
 }

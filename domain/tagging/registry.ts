@@ -62,5 +62,6 @@ export function readCondition(condition: Condition): ReadCondition {
   if (issues.length > 0) return { ok: false, errors: issues.flatMap((issue) => placesOf(type, issue)) }
   // Other facts made it, of several sections and ages: the conditions of the rule set that gives it are the place to demand that.
   if (type.side === 'tags' && (proved || notOlderThanSeconds !== null)) return { ok: false, errors: [{ path: [proved ? 'proved' : 'notOlderThanSeconds'], detail: 'a tag is no fact: demand this of the conditions that give it' }] }
+  if (type.side === 'ems' && type.ageless !== undefined && notOlderThanSeconds !== null) return { ok: false, errors: [{ path: ['notOlderThanSeconds'], detail: type.ageless }] }
   return { ok: true, type, params: parsed.data, negate, proved, notOlderThanSeconds }
 }

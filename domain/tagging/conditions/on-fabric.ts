@@ -15,6 +15,7 @@ function seenOf({ on, checkedBy, checkedAt, since, heldUntil }: Sections['fabric
 
 export const onFabric = conditionType<Record<string, never>>({
   type: 'on-fabric', schema: z.strictObject({}), os: ['linux', 'windows', 'macos'], side: 'ems', section: 'fabric',
+  ageless: 'a sight is repeated each minute and ends by itself, five minutes after the last at most: it has no age that could be demanded',
   evaluate(_, fact, { now }) {
     const fabric = fact.value as Sections['fabric']
     const { on, ends } = fabricAt(fabric, now)
