@@ -157,6 +157,8 @@ const vulnerabilities = z.strictObject({
 
 export const verdictValue = z.enum(['true', 'false', 'unknown', 'unsupported'])
 export type VerdictValue = z.infer<typeof verdictValue>
+/** Conditions that one agent is asked. */
+export const MOST_ANSWERS = 1000
 /** Answers to agent-side conditions, by the condition's key (`ck_` and 32 hex digits of the SHA-256 of its meaning). */
 const verdicts = z.strictObject({
   answers: z.record(z.string().regex(/^ck_[0-9a-f]{32}$/), z.strictObject({
@@ -165,7 +167,8 @@ const verdicts = z.strictObject({
     seen: lineOrEmpty(512),
     /** When this answer last changed, by the agent's clock corrected by its learned offset. */
     at: instant,
-  })),
+  // As many as an agent can be asked: a device that makes up answers to questions that nobody asked is refused.
+  })).refine((answers) => Object.keys(answers).length <= MOST_ANSWERS, `more than ${MOST_ANSWERS} answers`),
 })
 
 /** Whoever tells the EMS of an endpoint by its API: `sandbox`, `edr-x`, `gateway-1`. */

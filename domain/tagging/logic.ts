@@ -55,6 +55,12 @@ export function reach(logic: Logic, value: (index: number) => Truth | 'open'): R
     : { true: each.some((one) => one.true), false: each.every((one) => one.false) }
 }
 
+/** Indexes of the conditions that a tree asks for. */
+export function namedIn(logic: Logic): ReadonlySet<number> {
+  if (logic.op === 'condition') return new Set([logic.index])
+  return new Set((logic.op === 'not' ? [logic.of] : logic.of).flatMap((each) => [...namedIn(each)]))
+}
+
 /** All of them: what absent logic means. */
 export const allOf = (count: number): Logic => ({ op: 'and', of: Array.from({ length: count }, (_, index) => ({ op: 'condition' as const, index })) })
 

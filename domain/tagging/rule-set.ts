@@ -2,7 +2,7 @@
 import canonicalize from 'canonicalize'
 import type { OsType } from '../../protocol/facts.ts'
 import type { OsRules, RuleSet, RuleSetInput } from '../../protocol/rules.ts'
-import { parseLogic } from './logic.ts'
+import { namedIn, parseLogic } from './logic.ts'
 import { readCondition } from './registry.ts'
 
 export interface PlacedError { readonly pointer: string; readonly detail: string }
@@ -21,7 +21,10 @@ function checkOs(os: OsType, rules: OsRules): PlacedError[] {
   })
   if (rules.logic === undefined) return errors
   const parsed = parseLogic(rules.logic, rules.conditions.length)
-  return parsed.ok ? errors : [...errors, { pointer: `/rules/${os}/logic`, detail: parsed.detail }]
+  if (!parsed.ok) return [...errors, { pointer: `/rules/${os}/logic`, detail: parsed.detail }]
+  // A condition that was added and forgotten in the logic would ask for nothing, and its author would believe that it does.
+  const named = namedIn(parsed.logic)
+  return [...errors, ...rules.conditions.flatMap((_, index) => (named.has(index) ? [] : [{ pointer: `/rules/${os}/conditions/${index}`, detail: `condition ${index + 1} is not in the logic, so it would decide nothing` }]))]
 }
 
 /** What decides, as one text: an edit that leaves it as it is (a name, a comment, a message, the order of members, how the logic is written) changes no verdict. */

@@ -63,5 +63,8 @@ describe('a rule set that can not be taken', () => {
     expect(errors({ conditions: [file], logic: '1 and 2' })).toEqual(['/rules/linux/logic'])
     expect(errors({ conditions: [{ type: 'nonsense' }], logic: '2' })).toEqual(['/rules/linux/conditions/0/type', '/rules/linux/logic'])
     expect(errors({ conditions: [file] })).toEqual([])
+    // Written and then forgotten, it would ask for nothing.
+    expect(errors({ conditions: [file, file, file], logic: 'not (1 or not 3)' })).toEqual(['/rules/linux/conditions/1'])
+    expect(errors({ conditions: [file, file, file], logic: '3 and (1 or not 2) and 1' })).toEqual([])
   })
 })

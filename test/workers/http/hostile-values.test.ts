@@ -28,6 +28,7 @@ function* replaced(value: Json, by: string, at = ''): Generator<{ at: string; va
 const uuid = '00000000-0000-4000-8000-000000000001'
 const conditions: Json[] = [{ type: 'file', path: '/etc/x', sha256: 'a'.repeat(64) }, { type: 'running-process', name: 'sshd', path: '/usr/sbin/sshd' }, { type: 'os-version', comparator: '>=', version: '12', name: 'Debian' }, { type: 'ip-range', ranges: ['10.0.0.0/8'] }, { type: 'vulnerable-devices', severity: 'high' },
   { type: 'ad-group', groups: ['g'] }, { type: 'logged-in-domain', domains: ['d'] }, { type: 'antivirus', product: 'p' }, { type: 'certificate', subject: { is: 's' }, issuer: { like: 'i*' } }, { type: 'user-identity', verified: true, users: ['u'], groups: ['g'], issuer: 'i' }, { type: 'custom', expression: 'os.type == "linux"', wanted: 'w', mend: 'm' }]
+const logic = conditions.map((_, index) => index + 1).join(' and ')
 const settings = { invalidCertificateAction: 'deny', gateways: [{ serial: 'SPGW000000000001', host: 'gate.example.com', port: 443 }], destinations: [{ match: '*.example.com', ports: [443], gateway: 'SPGW000000000001' }], userMaySet: ['phone'] }
 const sections = {
   os: linux(), user: { account: 'alice', domain: 'x', fullName: 'Alice', email: 'a@example.com', phone: '+1 2', socialIds: [{ service: 's', accountId: 'i' }] },
@@ -50,12 +51,12 @@ describe('hostile values', () => {
     bodies = {
       'introduce': { challenge: 'ab'.repeat(32), pin: 'cd'.repeat(32) }, 'enrol': await enrolBody(await invite(), await generateKey()),
       'renew': { csr }, 'browser-certificate': { csr, user: 'alice' }, 'report': JSON.parse(JSON.stringify(body)) as Json, 'put-avatar': { mediaType: 'image/png', image: 'iVBORw0KGgo=' },
-      'create-invitation': { name: 'n', group: 'g' }, 'deregister-endpoint': { reason: 'r' }, 'create-rule-set': { name: 'n', tag: 't', message: 'm', comment: 'c', rules: { linux: { conditions, logic: '1 and 2' } } },
-      'replace-rule-set': { name: 'n', tag: 't', rules: { linux: { conditions } } }, 'dry-run-rule-set': { ruleSet: { name: 'n', tag: 't', message: 'm', comment: 'c', rules: { linux: { conditions, logic: '1 and 2' } } } }, 'create-profile': { name: 'n', settings }, 'replace-profile': { name: 'n', settings },
+      'create-invitation': { name: 'n', group: 'g' }, 'deregister-endpoint': { reason: 'r' }, 'create-rule-set': { name: 'n', tag: 't', message: 'm', comment: 'c', rules: { linux: { conditions, logic } } },
+      'replace-rule-set': { name: 'n', tag: 't', rules: { linux: { conditions } } }, 'dry-run-rule-set': { ruleSet: { name: 'n', tag: 't', message: 'm', comment: 'c', rules: { linux: { conditions, logic } } } }, 'create-profile': { name: 'n', settings }, 'replace-profile': { name: 'n', settings },
       'create-endpoint-policy': { name: 'n', position: 1, groups: ['g'], profileId: uuid }, 'replace-endpoint-policy': { name: 'n', position: 1, groups: ['g'], profileId: uuid },
       'put-score': { score: 1 }, 'put-sandbox-detections': { detections: [{ name: 'n', severity: 'high', sha256: 'a'.repeat(64) }] }, 'put-firewall-threats': { detections: [{ name: 'n', severity: 'high', category: 'c' }] },
       'create-tag': { name: 'n', type: 3, description: 'd' }, 'assign-tag': { uids: [endpoint.uid], source: 's', reason: 'r' }, 'clear-tag': { uids: [endpoint.uid], source: 's' },
-      'import-pack': { name: 'n', version: '1', issuedAt: '2026-11-25', description: 'd', tags: [{ name: 't', type: 'outbreak', description: 'd' }], ruleSets: [{ name: 'n', tag: 't', message: 'm', comment: 'c', rules: { linux: { conditions, logic: '1 and 2' } } }] },
+      'import-pack': { name: 'n', version: '1', issuedAt: '2026-11-25', description: 'd', tags: [{ name: 't', type: 'outbreak', description: 'd' }], ruleSets: [{ name: 'n', tag: 't', message: 'm', comment: 'c', rules: { linux: { conditions, logic } } }] },
       'set-importance': { uids: [endpoint.uid], importance: 'high', source: 's', reason: 'r' }, 'issue-licence': { features: ['all'] }, 'authorise-gateway': { fingerprint: 'AA' }, 'deauthorise-gateway': { reason: 'r' }, 'create-join-code': { name: 'n' },
       'fabric-join': { serial_number: 'n', management_ip: '10.0.0.1', host_name: 'h', vdom: 'v', csr, join_code: 'x' }, 'fabric-renew': { csr }, 'fabric-disconnect': { fgt_sns: ['SPGW00000000000F'] },
       'fabric-update': { selected_cn_list: ['SPGW00000000000F'], alias: 'a' }, 'fabric-update-auth': { devices_to_update: [{ id: 'SPGW00000000000F', authorized: false }] },

@@ -115,6 +115,8 @@ describe('a report', () => {
     const endpoint = await enrolled()
     expect((await report(endpoint, 1, { os: { ...linux(), type: 'beos' as never } })).code).toBe('invalid')
     expect((await report(endpoint, 1, { os: { ...linux(), name: 'evil\u0007' } })).code).toBe('invalid')
+    const made = Object.fromEntries(Array.from({ length: 1_001 }, (_, n) => [`ck_${String(n).padStart(32, '0')}`, { value: 'true' as const, seen: '', at: 1 }]))
+    expect((await report(endpoint, 1, { verdicts: { answers: made } })).code).toBe('invalid')
     expect(await logOf(endpoint)).toHaveLength(1)
   })
 
