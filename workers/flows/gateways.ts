@@ -148,8 +148,8 @@ async function cutOff(context: Context, serial: string, reason: string): Promise
   ])
   await objectOf(context, serial).end(serial, 'deauthorised', said)
   if (seeing.length > 0) await forgetSights(context, serial)
-  await endPlace(context, serial)
   for (const member of members) await cutOff(context, member.serial, `Gateway ${serial}, which vouched for it, is no longer authorised.`)
+  await endPlace(context, serial)
   return await findGateway(context, serial)
 }
 

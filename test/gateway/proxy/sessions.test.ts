@@ -91,6 +91,21 @@ describe('an open session is decided again', () => {
     expect(await reasonOfCut(stream, () => clock.advance(1))).toBe('deadline-passed')
   })
 
+  it('not at the end of a tag that was renewed before; at the one that was not', async () => {
+    const clock = heldClock(Date.now())
+    const tagUntil = (gate: Gate, validUntil: number) => gate.change({ endpoints: new Map([[UID, record(UID, [gate.agent], { tags: new Map([[OK_TAG, { validUntil }]]) })]]) })
+    const { gate, mine } = await two((port) => `${tcp(port, ', stale: {after: 1000000}')}\n${allow()}`, clock)
+    tagUntil(gate, clock.now() + 60_000)
+    for (let renewals = 0; renewals < 5; renewals++) {
+      clock.advance(30_000)
+      tagUntil(gate, clock.now() + 60_000)
+      await goesOn(mine)
+    }
+    clock.advance(59_999)
+    await goesOn(mine)
+    expect(await reasonOfCut(mine, () => clock.advance(1))).toBe('tag-unknown')
+  })
+
   it('and is cut before a byte that came after the change', async () => {
     const { gate, echo, mine } = await two((port) => `${tcp(port)}\n${allow()}`)
     const got: string[] = []
