@@ -105,7 +105,7 @@ export const advisoryCommands = [
     examples: ['advisories import osv-pypi.ndjson --source pypa --whole', 'advisories import one-advisory.json'],
     async run({ words, options }, session) {
       const { printer, now } = session
-      const refused: Refused[] = []
+      const [refused, doubted]: [Refused[], Refused[]] = [[], []]
       const sum = { records: 0, taken: 0, unchanged: 0, ignored: 0 }
       let told = now()
       for await (const { page, read, last } of pagesOfFile(session.open(words.FILE), options.skip, refused)) {
@@ -118,7 +118,9 @@ export const advisoryCommands = [
           sum.taken += reply.taken
           sum.unchanged += reply.unchanged
           sum.ignored += reply.ignored
-          refused.push(...reply.refused.map(({ index, id, reason }) => ({ line: page[index]?.line ?? 0, id, reason })))
+          const placed = ({ index, id, reason }: (typeof reply.refused)[number]): Refused => ({ line: page[index]?.line ?? 0, id, reason })
+          refused.push(...reply.refused.map(placed))
+          doubted.push(...reply.doubted.map(placed))
         }
         sum.records = read
         if (now() - told < TELL_EVERY_MS) continue
@@ -126,8 +128,10 @@ export const advisoryCommands = [
         await printer.say(`${sum.records} records: ${sum.taken} taken, ${sum.unchanged} known, ${sum.ignored} of no use here, ${refused.length} refused`)
       }
       refused.sort((a, b) => a.line - b.line)
-      await printer.one({ ...sum, refused }, () => [`${sum.records} records: ${sum.taken} taken, ${sum.unchanged} known, ${sum.ignored} of no use here (no package that is matched), ${refused.length} refused`])
+      await printer.one({ ...sum, refused, doubted }, () => [`${sum.records} records: ${sum.taken} taken, ${sum.unchanged} known, ${sum.ignored} of no use here (no package that is matched), ${refused.length} refused`])
       if (!printer.json) for (const { line: at, id, reason } of refused.slice(0, SHOWN_REFUSALS)) await printer.say(`line ${at}${id === null ? '' : ` (${id})`}: ${reason}`)
+      if (!printer.json) for (const { line: at, id, reason } of doubted.slice(0, SHOWN_REFUSALS)) await printer.say(`line ${at} (${id ?? ''}) is taken: ${reason}`)
+      if (doubted.length > SHOWN_REFUSALS && !printer.json) await printer.say(`and ${doubted.length - SHOWN_REFUSALS} more that are taken for more than they may mean: --json lists them all`)
       if (refused.length > SHOWN_REFUSALS && !printer.json) await printer.say(`and ${refused.length - SHOWN_REFUSALS} more: --json lists them all`)
       if (sum.records > options.skip && refused.length === sum.records - options.skip) throw new Error('Every record was refused.')
     },

@@ -21,6 +21,8 @@ export const importAdvisories = operation({
     /** They name no package that is matched here, and rate no CVE. */
     ignored: z.number().int(),
     refused: z.array(z.object({ index: z.number().int(), id: z.string().nullable(), reason: z.string() })),
+    /** Taken, but they bound a range by what is no version: more counts as affected than may be. */
+    doubted: z.array(z.object({ index: z.number().int(), id: z.string().nullable(), reason: z.string() })),
   }),
 })
 export const listAdvisories = operation({

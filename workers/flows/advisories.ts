@@ -19,6 +19,8 @@ export interface Imported {
   /** Name no package that is matched, and rate no CVE. */
   readonly ignored: number
   readonly refused: { readonly index: number; readonly id: string | null; readonly reason: string }[]
+  /** Taken, for more than they may mean. */
+  readonly doubted: { readonly index: number; readonly id: string | null; readonly reason: string }[]
 }
 
 /**
@@ -29,6 +31,7 @@ export async function importAdvisories(context: Context, source: string, records
   const { db } = context
   const readings = records.map(readAdvisory)
   const refused = readings.flatMap((reading, index) => (reading.ok ? [] : [{ index, id: idOf(records[index]), reason: reading.reason }]))
+  const doubted = readings.flatMap((reading, index) => (reading.ok && reading.doubt !== null ? [{ index, id: reading.advisory.id, reason: reading.doubt }] : []))
   const read = readings.flatMap((reading) => (reading.ok ? [reading.advisory] : []))
   const latest = [...Map.groupBy(read, ({ id }) => id).values()].map((same) => same.reduce((a, b) => (b.modifiedAt >= a.modifiedAt ? b : a)))
   const ecosystems = [...new Set(latest.flatMap(({ affected }) => affected.map(({ ecosystem }) => ecosystem)))]
@@ -50,7 +53,7 @@ export async function importAdvisories(context: Context, source: string, records
     if (whole) await lookedAt(context, source)
     // What is left to be done is done there, page by page: endpoints whose findings changed.
     if (statements.length > 0 || whole) await context.env.RE_EVALUATION.getByName('one').start()
-    return { taken: page.length, unchanged: read.length - latest.length + useful.length - page.length, ignored: latest.length - useful.length, refused }
+    return { taken: page.length, unchanged: read.length - latest.length + useful.length - page.length, ignored: latest.length - useful.length, refused, doubted }
   }
   throw new Fault('busy', 'Somebody else is importing advisories; send the page again.', { retryAfterSeconds: 1 })
 }
