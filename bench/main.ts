@@ -74,6 +74,7 @@ memory: a whole gateway in a process of its own, after garbage collection · cou
   },
   attack: {
     what: `20,000 TLS handshakes and 100,000 bare TCP connections a minute without a certificate, from thousands of addresses, against \`gateway run\`; one handshake of ten asks for a tunnel.
+Whoever is the oldest of 2,048 strangers is ended by the gateway when another comes: what is begun is the generator's, what is done depends on its share of the machine too.
 Meanwhile a device: round trips over an open tunnel, new tunnels over its connection, new connections; floor: the same in the calm before. Rates are those that were reached.
 The gateway has the first core; strangers, the device, the EMS and the service share the others, so that a rate may be the generator's limit. memory: proportional set size`,
     onlyByName: true, run: ({ seconds }, progress) => benchAttack({ seconds, progress }),
