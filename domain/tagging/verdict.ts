@@ -1,5 +1,5 @@
 // The verdict of one condition for one endpoint: a missing fact is unknown, an unsupported system never passes, and so is what is not known as the rule demands.
-import type { Fact, Facts, OsType, SectionName } from '../../protocol/facts.ts'
+import { emsSections, type Fact, type Facts, type OsType, type SectionName } from '../../protocol/facts.ts'
 import type { CompiledCondition } from './compile.ts'
 import type { Finding, TagsNow, Verdict } from './condition-type.ts'
 import { not, type Timed } from './logic.ts'
@@ -16,7 +16,7 @@ export function verdictOf(condition: CompiledCondition, os: OsType, facts: Facts
     factAt: read.length === 0 ? null : Math.min(...read.map(({ at }) => at)), provenance: read.length === 0 ? null : read.every(({ provenance }) => provenance === 'proved') ? 'proved' as const : 'claimed' as const,
   }
   if (!type.os.includes(os)) return { value: 'unsupported', seen: `not supported on ${os}`, validUntil: null, ...rests }
-  if (read.length < sections.length) return { value: 'unknown', seen: 'not reported yet', validUntil: null, ...rests }
+  if (read.length < sections.length) return { value: 'unknown', seen: rests.section in emsSections ? 'nobody has said anything of it yet' : 'not reported yet', validUntil: null, ...rests }
   try {
     return demanded(condition, { ...rests, ...findingOf(condition, facts, now, tags) }, read, now)
   } catch (cause) {

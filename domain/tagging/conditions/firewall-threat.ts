@@ -11,5 +11,5 @@ export const firewallThreat = conditionType<z.infer<typeof schema>>({
   type: 'firewall-threat', schema, os: ['linux', 'windows', 'macos'], side: 'ems', section: 'threats',
   evaluate: (params, fact, { now }) => detected(fact, params, now),
   wanted: wantedOf,
-  mend: (params, negate) => (negate ? `Clean the device until there is no more ${wantedOf(params)}; it must say so itself.` : 'Nothing to mend: this marks devices on which something was detected.'),
+  mend: (params, negate) => (negate ? `Clean the device, until ${params.source ?? 'a firewall'} says that there is nothing${params.severity === undefined ? '' : ` of severity ${params.severity} or above`}.` : 'Nothing to mend: this marks devices on which something was detected.'),
 })

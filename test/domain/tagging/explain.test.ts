@@ -36,6 +36,14 @@ describe('an explanation', () => {
     ])
     expect(lines([negated({ type: 'third-party-score', negate: false, source: 'edr', comparator: '>=', score: 70 })], { os: os() })?.[0]?.[3]).toBe('See in edr what makes the score, until it no longer is at least 70.')
   })
+  it('of what no device can report says who must say it', () => {
+    const from = (type: string, more: object = {}): Condition => ({ type, negate: true, ...more })
+    expect(lines([from('sandbox-detection'), from('firewall-threat', { source: 'gateway-1', severity: 'high' }), from('third-party-score', { source: 'edr', comparator: '<', score: 1 })], { os: os() })?.map(([, seen, , mend]) => [seen, mend])).toEqual([
+      ['nobody has said anything of it yet', 'Clean the device, until a sandbox says that there is nothing.'],
+      ['nobody has said anything of it yet', 'Clean the device, until gateway-1 says that there is nothing of severity high or above.'],
+      ['nobody has said anything of it yet', 'See in edr what makes the score, until it no longer is below 1.'],
+    ])
+  })
   it('says so when the rule is for other systems, or the system is not known', () => {
     const rules = [ruleSet(1, { conditions: [managed] })]
     expect(explain(rules, { os: os('10', 'windows'), agent: agent() })).toMatchObject({ state: 'absent', ruleSets: [{ value: 'false', conditions: [{ type: 'os', seen: 'windows', wanted: 'linux' }] }] })
