@@ -8,6 +8,9 @@ import { renewInventories } from '../workers/flows/renew-inventories.ts'
 /** When something failed: the alarm sets itself anew and never throws, for the platform gives up after six retries. */
 const RETRY_MS = 5_000
 
+/** Where no inventory was behind, so many steps for the rules go by before that is asked again: it costs as many questions as a page. What a report brings is asked for at once. */
+const STEPS_BETWEEN = 8
+
 /** How far the last edit of the rules has come. */
 export interface Progress {
   /** Revision of the rules that it is for; 0: none yet. */
@@ -25,10 +28,12 @@ export class ReEvaluation extends DurableObject<Env> {
   #working = false
   /** Endpoints behind the rules and inventories behind the advisories take turns: each has the queries of an invocation to itself. */
   #inventoriesFirst = false
+  #stepsToGo = 0
 
   /** Rules changed: begin now. `tell`: gateways did not acknowledge the change itself and must be told again. */
   async start(tell = false): Promise<void> {
     if (tell) await this.ctx.storage.put('tell', true)
+    this.#stepsToGo = 0
     await this.due(Date.now())
   }
 
@@ -66,6 +71,7 @@ export class ReEvaluation extends DurableObject<Env> {
     if (this.#inventoriesFirst) {
       this.#inventoriesFirst = false
       if (await renewInventories(context) !== null) return Date.now()
+      this.#stepsToGo = STEPS_BETWEEN
     }
     const before = await this.#standing()
     const owed = before.owed ?? (await this.ctx.storage.get('tell') === true ? Date.now() : null)
@@ -74,7 +80,7 @@ export class ReEvaluation extends DurableObject<Env> {
     await this.ctx.storage.delete('tell')
     const { standing, busy, next } = await reEvaluate(context, { ...before, owed }, Date.now())
     await this.ctx.storage.put('standing', standing)
-    this.#inventoriesFirst = busy
+    this.#inventoriesFirst = busy && --this.#stepsToGo < 0
     return busy ? next : earliest(next, await renewInventories(context))
   }
 }

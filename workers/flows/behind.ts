@@ -17,10 +17,12 @@ export const PAGE = 1_000
 export const MAX_ROWS = 4_500
 /** Sections of one page, deflated. */
 const MAX_PAGE_BYTES = 4_000_000
+/** Of one endpoint among them: twice as many digits, in one value of the database, which ends at 2 MB. */
+const MAX_LINE_BYTES = 800_000
 /** Pages that one step reads: each is one query of the forty that an invocation may make, and a short one, so that reports come between. */
 const MAX_PAGES = 6
 /** Endpoints, and bytes of their sections, with which a step has enough to settle. */
-const ENOUGH = { endpoints: 60, bytes: 1_000_000 } as const
+const ENOUGH = { endpoints: 100, bytes: 1_000_000 } as const
 /** More edited rule sets than this are not looked for in each row: every endpoint is read. */
 const MAX_TOUCHED = 16
 
@@ -124,7 +126,7 @@ interface Looked {
 type Where = Omit<Parameters<typeof nextPage>[1], 'touched' | 'maxBytes'> & { readonly touched: Touched | null }
 async function pageOf(db: Context['db'], { touched, ...where }: Where): Promise<Looked[]> {
   if (touched === null) return (await nextBehind(db, { ...where, touched })).map(({ uid, concerned, bytes }) => ({ uid, concerned: concerned === 1, bytes, large: false, knownBy: () => null }))
-  const rows = await nextPage(db, { ...where, touched, maxBytes: Math.floor(MAX_PAGE_BYTES / where.limit / where.sections.length) })
+  const rows = await nextPage(db, { ...where, touched, maxBytes: Math.floor(Math.min(MAX_PAGE_BYTES / where.limit, MAX_LINE_BYTES) / where.sections.length) })
   return rows.map(({ uid, os, full, held, sections }) => {
     const from = sections?.indexOf(':') ?? 0
     const large = sections?.includes('!', from) === true
