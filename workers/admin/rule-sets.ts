@@ -29,24 +29,24 @@ type Row = typeof ruleSets.$inferSelect
 
 async function save(context: Context, id: string, input: RuleSetInput, create: boolean): Promise<RuleSet> {
   const { db } = context
-  const errors = await placesIn(context, input, create ? null : id)
-  if (errors.length > 0) throw new Fault('invalid', 'The rule set can not be taken.', { errors })
   await refuseSetTag(context, input.tag)
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const { errors, revision } = await placesIn(context, input, create ? null : id)
+    if (errors.length > 0) throw new Fault('invalid', 'The rule set can not be taken.', { errors })
     const row = create ? null : await findOwn(context, id)
     const before = row === null ? null : readRuleSet(row)
     if (before !== null && before.tag !== input.tag) await refuseLeftReading(context, before)
     const now = context.now()
     if (row !== null && before?.tag === input.tag && meaningOf(before) === meaningOf({ id, tagUid: before.tagUid, ...input })) {
       // A name, a message, a comment: nothing is decided otherwise, so nothing is evaluated and nobody need hear of it.
-      const [saved] = await db.batch([write(context, id, row, input, now), bumpState(context, states.wording, now)])
+      const [saved] = await db.batch([write(context, id, row, input, now, null), bumpState(context, states.wording, now)])
       if (saved.meta.changes > 0) return { id, tagUid: before.tagUid, ...input }
       continue
     }
     const asks = questionsOf(before) !== questionsOf({ id, tagUid: '', ...input })
     const [, saved, , , , , [tag]] = await db.batch([
       db.insert(tags).values({ uid: crypto.randomUUID(), name: input.tag, type: ZERO_TRUST, createdAt: now }).onConflictDoNothing(),
-      write(context, id, row, input, now), dropUnusedTags(db), bumpState(context, states.rules, now), noteChange(context, id, systemsOf(input), before?.tag === input.tag ? standsUntil(before, { id, tagUid: before.tagUid, ...input }, now) : null), tagsChanged(context),
+      write(context, id, row, input, now, revision), dropUnusedTags(db), bumpState(context, states.rules, now), noteChange(context, id, systemsOf(input), before?.tag === input.tag ? standsUntil(before, { id, tagUid: before.tagUid, ...input }, now) : null), tagsChanged(context),
       db.select().from(tags).where(eq(tags.name, input.tag)), ...(asks ? [bumpState(context, states.questions, now)] : []),
     ])
     if (saved.meta.changes === 0 || tag === undefined) continue
@@ -56,10 +56,14 @@ async function save(context: Context, id: string, input: RuleSetInput, create: b
   throw new Fault('busy', 'The rule set is being changed by others; try again.', { retryAfterSeconds: 1 })
 }
 
-/** An edit is guarded by what it was made of: somebody else may have changed the rule set since. The tag is there, for the same batch made it. */
-function write({ db }: Context, id: string, before: Row | null, input: RuleSetInput, now: number) {
+/**
+ * An edit is guarded by what it was made of: somebody else may have changed the rule set since. The tag is there, for the same batch made it.
+ * @param revision of the rules beside which it was found to close no circle of tags: another edit at the same time may close it with this one; null: it reads no tag
+ */
+function write({ db }: Context, id: string, before: Row | null, input: RuleSetInput, now: number, revision: number | null) {
+  const still = revision === null ? sql`true` : sql`COALESCE((SELECT revision FROM rules_state WHERE id = ${states.rules}), 0) = ${revision}`
   const [body, tagUid] = [JSON.stringify(input), sql`(SELECT uid FROM tags WHERE name = ${input.tag} AND type IN (1, 2))`]
-  return before === null ? db.insert(ruleSets).values({ id, tagUid, body, updatedAt: now }) : db.update(ruleSets).set({ tagUid, body, updatedAt: now }).where(and(eq(ruleSets.id, id), eq(ruleSets.body, before.body)))
+  return before === null ? db.insert(ruleSets).select(sql`SELECT ${id}, ${tagUid}, ${body}, ${now}, NULL WHERE ${still}`) : db.update(ruleSets).set({ tagUid, body, updatedAt: now }).where(and(eq(ruleSets.id, id), eq(ruleSets.body, before.body), still))
 }
 
 /** Which rule set the revision that this batch has just made is about. */
@@ -85,13 +89,13 @@ async function refuseSetTag({ db }: Context, name: string): Promise<void> {
   if (tag !== undefined && tag.type > 2) throw new Fault('invalid', 'The rule set can not be taken.', { errors: [{ pointer: '/tag', detail: `"${name}" is a ${tagTypes[tag.type as keyof typeof tagTypes]} tag, which is set and not given by rules` }] })
 }
 
-/** Everything that keeps it from being taken, each with its place. The others are read only for one that reads tags. */
-async function placesIn(context: Context, input: RuleSetInput, id: string | null): Promise<PlacedError[]> {
+/** Everything that keeps it from being taken, each with its place; and, of one that reads tags, the revision of the rules that it was looked at with. */
+async function placesIn(context: Context, input: RuleSetInput, id: string | null): Promise<{ readonly errors: PlacedError[]; readonly revision: number | null }> {
   const errors = checkRuleSet(input)
   if (errors.length === 0) errors.push(...await beyondLimits(context, [{ input, pointer: '' }], id === null ? [] : [id]))
-  if (!readsTags(input)) return errors
-  const [stored, names] = await context.db.batch([context.db.select().from(ruleSets), context.db.select({ name: tags.name }).from(tags)])
-  return [...errors, ...checkTagsRead({ input, id, ruleSets: stored.map(readRuleSet), names: new Set(names.map(({ name }) => name)) })]
+  if (!readsTags(input)) return { errors, revision: null }
+  const [stored, names, rows] = await context.db.batch([context.db.select().from(ruleSets), context.db.select({ name: tags.name }).from(tags), selectStates(context)])
+  return { errors: [...errors, ...checkTagsRead({ input, id, ruleSets: stored.map(readRuleSet), names: new Set(names.map(({ name }) => name)) })], revision: rulesRevisionOf(rows) }
 }
 
 /** Whoever reads a tag that nobody gives any more could only be unknown. */
@@ -128,7 +132,7 @@ export const ruleSetRoutes: Route[] = [
   }),
   handle(dryRunRuleSet, {
     async run(context, { body }) {
-      const errors = await placesIn(context, body.ruleSet, body.replaces)
+      const { errors } = await placesIn(context, body.ruleSet, body.replaces)
       if (errors.length > 0) throw new Fault('invalid', 'The rule set can not be taken.', { errors: errors.map(({ pointer, detail }) => ({ pointer: `/ruleSet${pointer}`, detail })) })
       await refuseSetTag(context, body.ruleSet.tag)
       // What would be refused when it is saved is no trial of anything.

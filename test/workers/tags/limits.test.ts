@@ -1,8 +1,8 @@
-// What all rule sets together may come to: agents are asked all of it or the last one is refused, and there are never more than an isolate holds.
+// What all rule sets together may come to: agents are asked all of it or the last one is refused, there are never more than an isolate holds, and two edits at once close no circle.
 import { beforeEach, describe, expect, it } from 'vitest'
 import { MOST_RULE_SETS } from '../../../workers/flows/limit-rule-sets.ts'
-import { admin } from '../ems.ts'
-import { real } from '../standing.ts'
+import { admin, sendTo, TOKEN } from '../ems.ts'
+import { envWith, interposed, real } from '../standing.ts'
 import { addRuleSet, clear, osAtLeast, ruleSetOf } from '../telemetry/fleet.ts'
 
 const { DB } = real
@@ -37,5 +37,24 @@ describe('all rule sets together', () => {
     for (const conditions of [[osAtLeast('3')], files(0, 1)]) expect(errorsOf(await admin('POST', '/rule-sets', ruleSetOf('one more', conditions)))).toEqual(refused)
     expect((await admin('PUT', `/rule-sets/${id}`, ruleSetOf('last', files(0, 1)))).status).toBe(200)
     expect(errorsOf(await admin('POST', '/packs', { name: 'p', version: '1', issuedAt: '2026-11-20', tags: [{ name: 'x' }], ruleSets: [ruleSetOf('x', [osAtLeast('1')])] }))).toEqual(refused)
+  })
+  it.each(['edited', 'new'])('close no circle of tags by two edits at once, of which neither closes it alone (%s)', async (which) => {
+    const reading = (tag: string, read: string) => ruleSetOf(tag, [{ type: 'tag-present', tag: read }])
+    const [one, two] = [await addRuleSet('one', [osAtLeast('1')]), await addRuleSet('two', [osAtLeast('1')])]
+    const mine = { ...reading('two', 'one'), ...(which === 'new' ? { name: 'another giver' } : {}) }
+    let first = true
+    const bindings = envWith({
+      DB: interposed(DB, {
+        async before(sql) {
+          // The other edit comes after this one was found good, and before it is written.
+          if (!first || !sql.some((each) => each.startsWith(which === 'new' ? 'insert into "rule_sets"' : 'update "rule_sets"'))) return
+          first = false
+          expect((await admin('PUT', `/rule-sets/${one}`, reading('one', 'two'))).status).toBe(200)
+        },
+      }),
+    })
+    const { status, json } = await sendTo(bindings, which === 'new' ? 'POST' : 'PUT', `/api/v1/admin/rule-sets${which === 'new' ? '' : `/${two}`}`, { body: mine, headers: { authorization: `Bearer ${TOKEN}` } })
+    expect([status, first, json.errors]).toEqual([422, false, [{ pointer: '/rules/linux/conditions/0/tag', detail: 'closes a circle of tags: "two" reads "one" reads "two"' }]])
+    expect((await admin('GET', '/rule-sets')).json.items).toHaveLength(2)
   })
 })
