@@ -54,8 +54,10 @@ export const endpointPolicyInput = z.strictObject({
   /** Groups of endpoints; empty means every endpoint. */
   groups: z.array(line(128)).max(64).default([]),
   profileId: uuid,
+  /** The profile while the endpoint is off the fabric, or nobody knows where it is; the same one unless said. */
+  offFabricProfileId: uuid.optional(),
 })
-export const endpointPolicy = z.object({ id: uuid, name: line(128), enabled: z.boolean(), position: z.number().int(), groups: z.array(line(128)), profileId: uuid })
+export const endpointPolicy = z.object({ id: uuid, name: line(128), enabled: z.boolean(), position: z.number().int(), groups: z.array(line(128)), profileId: uuid, offFabricProfileId: uuid.optional() })
 export type EndpointPolicy = z.infer<typeof endpointPolicy>
 
 /** The body of the signed `profile` document. */

@@ -46,6 +46,8 @@ export const endpoints = sqliteTable('endpoints', {
   fabricBy: text('fabric_by'),
   /** ms: none sees it any more, and it is on the fabric until then. */
   fabricUntil: integer('fabric_until'),
+  /** ms: when it last came or left while a policy had another profile for that; its profile is as new as this. */
+  profileMovedAt: integer('profile_moved_at'),
 }, (t) => [
   index('endpoints_fabric').on(t.fabricBy).where(sql`fabric_by IS NOT NULL`),
   index('endpoints_due').on(t.nextDue).where(sql`next_due IS NOT NULL`),

@@ -54,6 +54,8 @@ export const endpointPolicies = sqliteTable('endpoint_policies', {
   groups: text('groups').notNull(),
   profileId: text('profile_id').notNull(),
   updatedAt: integer('updated_at').notNull(),
+  /** While the endpoint is off the fabric; null: the same. */
+  offFabricProfileId: text('off_fabric_profile_id'),
 })
 /** The organisation's licence, one row (id 1), with the signed document. */
 export const licences = sqliteTable('licences', {

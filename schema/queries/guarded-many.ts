@@ -20,7 +20,7 @@ export interface ComputedEndpoint {
   /** Sections that can't be read any more. */
   readonly damaged: readonly string[]
   /** Where it stands to the fabric now, and the section that says so where that is another one; absent: as before. */
-  readonly fabric?: { readonly on: boolean; readonly by: string | null; readonly until: number | null; readonly section: { readonly section: 'fabric'; readonly hash: string; readonly at: number; readonly body: Uint8Array } | null }
+  readonly fabric?: { readonly on: boolean; readonly by: string | null; readonly until: number | null; readonly moved: boolean; readonly at: number; readonly section: { readonly section: 'fabric'; readonly hash: string; readonly at: number; readonly body: Uint8Array } | null }
 }
 
 const rulesAre = (revision: number): SQL => sql`COALESCE((SELECT revision FROM rules_state WHERE id = 1), 0) = ${revision}`
@@ -54,9 +54,10 @@ export const insertManySections = (db: DrizzleD1Database, rows: readonly { reado
 
 /** Where endpoints stand to the fabric; apart from the statement below, so that whoever does not move costs no row of its index. */
 export const putFabric = (db: DrizzleD1Database, computed: readonly ComputedEndpoint[], revision: number) => db.update(endpoints)
-  .set({ onFabric: sql`n.on_fabric`, fabricBy: sql`n.fabric_by`, fabricUntil: sql`n.fabric_until` })
-  .from(sql`(SELECT json_extract(value, '$[0]') AS uid, json_extract(value, '$[1]') AS version, json_extract(value, '$[2]') AS on_fabric, json_extract(value, '$[3]') AS fabric_by, json_extract(value, '$[4]') AS fabric_until
-    FROM ${json(computed.flatMap(({ uid, version, fabric }) => (fabric === undefined ? [] : [[uid, version, fabric.on ? 1 : 0, fabric.by, fabric.until]])))}) n`)
+  .set({ onFabric: sql`n.on_fabric`, fabricBy: sql`n.fabric_by`, fabricUntil: sql`n.fabric_until`,
+    profileMovedAt: sql`CASE WHEN n.moved = 1 AND EXISTS (SELECT 1 FROM endpoint_policies WHERE off_fabric_profile_id IS NOT NULL) THEN max(n.at, COALESCE(${endpoints.profileMovedAt} + 1, 0)) ELSE ${endpoints.profileMovedAt} END` })
+  .from(sql`(SELECT json_extract(value, '$[0]') AS uid, json_extract(value, '$[1]') AS version, json_extract(value, '$[2]') AS on_fabric, json_extract(value, '$[3]') AS fabric_by, json_extract(value, '$[4]') AS fabric_until, json_extract(value, '$[5]') AS moved, json_extract(value, '$[6]') AS at
+    FROM ${json(computed.flatMap(({ uid, version, fabric }) => (fabric === undefined ? [] : [[uid, version, fabric.on ? 1 : 0, fabric.by, fabric.until, fabric.moved ? 1 : 0, fabric.at]])))}) n`)
   .where(sql`${endpoints.uid} = n.uid AND ${endpoints.version} = n.version AND ${rulesAre(revision)}`)
 
 /** The last statement: as many rows as it changed were written; of the others nothing was. */

@@ -1,5 +1,5 @@
 // Endpoint policies, in order: which endpoint gets which profile.
-import { asc, eq, sql } from 'drizzle-orm'
+import { asc, eq, inArray, sql } from 'drizzle-orm'
 import { Fault } from '../../protocol/faults.ts'
 import { createPolicy, deletePolicy, listPolicies, replacePolicy } from '../../protocol/operations/admin.ts'
 import type { EndpointPolicy } from '../../protocol/profile.ts'
@@ -12,24 +12,28 @@ import { handle, type Route } from '../http/mount.ts'
 import { pageOf } from './paging.ts'
 
 type Row = typeof endpointPolicies.$inferSelect
-const shown = ({ id, name, enabled, position, groups, profileId }: Row): EndpointPolicy => ({ id, name, enabled, position, groups: JSON.parse(groups) as string[], profileId })
+const shown = ({ id, name, enabled, position, groups, profileId, offFabricProfileId }: Row): EndpointPolicy =>
+  ({ id, name, enabled, position, groups: JSON.parse(groups) as string[], profileId, ...(offFabricProfileId === null ? {} : { offFabricProfileId }) })
 /** Sorts as the list does: position, then id. */
 const cursorOf = ({ position, id }: Row) => `${String(position).padStart(8, '0')}/${id}`
 const order = sql`printf('%08d', ${endpointPolicies.position}) || '/' || ${endpointPolicies.id}`
 
 async function save(context: Context, id: string, input: Omit<EndpointPolicy, 'id'>): Promise<EndpointPolicy> {
-  const refused = () => new Fault('invalid', 'There is no such profile.', { errors: [{ pointer: '/profileId', detail: 'names no profile' }] })
-  const [profile] = await context.db.select({ id: profiles.id }).from(profiles).where(eq(profiles.id, input.profileId))
-  if (profile === undefined) throw refused()
+  const { profileId, offFabricProfileId } = input
+  const named = [profileId, ...(offFabricProfileId === undefined ? [] : [offFabricProfileId])]
+  const refused = (pointer: string) => new Fault('invalid', 'There is no such profile.', { errors: [{ pointer, detail: 'names no profile' }] })
+  const known = await context.db.select({ id: profiles.id }).from(profiles).where(inArray(profiles.id, named))
+  for (const [pointer, id] of [['/profileId', profileId], ['/offFabricProfileId', offFabricProfileId ?? profileId]] as const) if (!known.some((profile) => profile.id === id)) throw refused(pointer)
   const now = context.now()
-  const row: Row = { id, name: input.name, enabled: input.enabled, position: input.position, groups: JSON.stringify(input.groups), profileId: input.profileId, updatedAt: now }
+  const row: Row = { id, name: input.name, enabled: input.enabled, position: input.position, groups: JSON.stringify(input.groups), profileId, updatedAt: now, offFabricProfileId: offFabricProfileId ?? null }
   const [saved] = await context.db.batch([
     // Guarded: the profile may be removed meanwhile, and a policy of none would give its endpoints nothing.
-    context.db.insert(endpointPolicies).select(sql`SELECT ${id}, ${row.name}, ${row.enabled ? 1 : 0}, ${row.position}, ${row.groups}, ${row.profileId}, ${now} WHERE EXISTS (SELECT 1 FROM profiles WHERE id = ${row.profileId})`)
+    context.db.insert(endpointPolicies).select(sql`SELECT ${id}, ${row.name}, ${row.enabled ? 1 : 0}, ${row.position}, ${row.groups}, ${row.profileId}, ${now}, ${row.offFabricProfileId}
+      WHERE NOT EXISTS (SELECT 1 FROM json_each(${JSON.stringify(named)}) j WHERE j.value NOT IN (SELECT id FROM profiles))`)
       .onConflictDoUpdate({ target: endpointPolicies.id, set: row }),
     bumpState(context, states.configuration, now),
   ])
-  if (saved.meta.changes === 0) throw refused()
+  if (saved.meta.changes === 0) throw refused('/profileId')
   announceToAgents(context)
   return shown(row)
 }

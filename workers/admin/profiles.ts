@@ -1,5 +1,5 @@
 // Profiles: what agents are configured with, by way of an endpoint policy.
-import { and, asc, eq, gt, sql } from 'drizzle-orm'
+import { and, asc, eq, gt, or, sql } from 'drizzle-orm'
 import { Fault } from '../../protocol/faults.ts'
 import { createProfile, deleteProfile, listProfiles, replaceProfile } from '../../protocol/operations/admin.ts'
 import { profileSettings, type Profile } from '../../protocol/profile.ts'
@@ -45,10 +45,10 @@ export const profileRoutes: Route[] = [
     async run(context, { params }) {
       await find(context, params.id)
       // Guarded: a policy that names it may be made meanwhile.
-      const unnamed = sql`NOT EXISTS (SELECT 1 FROM endpoint_policies WHERE profile_id = ${params.id})`
+      const unnamed = sql`NOT EXISTS (SELECT 1 FROM endpoint_policies WHERE ${params.id} IN (profile_id, off_fabric_profile_id))`
       const [done, [named]] = await context.db.batch([
         context.db.delete(profiles).where(and(eq(profiles.id, params.id), unnamed)),
-        context.db.select({ name: endpointPolicies.name }).from(endpointPolicies).where(eq(endpointPolicies.profileId, params.id)).limit(1),
+        context.db.select({ name: endpointPolicies.name }).from(endpointPolicies).where(or(eq(endpointPolicies.profileId, params.id), eq(endpointPolicies.offFabricProfileId, params.id))).limit(1),
       ])
       if (done.meta.changes === 0 && named !== undefined) throw new Fault('conflict', `The endpoint policy "${named.name}" names this profile.`)
       return { ok: true as const }

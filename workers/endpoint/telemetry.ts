@@ -15,7 +15,7 @@ import { logTail } from '../../schema/queries/log-tail.ts'
 import { logEvent, type Context } from '../context.ts'
 import { recordsOf } from '../flows/certificates.ts'
 import { commitEndpoint } from '../flows/commit-endpoint.ts'
-import { versionsOf } from '../flows/documents.ts'
+import { versionsFor } from '../flows/documents.ts'
 import { packSection, readReported, selectSections, withMatches, type StoredSection } from '../flows/facts.ts'
 import { inventoryAfter, readMatches, SOFTWARE } from '../flows/inventory.ts'
 import { pokeGateways } from '../flows/poke.ts'
@@ -73,7 +73,7 @@ async function take(context: Context, endpoint: EndpointRow, loaded: Loaded, bod
   const holds = new Map<string, string>(loaded.sections.map(({ section, hash }) => [section, hash]))
   for (const { section, hash } of sent) holds.set(section, hash)
   const reply = (sequence: number) => ({
-    sequence, emsTime: context.now(), documents: versionsOf(loaded.states),
+    sequence, emsTime: context.now(), documents: versionsFor(loaded.states, endpoint),
     browserCertificates: recordsOf(endpoint).flatMap(({ purpose, serial }) => (purpose === 'browser' ? [serial] : [])),
     wanted: reportedName.options.filter((section) => body.hashes[section] !== undefined && holds.get(section) !== body.hashes[section]),
   })

@@ -1,6 +1,6 @@
 // The standing documents of an endpoint: profile, rules, licence, authorities. Each says its version; newer ones are fetched or pushed.
 import { licenceStateOf } from '../../domain/licensing/seat.ts'
-import { resolvePolicy } from '../../domain/policy/resolve.ts'
+import { profileOf, resolvePolicy } from '../../domain/policy/resolve.ts'
 import { agentRulesFor } from '../../domain/tagging/agent-rules.ts'
 import { osType } from '../../protocol/facts.ts'
 import type { DocumentPayload, DocumentVersions } from '../../protocol/documents.ts'
@@ -18,17 +18,23 @@ import { changedAt, selectStates, states, type StateRow } from './states.ts'
 export const versionsOf = (rows: readonly StateRow[]): DocumentVersions =>
   ({ profile: changedAt(rows, states.configuration), licence: changedAt(rows, states.configuration), rules: changedAt(rows, states.questions), authorities: changedAt(rows, states.authorities) })
 
+/** Of one endpoint: its profile may have changed because it came on the fabric, or left it. */
+export function versionsFor(rows: readonly StateRow[], { profileMovedAt }: Pick<EndpointRow, 'profileMovedAt'>): DocumentVersions {
+  const versions = versionsOf(rows)
+  return { ...versions, profile: Math.max(versions.profile, profileMovedAt ?? 0) }
+}
+
 /** Signs the documents that are newer than what the agent holds. */
 export async function standingDocuments(context: Context, endpoint: EndpointRow, have: DocumentVersions): Promise<string[]> {
   const { db } = context
   const [stateRows, policyRows, profileRows, licenceRows] = await db.batch([selectStates(context), db.select().from(endpointPolicies), db.select().from(profiles), db.select().from(licences)])
-  const versions = versionsOf(stateRows)
+  const versions = versionsFor(stateRows, endpoint)
   const version = (kind: keyof DocumentVersions) => Math.max(context.now(), versions[kind])
   const documents: Promise<string>[] = []
   // First: the others may be signed under a CA that only this list introduces.
   if (versions.authorities > have.authorities) documents.push(authoritiesDocument(context, endpoint.uid))
   if (versions.profile > have.profile) {
-    const assigned = assignedProfile(endpoint, policyRows.map((row) => ({ ...row, groups: JSON.parse(row.groups) as string[] })), profileRows)
+    const assigned = assignedProfile(endpoint, policyRows.map((row) => ({ ...row, groups: JSON.parse(row.groups) as string[], offFabricProfileId: row.offFabricProfileId ?? undefined })), profileRows)
     if (assigned !== null) documents.push(signFor(context, 'profile', endpoint.uid, assigned, { version: version('profile') }))
   }
   if (versions.rules > have.rules) {
@@ -69,7 +75,7 @@ export const authoritiesDocument = async (context: Context, to: string): Promise
 
 function assignedProfile(endpoint: EndpointRow, policies: readonly EndpointPolicy[], rows: readonly (typeof profiles.$inferSelect)[]): AssignedProfile | null {
   const policy = resolvePolicy(policies, { group: endpoint.group })
-  const row = rows.find(({ id }) => id === policy?.profileId)
+  const row = policy === null ? undefined : rows.find(({ id }) => id === profileOf(policy, endpoint.onFabric))
   if (policy === null || row === undefined) return null
   return { profile: { id: row.id, name: row.name }, policy: { id: policy.id, name: policy.name }, settings: profileSettings.parse(JSON.parse(row.settings)) }
 }

@@ -12,6 +12,7 @@ import { noteFlapping } from './commit-endpoint.ts'
 import { readSections } from './facts.ts'
 import { moveFabric } from './move-fabric.ts'
 import { rulesOf } from './rules.ts'
+import { tellProfiles } from './tell-profiles.ts'
 import { evaluatedThrough, selectStates } from './states.ts'
 import { workOut } from './work-out.ts'
 
@@ -61,7 +62,7 @@ async function move(context: Context, serial: string, seers: ReadonlyMap<string,
     const { facts, damaged } = readSections(byUid.get(row.uid) ?? [])
     const [before, by] = [facts.fabric?.value ?? null, seers.get(row.uid) ?? null]
     const fabric = by !== null ? seenBy(by, before, now) : atOnce || before === null ? left(serial, now) : lost(before, now)
-    const moved = await moveFabric(facts, fabric, by, now)
+    const moved = await moveFabric(row.onFabric, facts, fabric, by, now)
     const worked = workOut({ endpoint: { ...row, fabricUntil: moved.fabric.until }, held, through: Math.max(row.rulesRevision, evaluatedThrough(states)), facts: moved.facts, changed: ['fabric', ...damaged], now })
     const each = computedOf(row, worked, damaged, moved.fabric)
     if (computed.length > 0 && (bytes += bytesOf(each)) > MAX_COMMIT_BYTES) {
@@ -77,6 +78,7 @@ async function move(context: Context, serial: string, seers: ReadonlyMap<string,
   if (Number.isFinite(due)) context.waitUntil(context.env.RE_EVALUATION.getByName('one').due(due))
   // The log stands: who did not hear is told by the re-evaluation.
   if (!told) context.waitUntil(context.env.RE_EVALUATION.getByName('one').start(true))
+  tellProfiles(context, computed)
   // Somebody else was first with some of them: they are found again.
   if (written < computed.length) return false
   for (const row of rows) noteFlapping(row, computed.find(({ uid }) => uid === row.uid)?.set ?? {})

@@ -8,6 +8,7 @@ import { bytesOf, commitMany, computedOf, MAX_COMMIT_BYTES, type CommittedMany }
 import { readSections } from './facts.ts'
 import { leaveFabric } from './move-fabric.ts'
 import type { HeldRules } from './rules.ts'
+import { tellProfiles } from './tell-profiles.ts'
 import { workOut } from './work-out.ts'
 
 export interface Settled extends CommittedMany {
@@ -65,6 +66,7 @@ export async function settle(context: Context, uids: readonly string[], held: He
     settledTo = row.uid
   }
   const committed = await commitMany(context, computed, held.rules.revision)
+  tellProfiles(context, computed)
   const flapping = computed.flatMap(({ uid, set }) => (set.tagChanges === undefined ? [] : [{ uid, tagChanges: set.tagChanges }]))
   // Whom somebody else was first with was not written, and is worked out anew.
   const stored = committed.written === computed.length || flapping.length === 0 ? null : new Map((await evaluatedOf(db, flapping.map(({ uid }) => uid))).map((row) => [row.uid, row.tagChanges]))

@@ -1,6 +1,6 @@
 // Which endpoint policy an endpoint gets.
 import { describe, expect, it } from 'vitest'
-import { resolvePolicy } from '../../../domain/policy/resolve.ts'
+import { profileOf, resolvePolicy } from '../../../domain/policy/resolve.ts'
 import type { EndpointPolicy } from '../../../protocol/profile.ts'
 
 const policy = (id: string, position: number, groups: string[] = [], enabled = true): EndpointPolicy => ({ id, name: id, position, groups, enabled, profileId: 'p' })
@@ -18,5 +18,12 @@ describe('an endpoint policy', () => {
   it('is the same one whatever the order of the list, at equal positions too', () => {
     const policies = [policy('b', 1), policy('a', 1), policy('c', 1)]
     expect([chosen(policies, 'x'), chosen(policies.toReversed(), 'x'), policies.map(({ id }) => id).join('')]).toEqual(['a', 'a', 'bac'])
+  })
+})
+
+describe('its profile', () => {
+  it('is the one for where the endpoint is; without one for off the fabric, the same', () => {
+    const own = { ...policy('a', 1), profileId: 'here', offFabricProfileId: 'away' }
+    expect([profileOf(own, true), profileOf(own, false), profileOf(policy('a', 1), true), profileOf(policy('a', 1), false)]).toEqual(['here', 'away', 'p', 'p'])
   })
 })

@@ -38,7 +38,7 @@ describe('what is not there', () => {
   const bodies: Record<string, object> = {
     'replace-rule-set': { name: 'n', tag: 't', rules: { linux: { conditions: [{ type: 'os-version', comparator: '>=', version: '1' }] } } }, 'replace-profile': { name: 'n', settings: {} },
     'replace-endpoint-policy': policy('00000000-0000-4000-8000-000000000001'), 'authorise-gateway': { fingerprint: 'AA' }, 'deauthorise-gateway': {}, 'deregister-endpoint': {}, 'put-sandbox-detections': { detections: [] }, 'put-firewall-threats': { detections: [] }, 'put-score': { score: 1 }, 'revoke-certificate': {}, 'check-now': {}, 'fabric-update': {},
-    'assign-tag': { uids: ['f'.repeat(32)] }, 'clear-tag': { uids: ['f'.repeat(32)] },
+    'set-ownership': { ownership: 'corporate' }, 'set-gateway-fabric': { place: {} }, 'assign-tag': { uids: ['f'.repeat(32)] }, 'clear-tag': { uids: ['f'.repeat(32)] },
   }
   const absent = (path: string) => path.replace('{uid}', 'f'.repeat(32)).replace('{kind}', 'scores').replace('{sn}', 'SPGW00000000000F').replace('{serial}', path.includes('/gateways/') ? 'SPGW00000000000F' : 'A'.repeat(40))
     .replace('/decisions/{id}', '/decisions/D00000000000F-0123456789ABCDEF').replaceAll(/\{\w+\}/g, '00000000-0000-4000-8000-000000000009')

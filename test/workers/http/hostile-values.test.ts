@@ -57,6 +57,7 @@ describe('hostile values', () => {
       'put-score': { score: 1 }, 'put-sandbox-detections': { detections: [{ name: 'n', severity: 'high', sha256: 'a'.repeat(64) }] }, 'put-firewall-threats': { detections: [{ name: 'n', severity: 'high', category: 'c' }] },
       'create-tag': { name: 'n', type: 3, description: 'd' }, 'assign-tag': { uids: [endpoint.uid], source: 's', reason: 'r' }, 'clear-tag': { uids: [endpoint.uid], source: 's' },
       'import-pack': { name: 'n', version: '1', issuedAt: '2026-11-25', description: 'd', tags: [{ name: 't', type: 'outbreak', description: 'd' }], ruleSets: [{ name: 'n', tag: 't', message: 'm', comment: 'c', rules: { linux: { conditions, logic } } }] },
+      'set-ownership': { ownership: 'corporate' }, 'set-gateway-fabric': { place: { networks: ['10.0.0.0/8'] } },
       'set-importance': { uids: [endpoint.uid], importance: 'high', source: 's', reason: 'r' }, 'issue-licence': { features: ['all'] }, 'authorise-gateway': { fingerprint: 'AA' }, 'deauthorise-gateway': { reason: 'r' }, 'create-join-code': { name: 'n' },
       'fabric-join': { serial_number: 'n', management_ip: '10.0.0.1', host_name: 'h', vdom: 'v', csr, join_code: 'x' }, 'fabric-renew': { csr }, 'fabric-disconnect': { fgt_sns: ['SPGW00000000000F'] },
       'fabric-update': { selected_cn_list: ['SPGW00000000000F'], alias: 'a' }, 'fabric-update-auth': { devices_to_update: [{ id: 'SPGW00000000000F', authorized: false }] },
