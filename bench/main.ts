@@ -88,7 +88,7 @@ The gateway has the first core; strangers, the device, the EMS and the service s
 edit-worked: ms in which the re-evaluation worked; floor: the same sections of the same endpoints, plainly read in pages, in the same Worker · edit-pauses: ms that it left to others on purpose, apart from that
 edit-bytes-read: bytes of the values that D1 gave; floor: bytes of the rows of those sections · report-during-an-edit: beside reports in calm; workerd has one thread here for all of it
 report, match, agent: rules or matching alone, no EMS; cold: an index that was never asked · stored: growth of the real database over laptops that report everything`,
-    onlyByName: true, run: ({ fleet: { endpoints } }, progress) => benchTagging({ endpoints, laptops: 20, advisories: 50_000 }, progress),
+    onlyByName: true, run: ({ fleet: { endpoints } }, progress) => benchTagging({ endpoints, ruleSets: 200, laptops: 20, advisories: 50_000 }, progress),
   },
 }
 

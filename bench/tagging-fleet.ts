@@ -18,7 +18,6 @@ import { edited, inputs } from './tagging-rules.ts'
 import { NEXT_BUILD, OLD_BUILD, seedTaggingFleet } from './tagging-seed.ts'
 
 const BENCH = 'tagging'
-const RULE_SETS = 200
 const PAGE = 1_000
 /** What the edited rule set reads, of the systems that it is for. */
 const SECTIONS = ['os', 'security'] as const
@@ -51,8 +50,8 @@ async function report(device: Device, going: (sent: number) => boolean): Promise
   return times
 }
 
-/** @param endpoints of the fleet, nine in ten of which the edit concerns, and one in fifty of which it takes the tag */
-export async function benchTaggingFleet({ endpoints, laptops, progress }: { endpoints: number; laptops: number; progress: Progress }): Promise<Figure[]> {
+/** @param sizes endpoints of the fleet, nine in ten of which the edit concerns, and one in fifty of which it takes the tag; laptops whose storage is measured beside them */
+export async function benchTaggingFleet({ endpoints, ruleSets, laptops }: { endpoints: number; ruleSets: number; laptops: number }, progress: Progress): Promise<Figure[]> {
   const directory = await mkdtemp(join(tmpdir(), 'sallyport-bench-'))
   const ems = await startEms({ directory: join(directory, 'ems'), variant: { entry: fileURLToPath(new URL('worker/tagging.ts', import.meta.url)), objects: { FLOOR: 'FloorObject' } } })
   const administrator = administratorOf(ems)
@@ -60,12 +59,12 @@ export async function benchTaggingFleet({ endpoints, laptops, progress }: { endp
   try {
     const database = await ems.miniflare.getD1Database('DB')
     const settled = () => until('rules that hold everywhere', async () => ((await administrator.call(administration.reEvaluation)).running ? null : true), SETTLED_WITHIN_MS)
-    progress(`${BENCH}: ${RULE_SETS} rule sets`)
-    for (const body of inputs(RULE_SETS - 1)) await administrator.call(administration.createRuleSet, { body })
+    progress(`${BENCH}: ${ruleSets} rule sets`)
+    for (const body of inputs(ruleSets - 1)) await administrator.call(administration.createRuleSet, { body })
     const { id } = await administrator.call(administration.createRuleSet, { body: edited(OLD_BUILD) })
     const edit = (build: string) => administrator.call(administration.replaceRuleSet, { params: { id }, body: edited(build) })
     await settled()
-    const { items } = await administrator.call(administration.listRuleSets, { query: { limit: RULE_SETS } })
+    const { items } = await administrator.call(administration.listRuleSets, { query: { limit: ruleSets } })
     const { text: invitation } = await administrator.call(administration.createInvitation, { body: { name: 'bench', uses: laptops + 10 } })
     const storage = await benchStorage({ ems, invitation, laptops, progress })
     await seedTaggingFleet(database, { uids: fleetUids(endpoints), ruleSets: items, now: Date.now(), progress })
@@ -109,7 +108,7 @@ export async function benchTaggingFleet({ endpoints, laptops, progress }: { endp
     await administrator.call(hold, { body: { held: false } })
     return [
       ...storage,
-      alone(BENCH, 'fleet', 'endpoints', endpoints), alone(BENCH, 'rule-sets', 'rule sets', RULE_SETS), alone(BENCH, 'edit-concerns', 'endpoints', plain.endpoints), alone(BENCH, 'edit-changes', 'endpoints', sum.written),
+      alone(BENCH, 'fleet', 'endpoints', endpoints), alone(BENCH, 'rule-sets', 'rule sets', ruleSets), alone(BENCH, 'edit-concerns', 'endpoints', plain.endpoints), alone(BENCH, 'edit-changes', 'endpoints', sum.written),
       alone(BENCH, 'edit-rule-sets-evaluated-an-endpoint', 'rule sets', sum.evaluated / plain.endpoints, 1.05),
       beside(BENCH, 'edit-bytes-read', 'B', sum.bytesRead, plain.bytes, 2),
       alone(BENCH, 'edit-rows-written-a-changed-endpoint', 'rows', sum.rowsWritten / Math.max(1, sum.written), 4),

@@ -6,10 +6,8 @@ import { makeRecords, PACKAGES, timeMatches } from './vulnerabilities.ts'
 
 const BENCH = 'tagging'
 
-export interface TaggingSizes { readonly endpoints: number; readonly laptops: number; readonly advisories: number }
-
-/** Runs it. @param sizes endpoints of the fleet that is edited; laptops whose storage is measured; advisories that one laptop's packages are matched against */
-export async function benchTagging({ endpoints, laptops, advisories }: TaggingSizes, progress: Progress): Promise<Figure[]> {
+/** Runs it. @param sizes endpoints of the fleet that is edited, and its rule sets; laptops whose storage is measured; advisories that one laptop's packages are matched against */
+export async function benchTagging({ advisories, ...fleet }: { readonly endpoints: number; readonly ruleSets: number; readonly laptops: number; readonly advisories: number }, progress: Progress): Promise<Figure[]> {
   const laptop = await benchLaptop(progress)
   progress(`${BENCH}: ${PACKAGES} packages against ${advisories} advisories`)
   const match = timeMatches(makeRecords(advisories))
@@ -18,6 +16,6 @@ export async function benchTagging({ endpoints, laptops, advisories }: TaggingSi
     alone(BENCH, 'match-advisories', 'advisories', match.advisories), alone(BENCH, 'match-found', 'matches', match.found),
     alone(BENCH, 'match-warm-p50', 'ms', match.warm, 20), alone(BENCH, 'match-cold-p50', 'ms', match.cold, 20),
     alone(BENCH, 'match-second-which-sorts-p50', 'ms', match.second), alone(BENCH, 'match-index-p50', 'ms', match.index),
-    ...await benchTaggingFleet({ endpoints, laptops, progress }),
+    ...await benchTaggingFleet(fleet, progress),
   ]
 }

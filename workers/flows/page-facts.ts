@@ -36,6 +36,7 @@ export function pageReader(): ReadPage {
       if (value === null) return null
       facts[section as SectionName] = { value, at, provenance: provenanceOf(section as SectionName) }
     }
+    if (matches === null) return facts as Facts
     const read = withMatches({ facts: facts as Facts, damaged: [] }, matches)
     return read.damaged.length > 0 ? null : read.facts
   }
