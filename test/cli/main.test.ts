@@ -247,6 +247,12 @@ describe('the command line', () => {
     for (const said of ['created', 'unchanged']) expect((await fabric.cli(['policies', 'apply', '-'], { stdin: policy })).out).toBe(`${said}: Sales laptops\n`)
     expect((await fabric.cli(['policies', 'apply', '-'], { stdin: policy.replace('profile: Sales', 'profile: None') })).err).toContain('standard input:4:10 /profile: there is no profile "None"')
     expect((await fabric.cli(['policies', 'show', 'Sales laptops'])).out).toContain('\nprofile: Sales\n')
+    // Off the fabric another one, by its name as well; taken out again it is the same everywhere.
+    const away = `${policy}${policy.endsWith('\n') ? '' : '\n'}offFabricProfile: Default\n`
+    expect((await fabric.cli(['policies', 'apply', '-'], { stdin: away.replace('offFabricProfile: Default', 'offFabricProfile: None') })).err).toContain('/offFabricProfile: there is no profile "None"')
+    expect((await fabric.cli(['policies', 'apply', '-'], { stdin: away })).out).toMatch(/^replaced: Sales laptops\n  \/offFabricProfileId: nothing → /)
+    expect((await fabric.cli(['policies', 'show', 'Sales laptops'])).out).toContain('\noffFabricProfile: Default\n')
+    expect((await fabric.cli(['policies', 'apply', '-'], { stdin: policy })).out).toMatch(/^replaced: Sales laptops\n  \/offFabricProfileId: .* → nothing\n$/)
     const exported = [await fabric.cli(['policies', 'export']), await fabric.cli(['profiles', 'export'])].map(({ out }) => out)
     expect((await fabric.cli(['policies', 'apply', '-'], { stdin: exported[0] ?? '' })).out).toBe('unchanged: Sales laptops\nunchanged: Everybody\n')
     for (const [at, noun] of ['policies', 'profiles'].entries()) expect((await fabric.cli([noun, 'import', '-'], { stdin: exported[at] ?? '' })).err).toBe('Everything is so already.\n')
