@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { policyFileSchema } from '../domain/access/policy-file.ts'
 import { UsageError } from '../node/config.ts'
+import { endProcess } from '../node/end-process.ts'
 import { runUntilSignal } from '../node/life-cycle.ts'
 import { createLog } from '../node/logging.ts'
 import { pendingText } from './fabric/join.ts'
@@ -88,4 +89,4 @@ export async function main(argv: string[]): Promise<number> {
   }
 }
 
-if (import.meta.main) process.exitCode = await main(process.argv.slice(2))
+if (import.meta.main) await endProcess(await main(process.argv.slice(2)))

@@ -2,6 +2,7 @@
 import { fileURLToPath } from 'node:url'
 import { resolve } from 'node:path'
 import { readArguments, UsageError } from '../node/config.ts'
+import { endProcess } from '../node/end-process.ts'
 import { runUntilSignal } from '../node/life-cycle.ts'
 import { runLoop } from './loop.ts'
 import { startStage, type Stage } from './stage.ts'
@@ -40,7 +41,7 @@ Everything is up. Try it:
 EMS        ${ems.address} (API: ${ems.address}/openapi.json)
 gateway    127.0.0.1:${ports.gateway}, policies in ${files.policies} (edit them while it runs)
 metrics    http://127.0.0.1:${ports.metrics}/metrics
-logs       ${files.directory}/{agent,gateway,start}.log
+logs       ${files.directory}/{ems,agent,gateway,start}.log
 
 Ctrl-C ends everything; the next "npm start" goes on with the same data.`
 }
@@ -94,10 +95,14 @@ async function main(argv: string[]): Promise<number> {
   }
 }
 
-try {
-  process.exitCode = await main(process.argv.slice(2))
-} catch (cause) {
-  if (!(cause instanceof UsageError)) throw cause
-  process.stderr.write(`${cause.message}\n\n${help}`)
-  process.exitCode = 2
+async function codeOf(argv: string[]): Promise<number> {
+  try {
+    return await main(argv)
+  } catch (cause) {
+    if (!(cause instanceof UsageError)) throw cause
+    process.stderr.write(`${cause.message}\n\n${help}`)
+    return 2
+  }
 }
+
+await endProcess(await codeOf(process.argv.slice(2)))
