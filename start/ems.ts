@@ -33,8 +33,10 @@ export interface LocalEms {
 /** The Worker with something around it, for benchmarks and tests of faults: an entry that exports all that the real one does, further objects by binding, further settings. */
 export interface WorkerVariant { readonly entry?: string; readonly objects?: Readonly<Record<string, string>>; readonly settings?: Readonly<Record<string, string>> }
 
-/** Starts the EMS; resolves when it answers. Without a directory its data lives and dies with it. Port 0 picks a free one (kept with the data). */
-export async function startEms(options: { directory?: string; port?: number; variant?: WorkerVariant } = {}): Promise<LocalEms> {
+const toStandardError = (line: string): void => { process.stderr.write(line) }
+
+/** Starts the EMS; resolves when it answers. Without a directory its data lives and dies with it. Port 0 picks a free one (kept with the data). What the Worker logs goes to `onLog`, else to standard error. */
+export async function startEms(options: { directory?: string; port?: number; variant?: WorkerVariant; onLog?: (line: string) => void } = {}): Promise<LocalEms> {
   const directory = options.directory ?? await mkdtemp(join(tmpdir(), 'sallyport-ems-'))
   await mkdir(directory, { recursive: true, mode: 0o700 })
   const secretsFile = join(directory, 'secrets.json')
@@ -42,7 +44,7 @@ export async function startEms(options: { directory?: string; port?: number; var
     adminToken: randomBytes(32).toString('base64url'), wrappingKeys: `k1:${randomBytes(32).toString('base64')}`, port: options.port || await freePort(),
   }
   const port = options.port || kept.port
-  if (await freePort(port) !== port) throw new Error(`port ${port}, under which this EMS is known, is taken: another "npm start" may be running with ${directory}`)
+  if (await freePort(port) !== port) throw new Error(`port ${port}, under which this EMS is known, is taken: another "npm start" may be running with ${directory}; --directory DIR begins another world`)
   await writeJson(secretsFile, { ...kept, port })
   const tls = await localTls(directory, Date.now())
   const address = `https://localhost:${port}`
@@ -62,7 +64,7 @@ export async function startEms(options: { directory?: string; port?: number; var
     bindings: { ADMIN_TOKEN: kept.adminToken, WRAPPING_KEYS: kept.wrappingKeys, PUBLIC_ORIGIN: address, ...options.variant?.settings },
     log: new Log(LogLevel.ERROR),
     // What a program prints for machines is on standard output: the Worker's log must not fall in between.
-    handleStructuredLogs: ({ message }) => process.stderr.write(`${message}\n`),
+    handleStructuredLogs: ({ message }) => (options.onLog ?? toStandardError)(`${message}\n`),
   }))
   for (const [name, own] of listeners) for (const listener of process.listeners(name)) if (!own.has(listener)) process.off(name, listener)
   await miniflare.ready

@@ -37,13 +37,14 @@ const filesIn = (directory: string) => ({
 type Files = ReturnType<typeof filesIn>
 
 /** One file for each program, of this start only. */
-function logTo(directory: string, name: string, closing: (() => Promise<void>)[]): Log {
+function logFile(directory: string, name: string, closing: (() => Promise<void>)[]): { write(line: string): void } {
   const stream = createWriteStream(join(directory, `${name}.log`), { flags: 'w', mode: 0o600 })
   stream.on('error', (error) => process.stderr.write(`the log of ${name} can not be written: ${error.message}\n`))
   closing.push(() => new Promise((resolve) => { stream.end(resolve) }))
   // A connection may end, and say so, after the program that held it has closed.
-  return createLog({ name, destination: { write(line) { if (!stream.writableEnded) stream.write(line) } } })
+  return { write(line) { if (!stream.writableEnded) stream.write(line) } }
 }
+const logTo = (directory: string, name: string, closing: (() => Promise<void>)[]): Log => createLog({ name, destination: logFile(directory, name, closing) })
 
 const settled = async (event: Promise<unknown>, sentence: string, limitMs: number): Promise<void> => {
   const { promise, reject } = Promise.withResolvers<never>()
@@ -62,7 +63,8 @@ export async function startStage({ directory, port, steps: { step }, stopping }:
   const go = () => stopping.throwIfAborted()
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 })
-    const ems = await step('ems', 'the EMS answers over HTTPS', () => startEms({ directory, port }), ({ address }) => address)
+    const emsLog = logFile(directory, 'ems', closing)
+    const ems = await step('ems', 'the EMS answers over HTTPS', () => startEms({ directory, port, onLog: emsLog.write }), ({ address }) => address)
     closing.push(() => ems.close())
     const log = logTo(directory, 'start', closing)
     const client = createControlClient({ ems: ems.address, token: ems.adminToken, tlsCa: [ems.tlsCaPem], now, log })

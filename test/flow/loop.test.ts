@@ -71,8 +71,11 @@ describe('npm start', { timeout: 120_000 }, () => {
   })
 
   it('leaves nothing behind when it is killed, and starts again', async () => {
-    const { child, looped, ended } = start()
+    const { child, looped, ended, errors } = start()
     await looped
+    // What the Worker logs (by now that this machine is flapping) goes to a file: people read the steps.
+    await until('the log of the Worker', async () => (await readFile(join(directory, 'ems.log'), 'utf8')).includes('"endpoint-flapping"') || null)
+    expect(errors()).toBe('')
     child.kill('SIGKILL')
     await ended
     // The runtime of a killed parent would keep the port.
