@@ -64,14 +64,13 @@ export async function takeInventory(context: Context, uid: string, given: { soft
   const hash = given.hash ?? row?.hash
   if (software === null || hash === undefined) return null
   const { list, leftOut } = keptOf(normalise(software, given.os))
-  const { ids, all } = await resolve(context, uid, list)
-  const [, , [numbered]] = await db.batch([keepPackages(db, ids), numberEndpoint(db, uid), endpointNumber(db, uid)])
+  const { ids, all, number } = await resolve(context, uid, list)
   const known = readMatches(given.stored)
   // A list that is stored does not hold what was left out when it came.
   const partial = leftOut || !all || (given.software === null && known !== 'damaged' && known?.uncovered.includes(LEFT_OUT) === true)
   if (partial) logEvent('packages-left-out', { uid, kept: ids.length, reported: software.packages.length })
   const { matches: [matches], matchedThrough } = await matchesFor(context, [{ ids, ecosystems: [...new Set(list.map(({ ecosystem }) => ecosystem)), ...partial ? [LEFT_OUT] : []] }])
-  if (numbered === undefined || matches === undefined) throw new Error('an endpoint has no number')
+  if (matches === undefined) throw new Error('a list was not matched')
   const kept = await packMatches(matches)
   const [held, holds] = [new Set(before), new Set(ids)]
   const [come, gone] = [ids.filter((id) => !held.has(id)), (before ?? []).filter((id) => !holds.has(id))]
@@ -81,39 +80,49 @@ export async function takeInventory(context: Context, uid: string, given: { soft
     statements: (guard) => [
       insertSection(db, guard, { section: SOFTWARE, hash, at: now(), body: packInventory(ids) }),
       ...(differs ? [insertSection(db, guard, { section: MATCHES, at: matches.at, ...kept })] : []),
-      ...(come.length === 0 ? [] : [addHolder(db, guard, numbered.number, come)]), ...(gone.length === 0 ? [] : [removeHolder(db, guard, numbered.number, gone), noteOrphans(db, guard, gone, now())]),
-      markIfMatchedSince(db, guard, numbered.number, matchedThrough),
+      ...(come.length === 0 ? [] : [addHolder(db, guard, number, come)]), ...(gone.length === 0 ? [] : [removeHolder(db, guard, number, gone), noteOrphans(db, guard, gone, now())]),
+      markIfMatchedSince(db, guard, number, matchedThrough),
     ],
   }
 }
 
-/** Ids of the packages; those that the fleet has not had are matched and stored first, as far as there is room for what this endpoint brings. `all`: none is left out. */
-async function resolve(context: Context, uid: string, list: readonly FleetPackage[]): Promise<{ readonly ids: number[]; readonly all: boolean }> {
+interface Resolved { readonly ids: number[]; /** None is left out. */ readonly all: boolean; /** The endpoint's. */ readonly number: number }
+/** Ids of the packages; those that the fleet has not had are matched and stored first, as far as there is room for what this endpoint brings. */
+async function resolve(context: Context, uid: string, list: readonly FleetPackage[]): Promise<Resolved> {
   const { db } = context
   let budget = INTRODUCING_QUERIES
-  let room: Room | null = null
+  let room: (Room & { readonly number: number }) | null = null
+  const resolved = async (ids: number[], all: boolean): Promise<Resolved> => {
+    // Numbered already, it need not be asked again: an invocation has forty queries.
+    if (room === null) return { ids, all, number: numberOf((await db.batch([keepPackages(db, ids), numberEndpoint(db, uid), endpointNumber(db, uid)]))[2]).number }
+    await keepPackages(db, ids)
+    return { ids, all, number: room.number }
+  }
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const ids = await packageIds(context.db, list)
+    const ids = await packageIds(db, list)
     const missing = list.filter((_, index) => ids[index] === null)
-    if (missing.length === 0) return { ids: ids as number[], all: true }
+    if (missing.length === 0) return await resolved(ids as number[], true)
     if (budget <= 0) break
     room ??= await roomOf(context, uid)
     const done = await introducePackages(context, missing, budget, room)
-    if (done.rows === null) return { ids: (await packageIds(db, list)).filter((id) => id !== null), all: false }
+    if (done.rows === null) return await resolved((await packageIds(db, list)).filter((id) => id !== null), false)
     budget -= done.queries
     room = { ...room, rows: room.rows - done.rows }
   }
-  const ids = await packageIds(context.db, list)
-  if (ids.every((id) => id !== null)) return { ids, all: true }
+  const ids = await packageIds(db, list)
+  if (ids.every((id) => id !== null)) return await resolved(ids, true)
   // What has been matched so far stays; the next try goes on from there.
   throw new Fault('busy', 'The software list holds many packages that this EMS has not seen before; they are being matched. Send the report again.', { retryAfterSeconds: 1 })
 }
 
-async function roomOf({ db, now }: Context, uid: string): Promise<Room> {
-  const [, [numbered]] = await db.batch([numberEndpoint(db, uid), endpointNumber(db, uid)])
+async function roomOf({ db, now }: Context, uid: string): Promise<Room & { readonly number: number }> {
+  const [, rows] = await db.batch([numberEndpoint(db, uid), endpointNumber(db, uid)])
+  const { number, introduced, introducedSince } = numberOf(rows)
+  return { number, rows: ROOM_ROWS - (introducedSince > now() - ROOM_MS ? introduced : 0), count: (rows) => countIntroduced(db, number, rows, now(), ROOM_MS) }
+}
+function numberOf<T>([numbered]: readonly T[]): T {
   if (numbered === undefined) throw new Error('an endpoint has no number')
-  const { number, introduced, introducedSince } = numbered
-  return { rows: ROOM_ROWS - (introducedSince > now() - ROOM_MS ? introduced : 0), count: (rows) => countIntroduced(db, number, rows, now(), ROOM_MS) }
+  return numbered
 }
 
 const packInventory = (ids: readonly number[]): Uint8Array => deflateRawSync(packIds(ids))

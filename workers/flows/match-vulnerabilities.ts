@@ -35,11 +35,12 @@ const ROWS_OF_PACKAGE = 10
  * @returns queries made, and rows taken; null: the next would have taken more than there is room for. What was stored can be looked up, what a page imported meanwhile has made void can not
  */
 export async function introducePackages({ db }: Database, missing: readonly FleetPackage[], budget: number, room: Room): Promise<{ readonly queries: number; readonly rows: number | null }> {
+  // Once: whatever is imported meanwhile makes what follows void, and the next try begins with it.
+  const [state] = await stateOf(db)
+  if (state === undefined) throw new Error('the state of the advisories is gone from the database')
   let [queries, taken] = [0, 0]
   for (const some of together(missing)) {
     if (queries >= budget) break
-    const [state] = await stateOf(db)
-    if (state === undefined) throw new Error('the state of the advisories is gone from the database')
     const keys = [...new Map(some.flatMap(keysOf).map((key) => [`${key.ecosystem}\n${key.name}`, key])).values()]
     const rows: Row[] = []
     for (let [from, after] = [0, '']; from < keys.length;) {
