@@ -48,7 +48,7 @@ export async function uidsOf(session: Session, typed: readonly string[] | undefi
 
 type Outcome = Reply<typeof assignTag>
 /** As many calls as it takes; each stands whatever becomes of the next, and all may be said again. */
-async function inParts(session: Session, uids: readonly string[], call: (part: string[]) => Promise<Outcome>, said: string): Promise<void> {
+async function inParts(session: Session, uids: readonly string[], call: (part: string[]) => Promise<Outcome>, said: string, unchangedSaid = 'were so already'): Promise<void> {
   const sum = { changed: 0, unchanged: 0, unknown: [] as string[], full: [] as string[] }
   for (let from = 0; from < uids.length; from += MOST_UIDS) {
     const { changed, unchanged, unknown, full } = await call(uids.slice(from, from + MOST_UIDS))
@@ -57,7 +57,7 @@ async function inParts(session: Session, uids: readonly string[], call: (part: s
     sum.unknown.push(...unknown)
     sum.full.push(...full)
   }
-  await session.printer.done(sum, `${said}: ${sum.changed} changed${sum.unchanged === 0 ? '' : `, ${sum.unchanged} were so already`}.`)
+  await session.printer.done(sum, `${said}: ${sum.changed} changed${sum.unchanged === 0 ? '' : `, ${sum.unchanged} ${unchangedSaid}`}.`)
   if (sum.full.length > 0) throw new Fault('too_many', `These bear as many settings as an endpoint may: ${sum.full.join(', ')}.`)
   if (sum.unknown.length > 0) throw new Fault('not_found', `No registered endpoint has the UID ${sum.unknown.join(', ')}.`)
 }
@@ -132,7 +132,7 @@ export const tagCommands = [
     async run({ words, options: given }, session) {
       const uids = await uidsOf(session, words.UIDS, given.from)
       const { uid: id, name } = await findTag(session, words.TAG)
-      await inParts(session, uids, (part) => session.call(clearTag, { params: { id }, body: { uids: part, source: given.source } }), `"${name}" is cleared`)
+      await inParts(session, uids, (part) => session.call(clearTag, { params: { id }, body: { uids: part, source: given.source } }), `"${name}" is cleared`, `had it not from ${given.source} (tags endpoints says from whom)`)
     },
   }),
   command({

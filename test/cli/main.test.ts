@@ -359,6 +359,7 @@ describe('the command line', () => {
     expect((await fabric.cli(['explain', laptop.uid, 'importance:low'])).out).toBe('Tag "importance:low" is absent\n  it is set by people or automation, not by rules, and nobody has set it here: cli tags set\n')
     expect((await fabric.cli(['tags', 'endpoints', 'infected'])).out).toMatch(new RegExp(`^${laptop.uid} +present +just now .* analyzer \\(beacon`, 'm'))
     const other = 'f'.repeat(32)
+    expect((await fabric.cli(['tags', 'clear', 'infected', laptop.uid])).err).toBe('"infected" is cleared: 0 changed, 1 had it not from administrator (tags endpoints says from whom).\n')
     expect(await fabric.cli(['tags', 'clear', 'infected', `${laptop.uid},${other}`, '--source', 'analyzer'])).toMatchObject({ code: 1, err: expect.stringContaining(`"infected" is cleared: 1 changed.\n`) as string })
     expect((await fabric.cli(['tags', 'set', 'finance', '--from', await fabric.file('bad.txt', `${other}\nlaptop\n`)])).err).toContain('bad.txt:2: "laptop" is no UID')
     expect(await fabric.cli(['tags', 'set', 'finance'])).toMatchObject({ code: 2, err: expect.stringContaining('either UIDs, or --from FILE') as string })
