@@ -2,6 +2,9 @@
 import { harmless, harmlessJson } from './harmless.ts'
 import { write, type Io } from './io.ts'
 
+/** `1 endpoint`, `2 endpoints`. */
+export const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`
+
 export interface Column<Item> { readonly title: string; cell(item: Item): string }
 
 export interface Printer {

@@ -9,7 +9,7 @@ import { readDefinitions, type Check } from './definitions.ts'
 import { at } from './instants.ts'
 import { findNamed } from './named.ts'
 import { allOf, pagesOf } from './pages.ts'
-import type { Column } from './printer.ts'
+import { counted, type Column } from './printer.ts'
 
 type Item = Reply<typeof dryRunRuleSet>['items'][number]
 type Counts = Record<Item['change'], number> & { examined: number }
@@ -59,7 +59,7 @@ export const ruleSetTrials = (check: Check<RuleSetInput>) => [
         if (printer.json) for await (const items of changes(session, body, replaces, counts)) for (const item of items) await printer.one({ ruleSet: body.name, ...item }, () => [])
         else await printer.list(changes(session, body, replaces, counts), columns, 'Nobody’s tags would change.')
         const { examined, ...sums } = counts
-        await printer.one({ ruleSet: body.name, replaces, counts }, () => [`${body.name} (${replaces === null ? 'new' : 'an edit'}): ${examined} endpoints`, ...Object.entries(sums).map(([change, count]) => `  ${count} ${says[change as Item['change']]}`)])
+        await printer.one({ ruleSet: body.name, replaces, counts }, () => [`${body.name} (${replaces === null ? 'new' : 'an edit'}): ${counted(examined, 'endpoint')}`, ...Object.entries(sums).map(([change, count]) => `  ${count} ${says[change as Item['change']]}`)])
       }
     },
   }),

@@ -7,6 +7,7 @@ import { ruleSetInput, type RuleSet, type RuleSetInput } from '../protocol/rules
 import { definedCommands } from './defined.ts'
 import { checkBy } from './definitions.ts'
 import { pagesOf } from './pages.ts'
+import { counted } from './printer.ts'
 import { ruleSetTrials } from './rule-set-trial.ts'
 
 const check = checkBy(ruleSetInput, checkRuleSet)
@@ -37,7 +38,7 @@ export const ruleSetCommands = [...ruleSetTrials(check), ...definedCommands<Rule
   example: { name: 'disk encrypted', file: 'rules.yaml' },
   async more({ call }, { id, mode }) {
     const { standing } = await call(readRuleSet, { params: { id } })
-    const owing = `${standing.owing} wait for an answer of their agent${standing.standing === 0 ? '' : `, of which ${standing.standing} stand as before the edit until it comes or the transition ends`}`
-    return { json: { standing }, lines: [`${mode === 'shadow' ? 'Report-only: would give' : 'Gives'} its tag to ${standing.holds} endpoints; unknown for ${standing.unknown}; ${owing}.`] }
+    const owing = `${standing.owing} ${standing.owing === 1 ? 'waits for an answer of its agent' : 'wait for an answer of their agent'}${standing.standing === 0 ? '' : `, of which ${standing.standing} ${standing.standing === 1 ? 'stands' : 'stand'} as before the edit until it comes or the transition ends`}`
+    return { json: { standing }, lines: [`${mode === 'shadow' ? 'Report-only: would give' : 'Gives'} its tag to ${counted(standing.holds, 'endpoint')}; unknown for ${standing.unknown}; ${owing}.`] }
   },
 })]

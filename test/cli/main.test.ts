@@ -156,12 +156,12 @@ describe('the command line', () => {
       await asked
     })
     it('are counted by a rule set, and told beforehand what another would change', async () => {
-      expect((await fabric.cli(['rule-sets', 'show', 'hosts'])).out).toMatch(/^# [0-9a-f-]{36}\n# Gives its tag to 0 endpoints; unknown for 1; 1 wait for an answer of their agent\.\nname: hosts\n/)
+      expect((await fabric.cli(['rule-sets', 'show', 'hosts'])).out).toMatch(/^# [0-9a-f-]{36}\n# Gives its tag to 0 endpoints; unknown for 1; 1 waits for an answer of its agent\.\nname: hosts\n/)
       expect(await fabric.json('rule-sets', 'show', 'hosts')).toMatchObject([{ standing: { holds: 0, unknown: 1, owing: 1, standing: 0 } }])
       expect((await fabric.cli(['rule-sets', 'who', 'hosts'])).out).toMatch(new RegExp(`^UID +HOLDS +AGENT +HOST\\n${laptop.uid} +unknown +owes an answer +laptop\\n$`))
       const easier = await fabric.file('easier.yaml', rules.replace("'12'", "'11'"))
       const { out } = await fabric.cli(['rule-sets', 'try', easier])
-      expect(out).toMatch(new RegExp(`^UID +CHANGE +TAG +HOST\\n${laptop.uid} +gains +modern: absent → present +laptop\\nmodern system \\(an edit\\): 1 endpoints\\n  1 would gain the tag\\n  0 would lose the tag\\n`))
+      expect(out).toMatch(new RegExp(`^UID +CHANGE +TAG +HOST\\n${laptop.uid} +gains +modern: absent → present +laptop\\nmodern system \\(an edit\\): 1 endpoint\\n  1 would gain the tag\\n  0 would lose the tag\\n`))
       expect(out).toMatch(new RegExp(`${laptop.uid} +owes +has-hosts: unknown → unknown`))
       expect(await fabric.json('rule-sets', 'try', easier)).toMatchObject([{ ruleSet: 'modern system', change: 'gains' }, { ruleSet: 'modern system', counts: { examined: 1, gains: 1, loses: 0 } }, { ruleSet: 'hosts', change: 'owes' }, { counts: { owes: 1 } }])
       // Nothing of it was saved.
@@ -170,7 +170,7 @@ describe('the command line', () => {
       await fabric.cli(['rule-sets', 'apply', '-'], { stdin: reported })
       const holds = await until('the report', async () => (await fabric.json<{ value: string }>('rule-sets', 'who', 'reported'))[0] ?? null)
       expect([holds, (await fabric.cli(['endpoints', 'list'])).out.includes('reported')]).toMatchObject([{ uid: laptop.uid, value: 'true', owes: false }, false])
-      expect((await fabric.cli(['rule-sets', 'show', 'reported'])).out).toContain('# Report-only: would give its tag to 1 endpoints;')
+      expect((await fabric.cli(['rule-sets', 'show', 'reported'])).out).toContain('# Report-only: would give its tag to 1 endpoint;')
       await fabric.cli(['rule-sets', 'delete', 'reported', '--yes'])
     })
     it('are explained tag by tag: wanted, seen, age, provenance, mend', async () => {
