@@ -5,11 +5,14 @@ export type Log = Logger
 
 const secretNames = ['privateKey', 'privateKeyPem', 'key', 'token', 'adminToken', 'authorization', 'invitation', 'joinCode', 'code', 'secret', 'signature', 'certificate', 'certificatePem', 'document']
 
+/** A decision's code, a fault, an error of the system, a websocket's close: not a code that joins or enrols. */
+const isTelling = (code: unknown): boolean => typeof code === 'number' || (typeof code === 'string' && /^(\d{3}|[a-z_]{1,32}|[A-Z][A-Z0-9_]{1,40})$/.test(code))
+
 /** A log of one program; each line has `event`, a kebab-case name, and a sentence. */
 export function createLog(options: { name: string; level?: string; destination?: DestinationStream }): Log {
   return pino({
     name: options.name, level: options.level ?? 'info', timestamp: pino.stdTimeFunctions.isoTime, base: { name: options.name },
-    redact: { paths: secretNames.flatMap((name) => [name, `*.${name}`]), censor: '[redacted]' },
+    redact: { paths: secretNames.flatMap((name) => [name, `*.${name}`]), censor: (value: unknown, path) => (path.at(-1) === 'code' && isTelling(value) ? value : '[redacted]') },
   }, options.destination ?? pino.destination({ dest: 2, sync: true }))
 }
 

@@ -23,6 +23,17 @@ describe('a log line', () => {
   })
 })
 
+describe('a code', () => {
+  it('is shown where it says what happened, and not where it opens something', () => {
+    const lines: string[] = []
+    const log = createLog({ name: 'agent', destination: { write: (line) => { lines.push(line) } } })
+    const shown = ['065', 1006, 'not_authorised', 'ECONNREFUSED', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE']
+    const hidden = ['eCqMUfTqmDLzKHPAmJHuKcizR0rPieznYUIq1y1yPao', 'sj1.eyJlbXMi', 'abcdef-123', 'a'.repeat(43), '1234', null, { a: 1 }]
+    for (const code of [...shown, ...hidden]) log.info({ event: 'x', inner: { code } }, 'Said.')
+    expect(lines.map((line) => (JSON.parse(line) as { inner: { code: unknown } }).inner.code)).toEqual([...shown, ...hidden.map(() => '[redacted]')])
+  })
+})
+
 describe('waiting before another attempt', () => {
   it('grows, and stays within its limit', () => {
     const least = (attempt: number) => jitteredBackoff(attempt, { firstMs: 100, limitMs: 1000, random: () => 0 })
