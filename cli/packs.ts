@@ -12,6 +12,7 @@ import { exportDefinitions } from './export-file.ts'
 import { ago, at } from './instants.ts'
 import { findNamed } from './named.ts'
 import { allOf, pagesOf } from './pages.ts'
+import { tryRuleSets } from './rule-set-trial.ts'
 import { flag, force, target, yaml, yes } from './values.ts'
 
 const check = checkBy(packInput, checkPack)
@@ -62,6 +63,16 @@ export const packCommands = [
       const { id } = await named(session, words['ID-OR-NAME'])
       const { pack } = await session.call(readPack, { params: { id } })
       await session.printer.one(pack, () => toYaml(pack))
+    },
+  }),
+  command({
+    name: 'packs try', summary: 'Who would gain or lose a tag by a pack, over the stored facts of every endpoint. Changes nothing.',
+    note: 'As rule-sets try does, for each rule set of the pack alone.',
+    words: { FILE: { says: 'YAML or JSON, one pack or several; - reads standard input', schema: z.string().min(1) } }, options: {},
+    examples: ['packs try packs/linux-laptop-baseline.yaml', 'packs try outbreak.json --json'],
+    async run({ words }, session) {
+      const definitions = readDefinitions(await session.read(words.FILE), words.FILE === '-' ? 'standard input' : words.FILE, check)
+      await tryRuleSets(session, definitions.flatMap(({ body }) => body.ruleSets), true)
     },
   }),
   command({

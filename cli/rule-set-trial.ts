@@ -26,10 +26,10 @@ const columns: readonly Column<Item>[] = [
 ]
 
 /** Page after page of what would change; `counts` are summed up on the way, and it is said how far it has come. */
-async function* changes({ call, printer, now }: Session, ruleSet: RuleSetInput, replaces: string | null, counts: Counts): AsyncGenerator<readonly Item[]> {
+async function* changes({ call, printer, now }: Session, ruleSet: RuleSetInput, replaces: string | null, inPack: boolean, counts: Counts): AsyncGenerator<readonly Item[]> {
   let [total, told]: [number | null, number] = [null, now()]
   for (let after: string | undefined; ;) {
-    const page = await call(dryRunRuleSet, { body: { ruleSet, replaces, ...(after === undefined ? {} : { after }) } })
+    const page = await call(dryRunRuleSet, { body: { ruleSet, replaces, inPack, ...(after === undefined ? {} : { after }) } })
     total ??= page.total
     counts.examined += page.examined
     for (const { change } of page.items) counts[change]++
@@ -43,6 +43,20 @@ async function* changes({ call, printer, now }: Session, ruleSet: RuleSetInput, 
   }
 }
 
+/** Tries each alone, and tells whom it would change. */
+export async function tryRuleSets(session: Session, ruleSets: readonly RuleSetInput[], inPack: boolean): Promise<void> {
+  const { printer, call } = session
+  const existing = await allOf(pagesOf((query) => call(listRuleSets, { query })))
+  for (const body of ruleSets) {
+    const replaces = existing.some(({ name }) => name === body.name) ? findNamed(existing, body.name, 'rule set').id : null
+    const counts: Counts = { examined: 0, gains: 0, loses: 0, clears: 0, unknown: 0, owes: 0 }
+    if (printer.json) for await (const items of changes(session, body, replaces, inPack, counts)) for (const item of items) await printer.one({ ruleSet: body.name, ...item }, () => [])
+    else await printer.list(changes(session, body, replaces, inPack, counts), columns, 'Nobody’s tags would change.')
+    const { examined, ...sums } = counts
+    await printer.one({ ruleSet: body.name, replaces, counts }, () => [`${body.name} (${replaces === null ? 'new' : 'an edit'}): ${counted(examined, 'endpoint')}`, ...Object.entries(sums).map(([change, count]) => `  ${count} ${says[change as Item['change']]}`)])
+  }
+}
+
 export const ruleSetTrials = (check: Check<RuleSetInput>) => [
   command({
     name: 'rule-sets try', summary: 'Who would gain or lose a tag by what a file defines, over the stored facts of every endpoint. Changes nothing.',
@@ -50,17 +64,8 @@ export const ruleSetTrials = (check: Check<RuleSetInput>) => [
     words: { FILE: { says: 'YAML or JSON, as apply takes it; - reads standard input', schema: z.string().min(1) } }, options: {},
     examples: ['rule-sets try rules.yaml', 'rule-sets try rules.yaml --json'],
     async run({ words }, session) {
-      const { printer, call } = session
       const definitions = readDefinitions(await session.read(words.FILE), words.FILE === '-' ? 'standard input' : words.FILE, check)
-      const existing = await allOf(pagesOf((query) => call(listRuleSets, { query })))
-      for (const { body } of definitions) {
-        const replaces = existing.some(({ name }) => name === body.name) ? findNamed(existing, body.name, 'rule set').id : null
-        const counts: Counts = { examined: 0, gains: 0, loses: 0, clears: 0, unknown: 0, owes: 0 }
-        if (printer.json) for await (const items of changes(session, body, replaces, counts)) for (const item of items) await printer.one({ ruleSet: body.name, ...item }, () => [])
-        else await printer.list(changes(session, body, replaces, counts), columns, 'Nobody’s tags would change.')
-        const { examined, ...sums } = counts
-        await printer.one({ ruleSet: body.name, replaces, counts }, () => [`${body.name} (${replaces === null ? 'new' : 'an edit'}): ${counted(examined, 'endpoint')}`, ...Object.entries(sums).map(([change, count]) => `  ${count} ${says[change as Item['change']]}`)])
-      }
+      await tryRuleSets(session, definitions.map(({ body }) => body), false)
     },
   }),
   command({

@@ -109,6 +109,8 @@ export const dryRunRuleSet = operation({
     ruleSet: ruleSetInput,
     /** The rule set that it is an edit of; null: it is new. */
     replaces: uuid.nullable().default(null),
+    /** It stands in a pack: one that came with a pack is replaced by a newer version of that, and by nothing else. */
+    inPack: z.boolean().default(false),
     /** The page after this UID: `next` of the page before. */
     after: uid.optional(),
   }),

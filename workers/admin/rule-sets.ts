@@ -136,7 +136,7 @@ export const ruleSetRoutes: Route[] = [
       if (errors.length > 0) throw new Fault('invalid', 'The rule set can not be taken.', { errors: errors.map(({ pointer, detail }) => ({ pointer: `/ruleSet${pointer}`, detail })) })
       await refuseSetTag(context, body.ruleSet.tag)
       // What would be refused when it is saved is no trial of anything.
-      const before = body.replaces === null ? null : readRuleSet(await findOwn(context, body.replaces))
+      const before = body.replaces === null ? null : readRuleSet(await (body.inPack ? find : findOwn)(context, body.replaces))
       if (before !== null && before.tag !== body.ruleSet.tag) await refuseLeftReading(context, before)
       return await dryRun(context, body)
     },
