@@ -60,7 +60,7 @@ export async function tryRuleSets(session: Session, ruleSets: readonly RuleSetIn
 export const ruleSetTrials = (check: Check<RuleSetInput>) => [
   command({
     name: 'rule-sets try', summary: 'Who would gain or lose a tag by what a file defines, over the stored facts of every endpoint. Changes nothing.',
-    note: 'Each rule set of the file is tried alone, as if it were enforced, in place of the one that bears its name; one that is enforced now and becomes report-only takes its tag away. With --json one line an endpoint, then one line with the sums of each rule set.',
+    note: 'What a rule set may ask stands in docs/rules.md. Each rule set of the file is tried alone, as if it were enforced, in place of the one that bears its name; one that is enforced now and becomes report-only takes its tag away. With --json one line an endpoint, then one line with the sums of each rule set.',
     words: { FILE: { says: 'YAML or JSON, as apply takes it; - reads standard input', schema: z.string().min(1) } }, options: {},
     examples: ['rule-sets try rules.yaml', 'rule-sets try rules.yaml --json'],
     async run({ words }, session) {
