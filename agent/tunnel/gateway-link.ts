@@ -26,8 +26,11 @@ export interface LinkOptions {
 
 export interface GatewayLink {
   readonly serial: string
-  /** The connection to use for a new stream. @throws Error with a sentence when there is none */
-  session(): Promise<ClientHttp2Session>
+  /**
+   * The connection to use for a new stream. Just after an attempt that failed there is none, unless the caller would rather wait for the next one: it has nobody else to ask.
+   * @throws Error with a sentence when there is none
+   */
+  session(waits?: boolean): Promise<ClientHttp2Session>
   /** Connections of their own for streams that carry much. */
   readonly bulk: BulkConnections
   /** Whether new streams had better go to another gateway. */
@@ -143,10 +146,14 @@ export function createLink(first: GatewayAddress, options: LinkOptions): Gateway
   return {
     serial: first.serial,
     bulk,
-    async session() {
+    async session(waits = false) {
       if (closed) throw new Error('the tunnel is closed')
       // A browser with fifty tabs must not become fifty attempts on a gateway that is down.
-      if (lastFailure && now() - lastFailure.at < firstDelayMs) throw lastFailure.error
+      const freshForMs = lastFailure === null ? 0 : lastFailure.at + firstDelayMs - now()
+      if (lastFailure && freshForMs > 0) {
+        if (!waits) throw lastFailure.error
+        await new Promise<void>((resolve) => void timers.after(Math.min(freshForMs, firstDelayMs), resolve))
+      }
       return open()
     },
     isHeld: () => isSlow || health.isHeld(),

@@ -56,13 +56,13 @@ export function createOpener({ destinations, link, healing, timers, now, onDenia
     }).catch((cause: Error) => log.info({ event: 'cut_unexplained', gateway: gateway.serial, cause: cause.message }, 'The gateway could not be asked why a session was cut'))
   }
 
-  async function attempt(gateway: GatewayLink, { target, authority, transport }: Wanted, signal: AbortSignal, isLast: boolean): Promise<Attempt> {
+  async function attempt(gateway: GatewayLink, { target, authority, transport }: Wanted, signal: AbortSignal, { isLast, isOnly }: { isLast: boolean; isOnly: boolean }): Promise<Attempt> {
     try {
       if (transport === 'tcp' && traffic.isBulk(authority)) {
         const outcome = await attemptBulk(gateway, authority, signal)
         if (outcome !== null) return outcome
       }
-      const session = await (isLast ? gateway.session() : patiently(gateway.session(), timers))
+      const session = await (isLast ? gateway.session(!isOnly) : patiently(gateway.session(), timers))
       if (transport === 'udp') await untilUdpIsTaken(session, timers)
       const outcome = await openStream({ session, authority, signal, timers, now, onCut: onDenial, request: transport === 'udp' ? udpRequest(target) : undefined })
       if (outcome.kind === 'open' && transport === 'tcp') traffic.follow(authority, outcome.far, outcome.marked, gateway.bulk.warm)
@@ -76,9 +76,10 @@ export function createOpener({ destinations, link, healing, timers, now, onDenia
   async function attemptAll(gateways: readonly GatewayLink[], wanted: Wanted, signal: AbortSignal): Promise<Attempt> {
     let told: Attempt | null = null
     for (const [index, gateway] of inOrder(gateways).entries()) {
-      let outcome = await attempt(gateway, wanted, signal, index === gateways.length - 1)
+      const place = { isLast: index === gateways.length - 1, isOnly: gateways.length === 1 }
+      let outcome = await attempt(gateway, wanted, signal, place)
       // Once more, on a new connection: the old one may have ended while the request was under way.
-      if (outcome.kind === 'unanswered' && !signal.aborted && gateways.length === 1) outcome = await attempt(gateway, wanted, signal, true)
+      if (outcome.kind === 'unanswered' && !signal.aborted && place.isOnly) outcome = await attempt(gateway, wanted, signal, place)
       if (outcome.kind === 'open' || signal.aborted) return outcome
       if (outcome.kind === 'refused') {
         if (isAnswer(outcome.denial)) return outcome

@@ -30,11 +30,14 @@ async function scene({ timers, now, random = () => 0 }: { timers?: Timers; now?:
   later(echo.close)
   const authority = await startGate(policies(echo.port))
   const gates = [authority, await startGate(policies(echo.port), { serial: SECOND, like: authority })] as const
-  const wires = [await startWire(() => gates[0].proxy.port), await startWire(() => gates[1].proxy.port)] as const
+  /** Those that refuse connections. */
+  const away = new Set<0 | 1>()
+  const reach = (index: 0 | 1) => () => (away.has(index) ? 1 : gates[index].proxy.port)
+  const wires = [await startWire(reach(0)), await startWire(reach(1))] as const
   for (const wire of wires) later(wire.close)
   const tunnel = await startTunnelTo([{ gate: gates[0], serial: GATEWAY, port: wires[0].port }, { gate: gates[1], serial: SECOND, port: wires[1].port }], '127.0.0.1', [echo.port], { random, ...(timers === undefined ? {} : { timers }), ...(now === undefined ? {} : { now }) })
   const target = `127.0.0.1:${echo.port}`
-  return { echo, gates, wires, tunnel, target, open: () => tunnel.open(target), ask: () => tunnel.ask(target) }
+  return { echo, gates, wires, away, tunnel, target, open: () => tunnel.open(target), ask: () => tunnel.ask(target) }
 }
 
 describe('several gateways', () => {
@@ -134,6 +137,15 @@ describe('several gateways', () => {
     await speaks(await at.open(), 'back again')
     expect(await decisionsOf(at.gates[0])).toBe(before + 1)
     await speaks(elsewhere, 'undisturbed')
+  })
+
+  it('are asked again where none is left to ask, though the attempt before has only just failed', async () => {
+    const at = await scene()
+    at.away.add(0).add(1)
+    expect(await at.ask()).toMatch(/^HTTP\/1\.1 502 /)
+    at.away.delete(1)
+    await speaks(await at.open(), 'back')
+    expect(await sessionsOf(at.gates[1])).toBe(1)
   })
 
   it('that are all away are said to be', async () => {
