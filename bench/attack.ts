@@ -47,7 +47,7 @@ async function startGatewayProcess(stage: Stage, directory: string, echoPort: nu
   const { text } = await stage.administrator.call(createJoinCode, { body: { name: 'attacked' } })
   const metricsPort = await freePort()
   const child = spawn(process.execPath, [
-    '--max-semi-space-size=64', fileURLToPath(new URL('../gateway/main.ts', import.meta.url)), 'run', '--state', join(directory, 'state'), '--policies', await file('policies.yaml', policies(echoPort)),
+    '--max-semi-space-size=2', fileURLToPath(new URL('../gateway/main.ts', import.meta.url)), 'run', '--state', join(directory, 'state'), '--policies', await file('policies.yaml', policies(echoPort)),
     '--listen', '127.0.0.1:0', '--metrics-port', String(metricsPort), '--join-code-file', await file('join-code', text), '--tls-ca', await file('tls-ca.pem', stage.ems.tlsCaPem), '--drain', '0',
   ], { stdio: ['ignore', 'ignore', 'pipe'] })
   const ended = once(child, 'exit')

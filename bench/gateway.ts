@@ -25,7 +25,7 @@ const UID = '0'.repeat(32)
 const KNOWN = 1_000
 const WARM_UPS = Math.max(...works.map(({ warmUps = 1 }) => warmUps))
 /** The script `gateway` of package.json. */
-const AS_THE_SCRIPT_DOES = '--max-semi-space-size=64'
+const AS_THE_SCRIPT_DOES = '--max-semi-space-size=2'
 const run = promisify(execFile)
 const help = `Usage: npm run bench:gateway -- [--json] [--processes N] [--rounds N] [--only PART] [--column bare|full] [--memory]
 

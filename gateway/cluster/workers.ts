@@ -10,8 +10,8 @@ import type { ChangeCause, Changed, World } from '../world.ts'
 import type { FromWorker, Shared, ToWorker, WorkerSetting } from './messages.ts'
 import { inParts, recordChanges } from './snapshot-step.ts'
 
-/** Connections die young: with the default of 16 MB many are copied before they do. As in package.json. */
-const YOUNG_GENERATION = '--max-semi-space-size=64'
+/** Buffers of uploads live until the young generation is collected: a small one is used again while the processor's cache still holds it. As in package.json. */
+const YOUNG_GENERATION = '--max-semi-space-size=2'
 
 export interface WorkersOptions {
   readonly count: number
