@@ -20,8 +20,8 @@ import { within } from './within.ts'
 
 const BENCH = 'attack'
 const MIB = 2 ** 20
-/** The young generation may take 192 MiB (three spaces of 64), and the 2,048 strangers that are held at once 100 KiB each. */
-const MOST_GROWTH_MIB = 400
+/** The 2,048 strangers that are held at once take 100 KiB each, and the heap some more for what passes through. */
+const MOST_GROWTH_MIB = 256
 /** What is calm is known sooner. */
 const CALM_SECONDS = 30
 const QUIET_MS = 10_000

@@ -130,27 +130,6 @@ export function evaluateEndpoint(given: {
   return { verdicts, tags: borne, changedRuleSets, nextDue: earliest(Object.values(verdicts)), evaluated, failures }
 }
 
-/**
- * Whether edits leave an endpoint as it is that holds no verdict of the edited rule sets: each was false for it for good, and is.
- * @returns null: it may be changed, so evaluate it; else the ids that were worked out
- */
-export function leftAlone(given: { rules: CompiledRules; facts: Facts; touched: ReadonlySet<string>; now: number }): string[] | null {
-  const { rules, facts, touched, now } = given
-  const os = osOf(facts)
-  if (os === null) return null
-  const evaluated: string[] = []
-  for (const id of touched) {
-    const compiled = rules.byId[os].get(id)
-    if (compiled === undefined) continue
-    // It reads what the endpoint bears, and that is not at hand here.
-    if (compiled.tags.size > 0) return null
-    const { value, validUntil } = evaluateRuleSet(compiled, os, facts, now)
-    if (value !== 'false' || validUntil !== null) return null
-    evaluated.push(id)
-  }
-  return evaluated
-}
-
 /** Tags as they are while rule sets are worked out in order: those that give one have been. */
 function tagsFrom({ tagUids }: CompiledRules, byTag: ReadonlyMap<string, readonly Timed[]>, set: readonly TagState[]): TagsNow {
   return (name) => {

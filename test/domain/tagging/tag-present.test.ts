@@ -2,10 +2,11 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { compileRules } from '../../../domain/tagging/compile.ts'
-import { evaluateEndpoint, leftAlone, type Evaluation } from '../../../domain/tagging/evaluate.ts'
+import { evaluateEndpoint, type Evaluation } from '../../../domain/tagging/evaluate.ts'
 import { explainTag } from '../../../domain/tagging/explain.ts'
 import { findCircle, inOrder } from '../../../domain/tagging/tag-order.ts'
 import { checkTagsRead, leftReading } from '../../../domain/tagging/tags-read.ts'
+import { unmoved } from '../../../domain/tagging/unmoved.ts'
 import type { Facts, SectionName } from '../../../protocol/facts.ts'
 import type { RuleSet, TagState } from '../../../protocol/rules.ts'
 import { agent, atLeast, managed, negated, network, now, office, os, ruleSet, scan, uuid, vulnerable } from './endpoint-facts.ts'
@@ -44,8 +45,10 @@ describe('a rule that reads a tag', () => {
     const [condition] = explainTag({ tagUid: uuid(1003), rules: compileRules(rules, 1), facts, bears: of(rules, facts).tags, now })?.ruleSets[0]?.conditions ?? []
     expect(condition).toMatchObject({ type: 'tag-present', value: 'true', seen: 'present', section: 'tags', factAt: null, wanted: 'the tag "tag 2"' })
   })
-  it('is not called left alone by an edit: what the endpoint bears must be looked at', () => {
-    expect(leftAlone({ rules: compileRules(rules, 1), facts, touched: new Set([uuid(3)]), now })).toBeNull()
+  it('is not left alone by an edit, though it was unknown and is while nobody says what the endpoint bears', () => {
+    const left = (condition: ReturnType<typeof has>) => unmoved({ rules: compileRules([ruleSet(3, { conditions: [condition] })], 1), facts: { os: os() }, touched: new Set([uuid(3)]), standing: new Map([[uuid(3), now]]), held: { [uuid(3)]: { value: 'unknown', validUntil: null } }, system: 'linux', now })
+    expect(left(has(2))).toBeNull()
+    expect(left(office)).toEqual([uuid(3)])
   })
 })
 
