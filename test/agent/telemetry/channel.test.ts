@@ -127,6 +127,8 @@ describe('the endpoint channel', () => {
   it('answers pings for as long as they are answered', async () => {
     const { ems, timers, channel } = await scene()
     const met = await happened('the channel', () => ems.sockets[0])
+    // The EMS has its socket before we are welcomed: a minute that passes in between is the limit of the welcome.
+    await happened('open', () => channel.state() === 'open')
     let pings = 0
     met.socket.on('message', (data: Buffer) => { if (data.toString() === 'ping') pings++ })
     for (let minute = 1; minute <= 5; minute++) {
