@@ -1,5 +1,6 @@
 // What an endpoint reports of itself, by section. Sections are cut by how often they change; processes and counters are in none.
 import { z } from 'zod'
+import { verifiedUser } from './identity.ts'
 import { base64, hostName, instant, line, lineOrEmpty, sha256Hex } from './text.ts'
 
 export const osType = z.enum(['linux', 'windows', 'macos'])
@@ -195,13 +196,6 @@ const sandbox = bySource(signalValues.sandbox)
 const threats = bySource(signalValues.threats)
 const scores = bySource(signalValues.scores)
 
-/** The user whom an identity provider vouched for; never what the device says. */
-const identity = z.strictObject({
-  issuer: line(256), subject: line(256),
-  email: z.email().max(254).optional(), name: lineOrEmpty(256).optional(), groups: z.array(line(256)).max(256).optional(),
-  /** When the person proved it. */
-  authenticatedAt: instant, expiresAt: instant.nullable(),
-})
 /** Whether the device is on the fabric, by a check that a café can't answer. */
 const fabric = z.strictObject({
   on: z.boolean(),
@@ -218,7 +212,7 @@ const fabric = z.strictObject({
 /** What agents report. */
 export const reportedSections = { os, user, network, hardware, security, antivirus, updates, directory, agent, software, vulnerabilities, verdicts } as const
 /** What the EMS learns by itself or is told by its API. No agent reports these or voids them; they are `proved`. */
-export const emsSections = { identity, fabric, sandbox, threats, scores } as const
+export const emsSections = { identity: verifiedUser, fabric, sandbox, threats, scores } as const
 /** Section name → shape. The order is the order of display. */
 export const sections = { ...reportedSections, ...emsSections } as const
 export type SectionName = keyof typeof sections

@@ -23,6 +23,11 @@ export const sysinfoRecord = z.object({
   ip: text, public_ip: text, mac: text, mac_list: z.array(text), vdom: text,
   /** Whose device it is (our addition); absent: not known. */
   ownership: ownership.optional(),
+  /** Whom an identity provider vouched for (our addition), instants in seconds; absent: nobody. */
+  verified_user: z.object({
+    issuer: text, subject: text, email: text.optional(), name: text.optional(), groups: z.array(text).optional(),
+    authenticated_at: z.number().int(), expires_at: z.number().int().nullable(),
+  }).optional(),
   /** Every address of its interfaces, `ip` among them (our addition). */
   ip_list: z.array(text).optional(),
   gateway_route_list: z.array(z.object({
