@@ -1,5 +1,6 @@
 // One endpoint as a gateway knows it: what a decision reads and nothing else. It is replaced, never edited.
 import type { CertificateRecord } from '../../protocol/certificates.ts'
+import type { VerifiedUser } from '../../protocol/identity.ts'
 import type { Ownership } from '../../protocol/ownership.ts'
 
 /** The three values of a Zero Trust tag. */
@@ -14,6 +15,8 @@ export interface EndpointRecord {
   readonly hostName: string
   /** Whose device it is; absent: the EMS has not said. */
   readonly ownership?: Ownership
+  /** Whom an identity provider vouched for on it; absent: nobody. It may have expired: who reads it asks the clock. */
+  readonly user?: VerifiedUser
   /** Where it says it is: addresses in normal form, MACs in lower case. A claim says where to look; it opens nothing. */
   readonly addresses: readonly string[]
   readonly macs: readonly string[]

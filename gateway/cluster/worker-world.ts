@@ -1,13 +1,15 @@
 // The world as a worker knows it: steps of the primary's snapshot, applied in their order, and questions that the primary asks for it.
 import type { EndpointRecord } from '../../domain/access/endpoint-record.ts'
 import { emptySnapshot, nextSnapshot, type Snapshot } from '../../domain/access/snapshot.ts'
-import { sharedTags } from '../fabric/shared-parts.ts'
+import { sharedTags, sharedUser } from '../fabric/shared-parts.ts'
 import type { ChangeCause, Changed, World } from '../world.ts'
 import type { FromWorker, SnapshotStep } from './messages.ts'
 
-/** A record as it came over the channel, its tags shared with those of other devices again. */
-const shared = (record: EndpointRecord | null): EndpointRecord | null =>
-  (record === null ? null : { ...record, ...sharedTags({ tags: [...record.tags].map(([uid, { validUntil }]) => [uid, validUntil] as const), unknown: [...record.unknown] }) })
+/** A record as it came over the channel, what it has in common with other devices shared with them again. */
+const shared = (record: EndpointRecord | null): EndpointRecord | null => (record === null ? null : {
+  ...record, ...sharedTags({ tags: [...record.tags].map(([uid, { validUntil }]) => [uid, validUntil] as const), unknown: [...record.unknown] }),
+  ...(record.user === undefined ? {} : { user: sharedUser(record.user) }),
+})
 
 /** @param say to the primary */
 export function createWorkerWorld(say: (message: FromWorker) => void) {

@@ -3,12 +3,13 @@ import { claimedAddresses, claimedMacs } from '../../domain/access/device-addres
 import type { EndpointRecord } from '../../domain/access/endpoint-record.ts'
 import { certificateRecord } from '../../protocol/certificates.ts'
 import { Fault } from '../../protocol/faults.ts'
+import { verifiedUser, type VerifiedUser } from '../../protocol/identity.ts'
 import { uid as uidShape } from '../../protocol/ids.ts'
 import type { HostTag, SysinfoRecord, UidTags } from '../../protocol/fabric/tables.ts'
-import { sharedTags } from './shared-parts.ts'
+import { sharedTags, sharedUser } from './shared-parts.ts'
 
 /** The part of a record that the table `sysinfo` tells. */
-export type SystemFacts = Pick<EndpointRecord, 'uid' | 'registered' | 'online' | 'onFabric' | 'quarantined' | 'hostName' | 'ownership' | 'addresses' | 'macs' | 'certificates'>
+export type SystemFacts = Pick<EndpointRecord, 'uid' | 'registered' | 'online' | 'onFabric' | 'quarantined' | 'hostName' | 'ownership' | 'user' | 'addresses' | 'macs' | 'certificates'>
 /** The part that the table `uid_tags` tells. */
 export type TagFacts = Pick<EndpointRecord, 'tagsKnown' | 'tags' | 'unknown' | 'unknownUntil'>
 
@@ -20,6 +21,14 @@ const requireUid = (uid: string): string => {
   return uid
 }
 
+/** What does not read as a verified user is nobody: half of one could be somebody else. */
+function userOf({ verified_user: wire }: SysinfoRecord): VerifiedUser | undefined {
+  if (wire === undefined) return undefined
+  const { issuer, subject, email, name, groups, authenticated_at: authenticatedAt, expires_at: expiresAt } = wire
+  const { data } = verifiedUser.safeParse({ issuer, subject, email, name, groups, authenticatedAt: authenticatedAt * 1000, expiresAt: expiresAt === null ? null : expiresAt * 1000 })
+  return data === undefined ? undefined : sharedUser(data)
+}
+
 /** Facts from a `sysinfo` row; null: the endpoint has left this gateway's sight. Throws a `Fault` when the row is about another UID than its key. */
 export function systemFacts(key: string, wire: SysinfoRecord | null): SystemFacts | null {
   const uid = requireUid(key)
@@ -28,7 +37,7 @@ export function systemFacts(key: string, wire: SysinfoRecord | null): SystemFact
   return {
     uid, registered: wire.is_registered, online: wire.online, onFabric: wire.onnet, quarantined: wire.quarantined, hostName: wire.hostname,
     // Named when it is not told too: what was told before must not outlive it.
-    ownership: wire.ownership,
+    ownership: wire.ownership, user: userOf(wire),
     addresses: claimedAddresses([wire.ip, ...wire.ip_list ?? []]), macs: claimedMacs([wire.mac, ...wire.mac_list]),
     // A certificate that does not read as one opens nothing; the others stand.
     certificates: wire.client_certs.flatMap(({ sn, purpose, user, not_after: notAfter }) => {

@@ -9,17 +9,18 @@ import { MAX_AHEAD_MS } from '../../domain/access/staleness.ts'
 import { readPrivateFile, writePrivateFile } from '../../node/key-store.ts'
 import { certificateRecord } from '../../protocol/certificates.ts'
 import { watermark } from '../../protocol/fabric/envelope.ts'
+import { verifiedUser } from '../../protocol/identity.ts'
 import { gatewaySerial, uid } from '../../protocol/ids.ts'
 import { ownership } from '../../protocol/ownership.ts'
 import { instant, sha256Hex } from '../../protocol/text.ts'
 import type { TagFacts } from './records.ts'
 import { waysOfHearing, type ReplicaState } from './replica.ts'
-import { sharedTags } from './shared-parts.ts'
+import { sharedTags, sharedUser } from './shared-parts.ts'
 
 const FORMAT = 2
 const tagPart = { tagsKnown: z.boolean(), tags: z.array(z.tuple([z.string(), instant.nullable()])), unknown: z.array(z.string()), unknownUntil: instant.nullable() }
 const storedRecord = z.strictObject({
-  uid, registered: z.boolean(), online: z.boolean(), onFabric: z.boolean(), quarantined: z.boolean(), hostName: z.string(), ownership: ownership.optional(), addresses: z.array(z.string()), macs: z.array(z.string()),
+  uid, registered: z.boolean(), online: z.boolean(), onFabric: z.boolean(), quarantined: z.boolean(), hostName: z.string(), ownership: ownership.optional(), user: verifiedUser.optional(), addresses: z.array(z.string()), macs: z.array(z.string()),
   certificates: z.array(certificateRecord), ...tagPart,
 })
 const held = z.strictObject({ sysinfo: watermark, uid_tags: watermark, host_tags: watermark })
@@ -103,7 +104,7 @@ export async function loadSnapshot(directory: string, serial: string, now: numbe
   for (const line of rest) {
     const record = storedRecord.safeParse(parse(line)).data
     if (record === undefined) return { ok: false, reason: 'damaged' }
-    endpoints.set(record.uid, { ...record, ...readTags(record) })
+    endpoints.set(record.uid, { ...record, ...readTags(record), ...(record.user === undefined ? {} : { user: sharedUser(record.user) }) })
   }
   const kept = await readCurrency(directory)
   const { revision, held, currentAt: since, heardBy } = kept?.checksum === checksum ? kept : first
