@@ -1,4 +1,5 @@
 // What the primary and its workers say to each other, in order, by structured clone. Nothing of it comes from the network.
+import type { Decision } from '../../protocol/decisions.ts'
 import type { EndpointRecord } from '../../domain/access/endpoint-record.ts'
 import type { Proved } from '../../domain/access/identify.ts'
 import type { KeyPair } from '../proxy/key-pairs.ts'
@@ -53,6 +54,7 @@ export type ToWorker =
   | { readonly do: 'share'; readonly shared: Shared }
   | { readonly do: 'answer'; readonly question: number; readonly answered: boolean }
   | { readonly do: 'measure'; readonly question: number }
+  | { readonly do: 'cut'; readonly session: string; readonly denied: Decision }
   | { readonly do: 'drain'; readonly graceMs: number }
   | { readonly do: 'close' }
 
@@ -65,4 +67,5 @@ export type FromWorker =
   | { readonly event: 'measured'; readonly question: number; readonly metrics: readonly object[] }
   | { readonly event: 'proved'; readonly connection: number; readonly peer: Proved; readonly address: string }
   | { readonly event: 'gone'; readonly connection: number }
+  | { readonly event: 'cut'; readonly session: string; readonly denied: Decision }
   | { readonly event: 'drained' }

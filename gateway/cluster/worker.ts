@@ -4,6 +4,7 @@ import { createLog } from '../../node/logging.ts'
 import { openAudit } from '../audit/audit.ts'
 import { createMetrics } from '../metrics/metrics.ts'
 import { openAssertionKeys } from '../proxy/assertion-keys.ts'
+import { createCuts } from '../proxy/cuts.ts'
 import { openPolicyFile } from '../proxy/policy-store.ts'
 import { startProxy } from '../proxy/start.ts'
 import { systemTimers } from '../../node/timers.ts'
@@ -31,9 +32,10 @@ async function start({ slot, serial, stateDirectory, policiesFile, listen, limit
     return () => listeners.delete(listener)
   }
   let connections = 0
+  const cuts = createCuts((session, denied) => say({ event: 'cut', session, denied }))
   const proxy = await startProxy({
     world, policies, assertionKeys, serial, stateDirectory, identity: shared.identity, authorities: () => shared.authorities, listen, limits, log, audit, metrics, traces, now, timers: systemTimers,
-    alsoRefused: () => shared.alsoRefused,
+    alsoRefused: () => shared.alsoRefused, cuts,
     // The primary alone renews both.
     tickets: { keys: () => Buffer.from(shared.tickets), renew: () => {}, onChange: following(ticketListeners), close: () => {} },
     publicCertificate: { current: () => shared.publicCertificate, follow: () => Promise.resolve(), onChange: following(certificateListeners), close: () => {} },
@@ -56,6 +58,7 @@ async function start({ slot, serial, stateDirectory, policiesFile, listen, limit
     async measure(question: number): Promise<void> {
       say({ event: 'measured', question, metrics: await metrics.json() })
     },
+    learn: cuts.learn,
     async drain(graceMs: number): Promise<void> {
       await proxy.drain(graceMs)
       say({ event: 'drained' })
@@ -96,6 +99,7 @@ process.on('message', (message: ToWorker) => {
     default:
       running?.then(async (worker) => {
         if (message.do === 'share') worker.share(message.shared)
+        else if (message.do === 'cut') worker.learn(message.session, message.denied)
         else if (message.do === 'measure') await worker.measure(message.question)
         else if (message.do === 'drain') await worker.drain(message.graceMs)
         else await worker.close()

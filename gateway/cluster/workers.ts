@@ -105,6 +105,9 @@ export async function startWorkers({ count, setting, shared, world, timers, log,
         slot.connections.get(message.connection)?.()
         slot.connections.delete(message.connection)
         return
+      case 'cut':
+        for (const other of slots) if (other !== slot) say(other, { do: 'cut', session: message.session, denied: message.denied })
+        return
       case 'drained':
         draining.delete(slot)
         if (draining.size === 0) onDrained()

@@ -18,7 +18,7 @@ import type { AssertionKeys } from './assertion-keys.ts'
 import { createAssertions } from './assertions.ts'
 import { readAuthority, type Authority } from './authority.ts'
 import { socketCarrier, streamCarrier, streamProtocol, takeConnects, type Http2Connect } from './connect.ts'
-import { createCuts } from './cuts.ts'
+import { createCuts, type Cuts } from './cuts.ts'
 import { forward, type TakeUpgrade } from './forward.ts'
 import { createJudge, type Question } from './judge.ts'
 import { createKeyPairs } from './key-pairs.ts'
@@ -52,6 +52,8 @@ export interface ProxyOptions extends Pick<ListenOptions, 'listen' | 'onProved'>
   /** Where somebody else keeps keys of tickets, or the certificate of a public CA; else the gate does. */
   readonly tickets?: Tickets
   readonly publicCertificate?: Acme
+  /** Where the gate shares what it cut with other processes. */
+  readonly cuts?: Cuts
   readonly log: Log
   readonly audit: Audit
   readonly metrics: Metrics
@@ -88,7 +90,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   const judge = createJudge(options)
   const sessions = createSessions({ judge, metrics, log, timers, now, limit: limits.sessions ?? 10_000, perDevice: limits.sessionsPerDevice ?? 2_000 })
   const resolver = createResolver({ resolve: options.resolve ?? systemResolve, alsoRefused: options.alsoRefused ?? (() => []), timers })
-  const cuts = createCuts()
+  const cuts = options.cuts ?? createCuts()
   const keyPairs = createKeyPairs({ timers, log })
   const upstreams = createUpstreams({ resolver: rememberResolved(resolver, timers), keyPairs, timers, log, connectLimitMs })
   const forwarding = { judge, sessions, upstreams, assertions: createAssertions({ keys, issuer: serial, now }), timers, log, traces }

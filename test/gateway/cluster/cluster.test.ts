@@ -7,7 +7,7 @@ import { auditReader } from '../../../gateway/audit/audit.ts'
 import type { TraceSettings } from '../../../gateway/traces/traces.ts'
 import { createAuthority } from '../../../identity/authority.ts'
 import { gatewayTlsName } from '../../../protocol/certificates.ts'
-import { GATEWAY, OK_TAG, OTHER, UID, cleanUp, connectTo, issue, later, openHttp2, readUntil, record, refused, startEcho, until, type Gate } from '../proxy/gate-under-test.ts'
+import { GATEWAY, OK_TAG, OTHER, UID, ask, cleanUp, connectTo, issue, later, openHttp1, openHttp2, readUntil, record, refused, startEcho, until, type Gate } from '../proxy/gate-under-test.ts'
 import { startCollector, valueOf } from '../traces/collector.ts'
 import { startClusterGate } from './cluster-under-test.ts'
 
@@ -117,6 +117,25 @@ describe('a gate of several processes', () => {
     expect(await greet()).toBe(true)
     gate.believe((await createAuthority({ name: 'Next CA', now: Date.now() })).certificatePem)
     await until(async () => (await Promise.all([greet(), greet(), greet(), greet()])).every((resumed) => !resumed))
+  })
+
+  it('tells why a tunnel was reset, whichever of them the device asks', async () => {
+    const { gate, echo, to, facade, open } = await clustered(3)
+    const socket = await openHttp1(facade, gate.agent)
+    socket.on('error', () => socket.destroy())
+    const head = readUntil(socket, '\r\n\r\n')
+    socket.write(`CONNECT ${to} HTTP/1.1\r\nHost: ${to}\r\n\r\n`)
+    const session = /^sallyport-session: (\S+)/mi.exec(await head)?.[1] ?? ''
+    gate.putTags([])
+    await until(() => echo.sockets.size === 0)
+    // It may pass again by now: what would be decided anew is not why it was cut.
+    gate.putTags([OK_TAG])
+    await gate.proxy.applied()
+    const asked = async () => {
+      const { body } = await ask(open(), { ':method': 'GET', ':path': `/.well-known/sallyport/cut?session=${session}&destination=${to}`, ':authority': gatewayTlsName(GATEWAY), ':scheme': 'https' })
+      return await body()
+    }
+    await until(async () => (await Promise.all(Array.from({ length: 6 }, asked))).every((body) => body.includes('tag-missing')))
   })
 
   it('takes over changed policies in each', async () => {
