@@ -16,9 +16,10 @@ export const ruleSetsOfPack = (db: DrizzleD1Database, id: SQL | string) => db.se
 export const tagsNamed = (db: DrizzleD1Database, names: readonly string[]) => db.select().from(tags).where(sql`${tags.name} IN (SELECT value FROM ${json(names)})`)
 export const tagsOfPack = (db: DrizzleD1Database, id: string) => db.select().from(tags).where(sql`${tags.uid} IN (SELECT tag_uid FROM rule_sets WHERE pack_id = ${id})`)
 
-/** The first statement: changes no row when somebody else imported or removed the pack meanwhile. */
-export const insertPack = (db: DrizzleD1Database, row: PackRow) => db.insert(packs).values(row).onConflictDoNothing()
-export const updatePack = (db: DrizzleD1Database, before: PackRow, set: Omit<PackRow, 'id' | 'name'>) => db.update(packs).set(set).where(and(eq(packs.id, before.id), eq(packs.mark, before.mark)))
+/** The first statement: changes no row when somebody else imported or removed the pack meanwhile, or edited the rules that it was held against (`still`). */
+export const insertPack = (db: DrizzleD1Database, row: PackRow, still: SQL) => db.insert(packs)
+  .select(sql`SELECT ${row.id}, ${row.name}, ${row.version}, ${row.issuedAt}, ${row.description}, ${row.importedAt}, ${row.mark} WHERE ${still}`).onConflictDoNothing()
+export const updatePack = (db: DrizzleD1Database, before: PackRow, set: Omit<PackRow, 'id' | 'name'>, still: SQL) => db.update(packs).set(set).where(and(eq(packs.id, before.id), eq(packs.mark, before.mark), still))
 export const deletePack = (db: DrizzleD1Database, { id, mark }: PackEdit) => db.delete(packs).where(and(eq(packs.id, id), eq(packs.mark, mark)))
 
 // Inserts are written with `.select(sql)`: all columns, in the table's order (see guarded.ts).

@@ -19,7 +19,7 @@ import { announceRules } from './announce-rules.ts'
 import { newMark } from './commit-endpoint.ts'
 import { beyondLimits } from './limit-rule-sets.ts'
 import { readRuleSet } from './rules.ts'
-import { bumpState, states } from './states.ts'
+import { bumpState, rulesRevisionOf, selectStates, states, stillAt } from './states.ts'
 
 const ATTEMPTS = 5
 const typeNumbers = { 'zero-trust': 1, 'outbreak': 2 } as const
@@ -57,8 +57,8 @@ export async function importPack(context: Context, input: PackInput): Promise<{ 
     const next = input.ruleSets.map((each): RuleSet => ({ ...each, id: stored.find(({ name }) => name === each.name)?.id ?? crypto.randomUUID(), tagUid: uids.get(each.tag) ?? '' }))
     const beyond = await beyondLimits(context, input.ruleSets.map((each, at) => ({ input: each, pointer: `/ruleSets/${at}` })), stored.map(({ id }) => id))
     if (beyond.length > 0) throw new Fault('invalid', 'The pack can not be taken.', { errors: beyond })
-    await refuseReading(context, input, stored, next)
-    const first = before === undefined ? insertPack(db, row) : updatePack(db, before, row)
+    const still = stillAt(await refuseReading(context, input, stored, next))
+    const first = before === undefined ? insertPack(db, row, still) : updatePack(db, before, row, still)
     const given = input.tags.map(({ name, type, description }) => ({ uid: crypto.randomUUID(), name, type: typeNumbers[type], description }))
     if (await edit(context, row, first, stored, next, now, [putPackTags(db, row, given, now)])) return { row, action: before === undefined ? 'imported' : 'replaced' }
   }
@@ -70,9 +70,9 @@ export async function removePack(context: Context, id: string): Promise<void> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const [[before], stored] = await db.batch([packById(db, id), ruleSetsOfPack(db, id)])
     if (before === undefined) throw new Fault('not_found', 'There is no such pack.')
-    await refuseReading(context, null, stored.map(readRuleSet), [])
+    const still = stillAt(await refuseReading(context, null, stored.map(readRuleSet), []))
     const row = { ...before, mark: newMark() }
-    if (await edit(context, row, updatePack(db, before, row), stored.map(readRuleSet), [], context.now(), [], [deletePack(db, row)])) return
+    if (await edit(context, row, updatePack(db, before, row, still), stored.map(readRuleSet), [], context.now(), [], [deletePack(db, row)])) return
   }
   throw busy()
 }
@@ -87,11 +87,12 @@ function refuseForeignTags({ tags }: PackInput, alike: readonly Tag[]): void {
   if (errors.length > 0) throw new Fault('invalid', 'The pack can not be taken.', { errors })
 }
 
-/** Every tag that the pack reads must be there and none be made of what it gives; and nobody may be left reading a tag that the pack no longer gives. */
-async function refuseReading({ db }: Context, input: PackInput | null, before: readonly RuleSet[], after: readonly RuleSet[]): Promise<void> {
+/** Every tag that the pack reads must be there and none be made of what it gives; and nobody may be left reading a tag that the pack no longer gives. @returns the revision of the rules that it was held against; null: none needed */
+async function refuseReading(context: Context, input: PackInput | null, before: readonly RuleSet[], after: readonly RuleSet[]): Promise<number | null> {
   const lost = [...new Set(before.map(({ tag }) => tag))].filter((tag) => !after.some((each) => each.tag === tag))
-  if (lost.length === 0 && !after.some(readsTags)) return
-  const [stored, there] = await db.batch([db.select().from(ruleSets), db.select({ name: tags.name }).from(tags)])
+  if (lost.length === 0 && !after.some(readsTags)) return null
+  const { db } = context
+  const [stored, there, rows] = await db.batch([db.select().from(ruleSets), db.select({ name: tags.name }).from(tags), selectStates(context)])
   const all = [...stored.map(readRuleSet).filter(({ id }) => !before.some((each) => each.id === id)), ...after]
   const names = new Set([...there.map(({ name }) => name), ...input?.tags.map(({ name }) => name) ?? []])
   const errors = after.flatMap((each, at) => checkTagsRead({ input: each, id: each.id, ruleSets: all, names }).map(({ pointer, detail }) => ({ pointer: `/ruleSets/${at}${pointer}`, detail })))
@@ -100,6 +101,7 @@ async function refuseReading({ db }: Context, input: PackInput | null, before: r
     const [reader] = leftReading(tag, '', all)
     if (reader !== undefined) throw new Fault('conflict', `The rule set "${reader.name}" reads the tag "${tag}", which nothing else gives: change that first.`)
   }
+  return rulesRevisionOf(rows)
 }
 
 /** @returns false: somebody else was first, and nothing was written */

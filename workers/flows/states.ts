@@ -18,6 +18,9 @@ export const rulesRevisionOf = (rows: readonly StateRow[]): number => revisionOf
 /** The revision of the rules up to which every endpoint that has reported is worked out, whatever its own row says. */
 export const evaluatedThrough = (rows: readonly StateRow[]): number => revisionOf(rows, states.evaluated)
 
+/** Holds while the rules are of the revision that an edit was held against; null: it was held against none. */
+export const stillAt = (revision: number | null): SQL => (revision === null ? sql`true` : sql`COALESCE((SELECT revision FROM rules_state WHERE id = ${states.rules}), 0) = ${revision}`)
+
 /** Bumps one of the states; in the same batch as the change itself. @param when the batch is to change something: else nothing is bumped */
 export const bumpState = ({ db }: Pick<Context, 'db'>, id: number, now: number, when: SQL = sql`true`): BatchItem<'sqlite'> =>
   db.insert(rulesState).select(sql`SELECT ${id}, 1, ${now} WHERE ${when}`).onConflictDoUpdate({ target: rulesState.id, set: { revision: sql`revision + 1`, changedAt: later(now) } })

@@ -18,6 +18,7 @@ const namesOf = async ({ uid }: Endpoint) => {
   return ((await admin('GET', `/endpoints/${uid}`)).json.tags as { tagUid: string }[]).map(({ tagUid }) => all.find((tag) => tag.uid === tagUid)?.name)
 }
 const revision = async () => (await admin('GET', '/re-evaluation')).json.revision as number
+interface Ids { readonly own: string; readonly packId: string }
 const asAdministrator = { authorization: `Bearer ${TOKEN}` }
 
 describe('a rule pack', () => {
@@ -125,6 +126,31 @@ describe('a rule pack', () => {
     expect((await take(pack({ version: '2' }))).code).toBe('conflict')
     await admin('DELETE', `/rule-sets/${String(own.json.id)}`)
     expect((await admin('DELETE', `/packs/${id}`)).status).toBe(200)
+  })
+
+  const reading = (tag: string) => ({ linux: { conditions: [{ type: 'tag-present', tag }] } })
+  it.each([
+    ['an import that reads a tag', 'insert into "packs"', 'POST', () => '/packs', pack({ ruleSets: [{ name: 'reader', tag: 'affected', rules: reading('mine') }] }), async ({ own }: Ids) => admin('DELETE', `/rule-sets/${own}`)],
+    ['a removal that takes a tag', 'update "packs"', 'DELETE', ({ packId }: Ids) => `/packs/${packId}`, undefined, async () => admin('POST', '/rule-sets', { name: 'reader', tag: 'late', rules: reading('affected') })],
+    ['a rule set that is deleted', 'delete from "rule_sets"', 'DELETE', ({ own }: Ids) => `/rule-sets/${own}`, undefined, async () => admin('POST', '/rule-sets', { name: 'reader', tag: 'late', rules: reading('mine') })],
+    ['a rule set that gives another tag', 'update "rule_sets"', 'PUT', ({ own }: Ids) => `/rule-sets/${own}`, { name: 'own', tag: 'elsewhere', rules: at('1') }, async () => admin('POST', '/rule-sets', { name: 'reader', tag: 'late', rules: reading('mine') })],
+  ])('or %s, with an edit of rules between its look and its write, leaves nobody reading what nobody gives', async (_what, statement, method, path, body, meanwhile) => {
+    const own = String((await admin('POST', '/rule-sets', { name: 'own', tag: 'mine', rules: at('1') })).json.id)
+    const packId = method === 'DELETE' ? ((await take(pack())).json.pack as { id: string }).id : ''
+    let first = true
+    const bindings = envWith({
+      DB: interposed(DB, {
+        async before(sql) {
+          if (!first || !sql.some((each) => each.startsWith(statement))) return
+          first = false
+          expect((await meanwhile({ own, packId })).status).toBe(200)
+        },
+      }),
+    })
+    const { status } = await sendTo(bindings, method, `/api/v1/admin${path({ own, packId })}`, { headers: asAdministrator, ...(body === undefined ? {} : { body }) })
+    expect([first, status]).toEqual([false, method === 'POST' ? 422 : 409])
+    const sets = (await admin('GET', '/rule-sets')).json.items as { tag: string; rules: { linux: { conditions: { tag?: string }[] } } }[]
+    expect(sets.flatMap(({ rules }) => rules.linux.conditions.flatMap(({ tag }) => tag ?? [])).filter((tag) => !sets.some((each) => each.tag === tag))).toEqual([])
   })
 
   it('imported by two at once is one of them, whole', async () => {
