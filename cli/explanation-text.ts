@@ -20,6 +20,7 @@ function decisionLines(decision: Decision, now: number): string[] {
       ...(mend === null ? [] : [['mend', mend] as const]),
       ['endpoint', decision.uid ?? 'not known'],
       ['certificate', decision.certificateSerial ?? 'none'],
+      ...(decision.user === undefined ? [] : [['user', `${decision.user.name}, by ${decision.user.issuer}`] as const]),
       ['service', decision.service ?? 'none is declared'],
       ['policy', decision.policy ?? 'none matched'],
       ['gateway', decision.gateway],

@@ -1,5 +1,7 @@
 // Decides whether a device may reach a service now, why, and until when that stands. Pure: whoever asks brings snapshot, policies and time.
 import type { AccessProtocol, Reason } from '../../protocol/decisions.ts'
+import type { VerifiedUser } from '../../protocol/identity.ts'
+import { hasExpired } from '../user/user-condition.ts'
 import type { Origin } from './geo.ts'
 import { identify, type Identified, type Presented } from './identify.ts'
 import { matchPolicies, type Shadow } from './match-policies.ts'
@@ -32,6 +34,8 @@ export interface Verdict {
   readonly allowed: boolean
   readonly reason: Reason
   readonly uid: string | null
+  /** Who is vouched for on it now; null: nobody, or it was not asked. */
+  readonly user: VerifiedUser | null
   readonly service: Service | null
   readonly policy: string | null
   readonly tags: readonly DecidingTag[]
@@ -61,7 +65,9 @@ export function decide(asked: World & { readonly request: AccessRequest }): Verd
   const service = found.kind === 'service' ? found.service : null
   const identified = recognise(request, service, asked)
   const uid = identified.ok ? identified.record?.uid ?? null : identified.uid
-  const refuse = (reason: Reason, more: Partial<Verdict> = {}): Verdict => ({ allowed: false, reason, uid, service, policy: null, tags: [], validUntil: null, shadow: null, ...more })
+  const told = identified.ok ? identified.record?.user : undefined
+  const user = told === undefined || hasExpired(told, now) ? null : told
+  const refuse = (reason: Reason, more: Partial<Verdict> = {}): Verdict => ({ allowed: false, reason, uid, user, service, policy: null, tags: [], validUntil: null, shadow: null, ...more })
   if (!identified.ok) return refuse(identified.reason)
   if (service === null) return refuse(found.kind === 'ambiguous-path' ? 'path-ambiguous' : 'service-unknown')
   const { record } = identified
@@ -72,5 +78,5 @@ export function decide(asked: World & { readonly request: AccessRequest }): Verd
   if (!allowed) return refuse(reason, { policy, tags, shadow })
   const stale = staleness(snapshot.currentAt, service.stale, request.event, now)
   if (!stale.ok) return refuse(stale.reason, { policy, shadow })
-  return { allowed: true, reason: 'allowed', uid, service, policy, tags, validUntil: Math.min(identified.until, stale.until, until), shadow }
+  return { allowed: true, reason: 'allowed', uid, user, service, policy, tags, validUntil: Math.min(identified.until, stale.until, until), shadow }
 }

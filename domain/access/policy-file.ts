@@ -1,5 +1,6 @@
 // The gateway administrator's YAML, as a closed schema: which services exist, and who may reach them. Reading text and matching are done beside it.
 import { z } from 'zod'
+import { issuer } from '../../protocol/identity.ts'
 import { ownership } from '../../protocol/ownership.ts'
 import { hostName, line, port } from '../../protocol/text.ts'
 import { geoCondition } from './geo.ts'
@@ -8,7 +9,6 @@ import { days, isTimeZone, readHours } from './schedule.ts'
 import { filePath, serviceEntry } from './service-file.ts'
 
 const tagList = z.array(line(128)).max(64).default([])
-const noPeople = z.never({ error: 'needs verified identity, which this version does not have; decide by tags' }).optional()
 const schedule = z.strictObject({
   days: z.array(z.enum(days)).min(1).max(7).default([...days]),
   /** `08:00-18:00`, up to `24:00`; one that ends before it begins runs into the next day. */
@@ -34,9 +34,17 @@ const policy = z.strictObject({
   geo: geoCondition.optional(),
   /** An instant like 2026-12-31T18:00:00Z; from then on the policy is as if it were not there. */
   until: z.iso.datetime({ offset: true, error: 'must be an instant like 2026-12-31T18:00:00Z' }).optional(),
+  /** Whom an identity provider vouched for, never the name that the device tells: all that is given of these must hold. Any of the users: e-mail, compared without case, or subject, to the letter. */
+  users: z.array(line(256)).min(1).max(256).optional(),
+  /** Any of them, as the identity provider names them, to the letter. */
+  groups: z.array(line(256)).min(1).max(256).optional(),
+  /** The identity provider, as it names itself. */
+  issuer: issuer.optional(),
+  /** The person proved it within so many seconds; when they are over, open sessions are cut. */
+  authenticatedWithinSeconds: z.number().int().min(60).max(31_536_000).optional(),
+  /** Anybody whom an identity provider vouched for; what is given above asks for that by itself. */
+  verifiedUser: z.literal(true, { error: 'must be true, or be left out' }).optional(),
   action: z.enum(['allow', 'deny']),
-  users: noPeople,
-  groups: noPeople,
 })
 
 const noCertificate = z.strictObject({

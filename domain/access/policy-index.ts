@@ -1,4 +1,5 @@
 // The policies of one service, arranged so that only those are evaluated which a device's tags could satisfy. Built at reload.
+import type { VerifiedUser } from '../../protocol/identity.ts'
 import type { EndpointRecord } from './endpoint-record.ts'
 import type { Policy } from './policy.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -26,6 +27,9 @@ export interface ServicePolicies {
    * these by number, the rarest first. Flat, because it is read for every decision. A policy with `any` alone stands under each of its tags.
    */
   readonly byTag: readonly Int32Array[]
+  /** The same for policies that allow nobody but certain users, under each as written and in lower case, or members of certain groups. */
+  readonly byUser: ReadonlyMap<string, Int32Array>
+  readonly byGroup: ReadonlyMap<string, Int32Array>
   /** Positions of the enforced ones that allow: what a refusal is explained by. */
   readonly allowing: readonly number[]
 }
@@ -34,23 +38,61 @@ const mark = (bits: Uint32Array, position: number): void => {
   bits[position >>> 5] = (bits[position >>> 5] ?? 0) | (1 << (position & 31))
 }
 
-/** Arranges policies. Of several required tags the rarest is the key: a tag that every policy asks for tells none apart. */
+/** Rows under keys, and how many policies ask for each key. */
+class Keyed<K> {
+  readonly #rows = new Map<K, number[]>()
+  readonly #uses = new Map<K, number>()
+  count(keys: readonly K[]): void {
+    for (const key of keys) this.#uses.set(key, this.uses(key) + 1)
+  }
+  uses(key: K): number {
+    return this.#uses.get(key) ?? 0
+  }
+  /** As a policy would stand under each of the keys: how many others do at worst, and what puts it there. */
+  place(keys: readonly K[], row: readonly number[]): Placed[] {
+    const put = () => keys.forEach((key) => {
+      const rows = this.#rows.get(key)
+      if (rows === undefined) this.#rows.set(key, [...row])
+      else rows.push(...row)
+    })
+    return keys.length === 0 ? [] : [{ crowd: Math.max(...keys.map((key) => this.uses(key))), put }]
+  }
+  flat(): Map<K, Int32Array> {
+    return new Map([...this.#rows].map(([key, rows]) => [key, Int32Array.from(rows)]))
+  }
+}
+interface Placed { readonly crowd: number; readonly put: () => void }
+
+/** Users and groups by which a policy is found. One that denies does so on whom nobody vouched for: no user rules it out. */
+const wantedPeople = ({ action, user }: Policy) => ({
+  users: action === 'allow' ? [...new Set([...user?.users ?? []].flatMap((each) => [each, each.toLowerCase()]))] : [],
+  groups: action === 'allow' ? [...user?.groups ?? []] : [],
+})
+
+/** Arranges policies. Each stands where the fewest others do: a tag that every policy asks for tells none apart. */
 export function indexPolicies(policies: readonly Policy[]): ServicePolicies {
   const numbers = new Map([...new Set(policies.flatMap(({ all, any }) => [...all, ...any]))].map((name, number) => [name, number]))
   const numbered = (names: readonly string[]) => [...new Set(names)].map((name) => numbers.get(name) ?? -1)
-  const wanted = policies.map(({ all, any }) => ({ all: numbered(all), any: numbered(any) }))
-  const uses = new Uint32Array(numbers.size)
-  for (const { all } of wanted) for (const number of all) uses[number] = (uses[number] ?? 0) + 1
+  const wanted = policies.map((policy) => ({ all: numbered(policy.all), any: numbered(policy.any), ...wantedPeople(policy) }))
+  const [byTag, byUser, byGroup] = [new Keyed<number>(), new Keyed<string>(), new Keyed<string>()]
+  for (const { all, any, users, groups } of wanted) {
+    byTag.count(all.length > 0 ? all : any)
+    byUser.count(users)
+    byGroup.count(groups)
+  }
   const always = new Uint32Array(Math.ceil(policies.length / 32))
-  const byTag = Array.from(numbers, (): number[] => [])
-  wanted.forEach(({ all, any }, position) => {
-    const [rarest, ...others] = all.toSorted((a, b) => (uses[a] ?? 0) - (uses[b] ?? 0))
-    const keys = rarest === undefined ? any : [rarest]
-    if (keys.length === 0) mark(always, position)
-    for (const key of keys) byTag[key]?.push(position, others.length, any.length, ...others, ...any)
+  wanted.forEach(({ all: unsorted, any, users, groups }, position) => {
+    const all = unsorted.toSorted((a, b) => byTag.uses(a) - byTag.uses(b))
+    const [rarest, ...others] = all
+    const row = (more: readonly number[]) => [position, more.length, any.length, ...more, ...any]
+    const places = [...byTag.place(rarest === undefined ? any : [rarest], row(others)), ...byUser.place(users, row(all)), ...byGroup.place(groups, row(all))]
+    const [best] = places.sort((a, b) => a.crowd - b.crowd)
+    if (best === undefined) mark(always, position)
+    else best.put()
   })
+  const tagRows = byTag.flat()
   return {
-    policies, numbers, always, byTag: byTag.map((each) => Int32Array.from(each)),
+    policies, numbers, always, byTag: Array.from(numbers, (_, number) => tagRows.get(number) ?? new Int32Array()), byUser: byUser.flat(), byGroup: byGroup.flat(),
     allowing: policies.flatMap(({ action, mode }, position) => (action === 'allow' && mode === 'enforce' ? [position] : [])),
   }
 }
@@ -88,8 +130,9 @@ function writePossible({ numbers, untold, possible }: Numbering, record: Endpoin
   }
 }
 
-/** Marks those of a tag's policies that could match: no tag of `all`, nor every tag of `any`, is certainly absent. */
-function markPossible(rows: Int32Array, possible: Uint8Array, marked: Uint32Array): void {
+/** Marks those of a key's policies that could match: no tag of `all`, nor every tag of `any`, is certainly absent. */
+function markPossible(rows: Int32Array | undefined, possible: Uint8Array, marked: Uint32Array): void {
+  if (rows === undefined) return
   for (let at = 0, end = 0; at < rows.length; at = end) {
     const anyFrom = at + 3 + (rows[at + 1] ?? 0)
     end = anyFrom + (rows[at + 2] ?? 0)
@@ -101,8 +144,17 @@ function markPossible(rows: Int32Array, possible: Uint8Array, marked: Uint32Arra
   }
 }
 
+/** Marks policies by who the user is. Whoever is not told to be one of those that a policy allows is not let in by it, whether another or unknown. */
+function markPeople({ byUser, byGroup }: ServicePolicies, { subject, email, groups }: VerifiedUser, possible: Uint8Array, marked: Uint32Array): void {
+  if (byUser.size > 0) {
+    markPossible(byUser.get(subject), possible, marked)
+    if (email !== undefined) markPossible(byUser.get(email.toLowerCase()), possible, marked)
+  }
+  if (byGroup.size > 0 && groups !== undefined) for (const group of groups) markPossible(byGroup.get(group), possible, marked)
+}
+
 /**
- * Marks the policies that could match a device; the others are false by a tag that is certainly absent.
+ * Marks the policies that could match a device; of the others a tag is certainly absent, or they allow other users.
  * @param record null: somebody without a device
  * @returns one bit a position, valid until the next call
  */
@@ -113,8 +165,8 @@ export function markCandidates(index: ServicePolicies, record: EndpointRecord | 
   writePossible(numbering, record)
   marked.set(index.always)
   for (let number = 0; number < index.byTag.length; number++) {
-    const rows = index.byTag[number]
-    if (possible[number] === 1 && rows !== undefined) markPossible(rows, possible, marked)
+    if (possible[number] === 1) markPossible(index.byTag[number], possible, marked)
   }
+  if (record.user !== undefined) markPeople(index, record.user, possible, marked)
   return marked
 }

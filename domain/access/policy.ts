@@ -1,6 +1,7 @@
 // One access policy in the form that it is evaluated in, with three values. Which policy decides is found in match-policies.ts.
 import type { Reason } from '../../protocol/decisions.ts'
 import type { Ownership } from '../../protocol/ownership.ts'
+import { readUser, userCondition, type UserCondition } from '../user/user-condition.ts'
 import { tagPresence, type EndpointRecord, type TagPresence } from './endpoint-record.ts'
 import type { Origin } from './geo.ts'
 import type { PolicyFile } from './policy-file.ts'
@@ -17,6 +18,8 @@ export interface Policy {
   readonly none: readonly string[]
   /** Unset: whatever the device is. */
   readonly device: { readonly ownership?: readonly Ownership[]; readonly onFabric?: boolean; readonly online?: boolean }
+  /** null: whoever uses it, verified or not. */
+  readonly user: UserCondition | null
   /** Unset: from wherever it connects. */
   readonly countries: ReadonlySet<Origin> | null
   /** As written, for comparing; null: always. */
@@ -26,10 +29,14 @@ export interface Policy {
   readonly until: number | null
 }
 
+const asksUser = ({ users, groups, issuer, authenticatedWithinSeconds, verifiedUser }: PolicyFile['policies'][number]): boolean =>
+  [users, groups, issuer, authenticatedWithinSeconds, verifiedUser].some((each) => each !== undefined)
+
 /** Makes a policy of a file that the schema has accepted. */
-export function compilePolicy({ name, action, mode, tags, device, schedule, geo, until }: PolicyFile['policies'][number]): Policy {
+export function compilePolicy(written: PolicyFile['policies'][number]): Policy {
+  const { name, action, mode, tags, device, schedule, geo, until } = written
   return {
-    name, action, mode, ...tags, device, countries: geo === undefined ? null : new Set<Origin>(geo.countries), hours: schedule === undefined ? null : JSON.stringify(schedule), schedule: schedule === undefined ? null : compileSchedule(schedule),
+    name, action, mode, ...tags, device, user: asksUser(written) ? userCondition(written) : null, countries: geo === undefined ? null : new Set<Origin>(geo.countries), hours: schedule === undefined ? null : JSON.stringify(schedule), schedule: schedule === undefined ? null : compileSchedule(schedule),
     until: until === undefined ? null : Date.parse(until),
   }
 }
@@ -81,13 +88,20 @@ function readOrigin({ countries }: Policy, origin: Origin): Reading | null {
   return origin === 'unknown' ? { value: 'unknown', reason: 'country-unknown', tags: [], until: Infinity } : falsehood('country-mismatch')
 }
 
+function readPerson({ user: condition }: Policy, { user }: EndpointRecord, now: number): Reading | null {
+  if (condition === null) return null
+  if (user === undefined) return { value: 'unknown', reason: 'user-unverified', tags: [], until: Infinity }
+  const { value, until } = readUser(condition, user, now)
+  return { value, reason: value === 'true' ? 'allowed' : value === 'false' ? 'user-mismatch' : 'user-unverified', tags: [], until }
+}
+
 /** Evaluates the conditions of one policy. What is false by one condition is false, whatever is unknown of another. */
 export function readPolicy(policy: Policy, subject: Subject): Reading {
   const { record, origin, now } = subject
   const { all, any, none } = policy
   if (policy.until !== null && now >= policy.until) return falsehood('deadline-passed')
   // Somebody without a device has no tags at all: neither one that is demanded nor the certainty that one is lacking.
-  if (record === null && (all.length + any.length + none.length > 0 || Object.keys(policy.device).length > 0)) return falsehood('no-certificate')
+  if (record === null && (all.length + any.length + none.length > 0 || Object.keys(policy.device).length > 0 || policy.user !== null)) return falsehood('no-certificate')
   const read: TagReading[] = []
   for (const name of none) {
     const each = readTag(subject, name)
@@ -110,9 +124,11 @@ export function readPolicy(policy: Policy, subject: Subject): Reading {
   if (eligible?.value === 'false') return eligible
   const located = readOrigin(policy, origin)
   if (located?.value === 'false') return located
+  const person = record === null ? null : readPerson(policy, record, now)
+  if (person?.value === 'false') return person
   const standing = policy.schedule?.(now)
   if (standing?.stands === false) return falsehood('outside-schedule', standing.until)
-  let until = Math.min(standing?.until ?? Infinity, policy.until ?? Infinity)
+  let until = Math.min(standing?.until ?? Infinity, policy.until ?? Infinity, person?.until ?? Infinity)
   const [known, unknown]: [DecidingTag[], DecidingTag[]] = [[], []]
   for (const { tag, until: instant } of read) {
     until = Math.min(until, instant)
@@ -120,7 +136,7 @@ export function readPolicy(policy: Policy, subject: Subject): Reading {
     else known.push(tag)
   }
   if (unknown.length > 0) return { value: 'unknown', reason: 'tag-unknown', tags: unknown, until }
-  const open = eligible ?? located
+  const open = eligible ?? located ?? (person?.value === 'unknown' ? person : null)
   if (open !== null) return { value: 'unknown', reason: open.reason, tags: [], until }
   return { value: 'true', reason: 'allowed', tags: known, until }
 }

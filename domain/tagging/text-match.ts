@@ -33,12 +33,6 @@ export const textMatch = written.transform(({ is, like, matches }, context): Tex
   return { said: `matches /${matches}/`, holds: bounded((text) => compiled.matcher(text).find()) }
 })
 
-/**
- * A name as it is compared where case does not count. One character of another alphabet becomes an ASCII letter by it (the Kelvin sign, a `k`):
- * that is left as it is, or whoever may choose his own name would choose another's.
- */
-export const folded = (text: string): string => text.replaceAll(/[^\u212a]+/g, (run) => run.toLowerCase())
-
 export type Pattern = RE2JS
 /** A pattern ready to run, or why it is none. */
 export function compilePattern(pattern: string): Pattern | string {

@@ -15,6 +15,8 @@ export interface Question extends Pick<AccessRequest, 'protocol' | 'host' | 'por
 interface JudgeOptions { readonly world: World; readonly policies: PolicyStore; readonly serial: string; readonly audit: Audit; readonly metrics: Metrics; readonly now: () => number }
 
 const worthAsking = new Set<Reason>(['endpoint-unknown', 'certificate-unknown', 'snapshot-missing'])
+/** As it is written down: e-mail, or where none is told the subject. */
+const userOf = ({ user }: Verdict): Decision['user'] => (user === null ? undefined : { name: user.email ?? user.subject, issuer: user.issuer })
 const printable = (text: string): string => text.replaceAll(/[^\x21-\x7e]/g, '?').slice(0, 290)
 
 /** The judge of one gateway. */
@@ -24,7 +26,7 @@ export function createJudge({ world, policies, serial, audit, metrics, now }: Ju
     decide({ snapshot: world.snapshot(), policies: policies.current(), request: { ...question, origin: originOf(question), event, asked }, now: now() })
 
   /** Takes a decision down: log, counters. `reason` overrides an allowing verdict that came to nothing. */
-  function record(question: Question, verdict: Verdict, { event = 'decide', reason, session = null }: { event?: Decision['event']; reason?: Reason; session?: string | null } = {}): Decision {
+  function record(question: Question, verdict: Verdict, { event = 'decide', reason, session = null, user = userOf(verdict) }: { event?: Decision['event']; reason?: Reason; session?: string | null; user?: Decision['user'] } = {}): Decision {
     const { currentAt, revision } = world.snapshot()
     const at = now()
     const told = reason ?? verdict.reason
@@ -32,6 +34,7 @@ export function createJudge({ world, policies, serial, audit, metrics, now }: Ju
     const decision: Decision = {
       id: newDecisionId(serial), at, gateway: serial, allowed: told === 'allowed', reason: told, code: reasons[told], event,
       uid: verdict.uid, certificateSerial: question.certificate.status === 'proved' ? question.certificate.serial : null,
+      ...(user === undefined ? {} : { user }),
       protocol: question.protocol, service: verdict.service?.name ?? null, destination: `${printable(question.host)}:${question.port}`,
       policy: verdict.policy, tags: verdict.tags.map((tag) => ({ ...tag })), revision, snapshotAgeMs: currentAt === null ? null : Math.max(0, Math.round(at - currentAt)),
       source: question.source, ...(origin === 'unknown' || origin === 'nowhere' ? {} : { country: origin }), validUntil: verdict.validUntil, session,
@@ -54,10 +57,10 @@ export function createJudge({ world, policies, serial, audit, metrics, now }: Ju
     /** Decides again at once: before a session opens (the world may have moved while it was dialled), or while it is open. */
     again: (question: Question, event: AccessRequest['event']): Verdict => assess(question, event, true),
     /** Refuses what no policy has a say in. */
-    refuse: (question: Question, reason: Reason): Decision => record(question, { allowed: false, reason, uid: null, service: null, policy: null, tags: [], validUntil: null, shadow: null }),
+    refuse: (question: Question, reason: Reason): Decision => record(question, { allowed: false, reason, uid: null, user: null, service: null, policy: null, tags: [], validUntil: null, shadow: null }),
     /** Takes down that an open session ends for a reason of the gateway's own. */
-    stop: (question: Question, { id, uid, protocol, service, policy }: Decision, reason: Reason): Decision =>
-      record(question, { allowed: false, reason, uid, service: policies.current().services.find((each) => each.name === service && each.protocol === protocol) ?? null, policy, tags: [], validUntil: null, shadow: null }, { event: 'recheck', session: id }),
+    stop: (question: Question, { id, uid, user, protocol, service, policy }: Decision, reason: Reason): Decision =>
+      record(question, { allowed: false, reason, uid, user: null, service: policies.current().services.find((each) => each.name === service && each.protocol === protocol) ?? null, policy, tags: [], validUntil: null, shadow: null }, { event: 'recheck', session: id, user }),
     record,
     /** Takes down that a session has ended, by itself or by a decision. */
     ended({ id, at, gateway, uid, protocol, service, destination, source }: Decision, { up, down, datagrams }: Carried, cutBy: Decision | null): void {

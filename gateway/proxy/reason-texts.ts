@@ -6,6 +6,7 @@ interface ReasonText { readonly sentence: string; readonly mend: string; readonl
 const ENROL = 'Have this device enrolled, or let the agent renew its certificate.'
 const SELECT = 'Choose the certificate that the agent installed, or let the agent install it again.'
 const EXPLAIN = 'The agent explains which check fails and how it is mended; then try again.'
+const SIGN_IN = 'Sign in: run "agent sign-in" on this device; then try again.'
 const ASK = 'Ask your administrator, and quote the decision.'
 const WAIT = 'Try again in a moment; if that does not help, ask your administrator.'
 
@@ -38,6 +39,8 @@ export const reasonTexts: Readonly<Record<Reason, ReasonText>> = {
   'ownership-mismatch': denied('This access is not for devices of this ownership.', ASK),
   'country-unknown': denied('It is not known from which country this device connects.', ASK),
   'country-mismatch': denied('This access is not open from where this device connects.', 'Try again from another network, or ask your administrator and quote the decision.'),
+  'user-unverified': denied('It is not known who uses this device: nobody has signed in, or too long ago.', SIGN_IN),
+  'user-mismatch': denied('This access is not for the user who is signed in on this device.', ASK),
   'fabric-mismatch': denied('This access depends on whether the device is on the fabric.', 'Try again from another network.'),
   'outside-schedule': denied('This access is not open at this time.', ASK),
   'deadline-passed': denied('The time of this access is over.', ASK),

@@ -2,8 +2,8 @@
 import { z } from 'zod'
 import type { Sections } from '../../../protocol/facts.ts'
 import { line } from '../../../protocol/text.ts'
+import { folded } from '../../user/folded.ts'
 import { conditionType } from '../condition-type.ts'
-import { folded } from '../text-match.ts'
 
 const schema = z.strictObject({ /** Any of them. */ groups: z.array(line(256)).min(1).max(64) })
 const said = (groups: readonly string[]) => groups.slice(0, 4).map((group) => `"${group}"`).join(', ') + (groups.length > 4 ? ` or ${groups.length - 4} more` : '')

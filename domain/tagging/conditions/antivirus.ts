@@ -2,10 +2,10 @@
 import { z } from 'zod'
 import type { Fact, Sections } from '../../../protocol/facts.ts'
 import { line } from '../../../protocol/text.ts'
+import { folded } from '../../user/folded.ts'
 import { conditionType } from '../condition-type.ts'
 import { ageOf } from '../freshness.ts'
 import { all, any, type Timed } from '../logic.ts'
-import { folded } from '../text-match.ts'
 
 const schema = z.strictObject({
   /** Only this product; compared without case, as a prefix. */

@@ -2,8 +2,8 @@
 import { z } from 'zod'
 import type { Sections } from '../../../protocol/facts.ts'
 import { line } from '../../../protocol/text.ts'
+import { folded } from '../../user/folded.ts'
 import { conditionType } from '../condition-type.ts'
-import { folded } from '../text-match.ts'
 
 const schema = z.strictObject({ /** Any of them. */ domains: z.array(line(253)).min(1).max(64) })
 const said = (domains: readonly string[]) => domains.slice(0, 3).map((domain) => `"${domain.slice(0, 50)}"`).join(', ') + (domains.length > 3 ? ` or ${domains.length - 3} more` : '')

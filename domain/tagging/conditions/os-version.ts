@@ -2,10 +2,10 @@
 import { z } from 'zod'
 import type { Sections } from '../../../protocol/facts.ts'
 import { line } from '../../../protocol/text.ts'
+import { folded } from '../../user/folded.ts'
 import { conditionType } from '../condition-type.ts'
 import { comparator, dottedVersion, versionHolds, versionMend, versionWanted, type Comparator } from '../dotted-version.ts'
 import { ageOf, day } from '../freshness.ts'
-import { folded } from '../text-match.ts'
 
 const schema = z.strictObject({
   comparator: comparator.optional(),

@@ -2,8 +2,9 @@
 import { z } from 'zod'
 import type { Fact, Sections } from '../../../protocol/facts.ts'
 import { line } from '../../../protocol/text.ts'
+import { folded } from '../../user/folded.ts'
+import { readUser, userCondition } from '../../user/user-condition.ts'
 import { conditionType, type Finding } from '../condition-type.ts'
-import { folded } from '../text-match.ts'
 
 const schema = z.strictObject({
   verified: z.literal(true).optional(),
@@ -21,18 +22,12 @@ const schema = z.strictObject({
 })
 type Params = z.infer<typeof schema>
 
-function verifiedUser({ users, groups, issuer, authenticatedWithinSeconds: seconds }: Params, fact: Fact, now: number): Finding {
+function verifiedUser(params: Params, fact: Fact, now: number): Finding {
   const identity = fact.value as Sections['identity']
-  const ends = [identity.expiresAt, seconds === undefined ? null : Math.min(identity.authenticatedAt, fact.at) + seconds * 1000].filter((each) => each !== null)
-  const validUntil = ends.length === 0 ? null : Math.min(...ends)
-  const seen = `${identity.email ?? identity.subject} by ${identity.issuer}`
-  const factAt = identity.authenticatedAt
-  if (validUntil !== null && validUntil <= now) return { value: 'unknown', seen: `${seen}, too long ago`, validUntil: null, factAt }
-  if (issuer !== undefined && issuer !== identity.issuer) return { value: 'false', seen, validUntil, factAt }
-  if (users !== undefined && !users.includes(identity.subject) && !isOne(users, [identity.email])) return { value: mayBe(users, identity.email) ? 'unknown' : 'false', seen, validUntil, factAt }
-  if (groups === undefined) return { value: 'true', seen, validUntil, factAt }
-  if (identity.groups === undefined) return { value: 'unknown', seen: `${seen}, in groups that are not told`, validUntil, factAt }
-  return { value: identity.groups.some((group) => groups.includes(group)) ? 'true' : 'false', seen, validUntil, factAt }
+  // A provider whose clock is ahead can't make it younger than the fact.
+  const { value, open, until } = readUser(userCondition(params), identity, now, Math.min(identity.authenticatedAt, fact.at))
+  const more = { expired: ', too long ago', groups: ', in groups that are not told', email: '' }
+  return { value, seen: `${identity.email ?? identity.subject} by ${identity.issuer}${open === null ? '' : more[open]}`, validUntil: until === Infinity ? null : until, factAt: identity.authenticatedAt }
 }
 /** An e-mail that is not told may be the one that is asked for. */
 const mayBe = (users: readonly string[], email: string | undefined): boolean => email === undefined && users.some((user) => user.includes('@'))

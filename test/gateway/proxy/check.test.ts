@@ -31,17 +31,17 @@ describe('gateway check', () => {
 policies:
   - name: staff
     services: [wiki]
-    groups: [engineering]
+    issuer: idp.test
     schedule: {hours: ["9-17"], timeZone: Mars/Base}
     until: tomorrow
     mode: dry
     action: allow
 `)
     expect(ok).toBe(false)
-    for (const [line, path] of [[5, 'services.0.paths.0'], [6, 'services.0.upstream'], [10, 'policies.0.groups'], [11, 'policies.0.schedule.hours.0'], [11, 'policies.0.schedule.timeZone'], [12, 'policies.0.until'], [13, 'policies.0.mode']] as const) {
+    for (const [line, path] of [[5, 'services.0.paths.0'], [6, 'services.0.upstream'], [10, 'policies.0.issuer'], [11, 'policies.0.schedule.hours.0'], [11, 'policies.0.schedule.timeZone'], [12, 'policies.0.until'], [13, 'policies.0.mode']] as const) {
       expect(errors.some((error) => error.startsWith(`${line}:`) && error.includes(` ${path} `)), `${line} ${path}\n${errors.join('\n')}`).toBe(true)
     }
-    expect(errors.some((error) => error.includes('verified identity'))).toBe(true)
+    expect(errors.some((error) => error.includes('must be an https URL'))).toBe(true)
   })
   it('warns of rules that never decide, of rules without posture, and of certificates that can not be read', async () => {
     const { ok, warnings, services } = await check(`listener: {certificates: [{certificateFile: gate.pem, keyFile: gate.key}]}

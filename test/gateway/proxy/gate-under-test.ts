@@ -21,6 +21,7 @@ import { createAuthority, issueCertificate, type Authority } from '../../../iden
 import { exportPrivateKey, exportPublicKey, generateKey } from '../../../identity/keys.ts'
 import { silentLog } from '../../../node/logging.ts'
 import { gatewayTlsName, type Purpose } from '../../../protocol/certificates.ts'
+import type { VerifiedUser } from '../../../protocol/identity.ts'
 
 export const GATEWAY = 'SPGW0123456789AB'
 export const UID = 'a'.repeat(31) + '1'
@@ -42,6 +43,9 @@ export const record = (uid: string, credentials: Credential[], more: Partial<End
   certificates: credentials.map(({ serial, purpose, notAfter }) => ({ serial, purpose: purpose === 'browser' ? purpose : 'agent', user: '', notAfter })),
   tags: new Map([[OK_TAG, { validUntil: null }]]), unknown: new Set(), unknownUntil: null, ...more,
 })
+
+/** A user who has just proved who he is, whom his provider vouches for without end unless said. */
+export const userOf = (email: string, more: Partial<VerifiedUser> = {}): VerifiedUser => ({ issuer: 'https://idp.test', subject: `id-of-${email}`, email, authenticatedAt: Date.now(), expiresAt: null, ...more })
 
 /** A clock that moves only when told, and its timers. */
 export function heldClock(start: number): { now: () => number; timers: Timers; advance: (ms: number) => void } {

@@ -5,7 +5,7 @@ import type { EndpointRecord } from '../../../domain/access/endpoint-record.ts'
 import type { Origin } from '../../../domain/access/geo.ts'
 import { createAuthority } from '../../../identity/authority.ts'
 import { reasons, type Reason } from '../../../protocol/decisions.ts'
-import { BAD_TAG, OK_TAG, OTHER, UID, ask, cleanUp, heldClock, issue, later, listen, openHttp2, record, startGate, until, type Credential, type Gate } from './gate-under-test.ts'
+import { BAD_TAG, OK_TAG, OTHER, UID, ask, cleanUp, heldClock, issue, later, listen, openHttp2, record, startGate, until, userOf, type Credential, type Gate } from './gate-under-test.ts'
 
 afterEach(cleanUp)
 
@@ -32,6 +32,7 @@ services:
   - {name: fabric, protocol: https, match: [fabric.test], upstream: http://127.0.0.1:${upstream}}
   - {name: owned, protocol: https, match: [owned.test], upstream: http://127.0.0.1:${upstream}}
   - {name: near, protocol: https, match: [near.test], upstream: http://127.0.0.1:${upstream}}
+  - {name: personal, protocol: https, match: [personal.test], upstream: http://127.0.0.1:${upstream}}
   - {name: nightly, protocol: https, match: [nightly.test], upstream: http://127.0.0.1:${upstream}}
   - {name: over, protocol: https, match: [over.test], upstream: http://127.0.0.1:${upstream}}
 policies:
@@ -40,6 +41,7 @@ policies:
   - {name: near, services: [fabric], device: {onFabric: true}, action: allow}
   - {name: own, services: [owned], device: {ownership: [corporate]}, action: allow}
   - {name: abroad, services: [near], geo: {countries: [DE]}, action: allow}
+  - {name: people, services: [personal], users: [alice@corp.test], action: allow}
   - {name: night, services: [nightly], schedule: {hours: ["22:00-06:00"], timeZone: UTC}, action: allow}
   - {name: guest, services: [over], until: "${iso(NOW - 1_000)}", action: allow}
 `
@@ -90,6 +92,8 @@ const cases: Record<Reason, Case> = {
   'ownership-mismatch': { at: 'owned.test', is: { ownership: 'personal' } },
   'country-unknown': { at: 'near.test' },
   'country-mismatch': { at: 'near.test', from: 'FR' },
+  'user-unverified': { at: 'personal.test' },
+  'user-mismatch': { at: 'personal.test', is: { user: userOf('bob@corp.test') } },
   'outside-schedule': { at: 'nightly.test' },
   'deadline-passed': { at: 'over.test' },
   'endpoint-offline': { is: { online: false } },
