@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { gatewayTlsName } from '../protocol/certificates.ts'
 import { createJoinCode } from '../protocol/operations/admin.ts'
+import { freePort } from '../start/free-port.ts'
 import { until } from '../start/steps.ts'
 import { openHonest, PLACE, type HonestSetting, type HonestTimes } from './attack-honest.ts'
 import type { AttackCounts, AttackSetting } from './attack-source.ts'
@@ -68,11 +69,6 @@ async function startGatewayProcess(stage: Stage, directory: string, echoPort: nu
       await ended
     },
   }
-}
-async function freePort(): Promise<number> {
-  const echo = await startEcho()
-  await echo.close()
-  return echo.port
 }
 
 interface Source { readonly child: ChildProcess; stop(): Promise<AttackCounts> }

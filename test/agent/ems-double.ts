@@ -1,7 +1,6 @@
 // The far side of an agent: a real HTTPS and websocket server with the real signatures and documents, which misbehaves where a test wants it to.
 import { createServer, type Server } from 'node:https'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { buffer } from 'node:stream/consumers'
 import canonicalize from 'canonicalize'
 import { WebSocketServer, type WebSocket } from 'ws'
@@ -22,6 +21,7 @@ import * as endpointOperations from '../../protocol/operations/endpoint.ts'
 import * as publicOperations from '../../protocol/operations/public.ts'
 import { profileSettings, type ProfileSettings } from '../../protocol/profile.ts'
 import type { AgentRules } from '../../protocol/rules.ts'
+import { freePort } from '../../start/free-port.ts'
 
 export const UID = '0123456789abcdef0123456789abcdef'
 const DAY = 86_400_000
@@ -116,8 +116,9 @@ export class EmsDouble {
         this.#upgrades?.handleUpgrade(request, socket, head, (opened) => this.meet(opened, caller))
       }, () => socket.destroy())
     })
+    // It comes back on this port: nobody else may be given it meanwhile.
+    if (this.#port === 0) this.#port = await freePort(0, 'localhost')
     await new Promise<void>((resolve) => server.listen(this.#port, 'localhost', resolve))
-    this.#port = (server.address() as AddressInfo).port
     this.#server = server
   }
   /** Stops answering, as a machine that was switched off; `start` brings it back on the same port. */

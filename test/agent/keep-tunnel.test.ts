@@ -1,25 +1,27 @@
 // The local proxy is kept running while there is a profile, whatever becomes of its ports.
 import { once } from 'node:events'
-import { connect, createServer, type AddressInfo, type Server } from 'node:net'
+import { connect, createServer, type Server } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
 import { keepTunnel, type TunnelState } from '../../agent/keep-tunnel.ts'
 import { noRevocations } from '../../agent/tunnel/revocations.ts'
 import { silentLog } from '../../node/logging.ts'
 import { profileSettings, type ProfileSettings } from '../../protocol/profile.ts'
+import { freePort } from '../../start/free-port.ts'
 import { until } from '../../start/steps.ts'
 import { closeAll, onEnd } from './agent-under-test.ts'
 import { manualTimers } from './manual-timers.ts'
 
 afterEach(closeAll)
 const settingsWith = (httpPort: number, socksPort = 0): ProfileSettings => profileSettings.parse({ proxy: { httpPort, socksPort } })
-const happened = (what: string, ask: () => boolean) => until(what, () => Promise.resolve(ask() || null), 5_000, 5)
+const happened = (what: string, ask: () => boolean) => until(what, () => Promise.resolve(ask() || null), 45_000, 5)
 
 async function occupied(): Promise<{ port: number; free(): Promise<void> }> {
   const server: Server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const port = await freePort()
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
   const free = () => new Promise<void>((resolve) => { server.close(() => resolve()) })
   onEnd(free)
-  return { port: (server.address() as AddressInfo).port, free }
+  return { port, free }
 }
 async function answers(port: number): Promise<boolean> {
   const socket = connect(port, '127.0.0.1')

@@ -1,7 +1,8 @@
 // The far side: a real HTTP/2 server with mutual TLS that answers CONNECT as each test says.
 import { createSecureServer, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
-import { connect, type AddressInfo } from 'node:net'
+import { connect } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import { freePort } from '../../../start/free-port.ts'
 import type { Issued } from './test-certificates.ts'
 
 export type Handle = (stream: ServerHttp2Stream, authority: string) => void
@@ -33,7 +34,7 @@ export const refuseWith = (body: unknown, status = 403): Handle => (stream) => {
   stream.end(typeof body === 'string' ? body : JSON.stringify(body))
 }
 
-export async function startGatewayDouble(own: Issued, clientAuthority: string, handle: Handle, port = 0): Promise<GatewayDouble> {
+export async function startGatewayDouble(own: Issued, clientAuthority: string, handle: Handle, port?: number): Promise<GatewayDouble> {
   const server = createSecureServer({ cert: own.certificatePem, key: own.privateKeyPem, ca: clientAuthority, requestCert: true, maxSessionMemory: 1000, rejectUnauthorized: true, settings: { initialWindowSize: 1 << 20 } })
   const double: GatewayDouble = {
     port: 0, handle, callers: [], authorities: [], sessions: new Set(),
@@ -53,9 +54,10 @@ export async function startGatewayDouble(own: Issued, clientAuthority: string, h
     double.authorities.push(headers[':authority'] ?? '')
     double.handle(stream, headers[':authority'] ?? '')
   })
+  // Another may come in its place: nobody else may be given its port meanwhile.
+  double.port = port ?? await freePort()
   await new Promise<void>((resolve) => {
-    server.listen(port, '127.0.0.1', resolve)
+    server.listen(double.port, '127.0.0.1', resolve)
   })
-  double.port = (server.address() as AddressInfo).port
   return double
 }

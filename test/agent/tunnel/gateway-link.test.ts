@@ -2,6 +2,7 @@
 import { connect, createServer, type Socket } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
 import { profileSettings } from '../../../protocol/profile.ts'
+import { freePort } from '../../../start/free-port.ts'
 import { relayTo, startGatewayDouble, type GatewayDouble } from './gateway-double.ts'
 import { createTestAuthority } from './test-certificates.ts'
 import { certificates, closeAll, connectThrough, eventually, rawClient, serial, serveTcp, startScene, type Scene } from './tunnel-under-test.ts'
@@ -177,12 +178,7 @@ describe('a change of settings', () => {
     const scene = await startScene({ handle: relayTo(() => port) })
     const { httpPort, socksPort } = scene.tunnel
     const open = await connectThrough(scene, 'a.corp.test:22')
-    const free = await new Promise<number>((resolve) => {
-      const probe = createServer().listen(0, '127.0.0.1', () => {
-        const { port: found } = probe.address() as { port: number }
-        probe.close(() => resolve(found))
-      })
-    })
+    const free = await freePort()
     scene.change({ proxy: { httpPort: free, socksPort: 0 } })
     await eventually(() => scene.tunnel.httpPort === free)
     expect(scene.tunnel.socksPort).toBe(socksPort)

@@ -2,7 +2,6 @@
 import { existsSync } from 'node:fs'
 import { appendFile } from 'node:fs/promises'
 import { createServer, request } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { runInNewContext } from 'node:vm'
 import { chromium, type Browser } from 'playwright-core'
@@ -12,6 +11,7 @@ import { pacPath } from '../../../agent/tunnel/pac.ts'
 import { pacScript } from '../../../agent/tunnel/pac-script.ts'
 import { parseAuthority } from '../../../agent/tunnel/target.ts'
 import type { Destination } from '../../../protocol/profile.ts'
+import { freePort } from '../../../start/free-port.ts'
 import { firefoxBrowser } from '../browsers/drive.ts'
 import { closeAll as closeAgents, temporaryDirectory } from '../agent-under-test.ts'
 import { relayTo } from './gateway-double.ts'
@@ -110,7 +110,7 @@ describe.skipIf(executablePath === undefined)('Chromium (needs Debian\'s chromiu
   /** All that a page can do to read a script of another origin. */
   const reading = (url: string) => `(async () => {
     const heard = []
-    const note = (says) => Promise.race([says, new Promise((resolve) => setTimeout(() => resolve('silence'), 5000))]).then((text) => heard.push(String(text)), (cause) => heard.push('error: ' + cause))
+    const note = (says) => Promise.race([says, new Promise((resolve) => setTimeout(() => resolve('silence'), 20_000))]).then((text) => heard.push(String(text)), (cause) => heard.push('error: ' + cause))
     await note(fetch(${JSON.stringify(url)}).then((answer) => answer.text()))
     await note(fetch(${JSON.stringify(url)}, { mode: 'no-cors' }).then((answer) => answer.text()))
     await note(fetch(${JSON.stringify(url)}, { credentials: 'include', referrerPolicy: 'no-referrer' }).then((answer) => answer.text()))
@@ -133,13 +133,13 @@ describe.skipIf(executablePath === undefined)('Chromium (needs Debian\'s chromiu
     expect(heard).toHaveLength(5)
     for (const text of heard) expect(text).not.toContain('corp.test')
     expect(heard[3]).toBe('undefined')
-  }, 60_000)
+  }, 180_000)
 
   it('gives a page that rebinds its name to the proxy\'s port nothing, though it knows the path', async () => {
     const { scene: { tunnel, change }, hits } = await scene()
     const own = createServer((_request, response) => response.setHeader('content-type', 'text/html').end('<!doctype html><iframe></iframe>'))
-    await new Promise<void>((resolve) => own.listen(0, '127.0.0.1', resolve))
-    const { port } = own.address() as AddressInfo
+    const port = await freePort()
+    await new Promise<void>((resolve) => own.listen(port, '127.0.0.1', resolve))
     const page = await (await launch('--host-resolver-rules=MAP rebind.test 127.0.0.1')).newPage()
     await page.goto(`http://rebind.test:${port}/`)
     await new Promise<void>((resolve) => {
@@ -153,7 +153,7 @@ describe.skipIf(executablePath === undefined)('Chromium (needs Debian\'s chromiu
     for (const text of heard) expect(text).toMatch(/^(This is a proxy|undefined)/)
     expect(hits).toEqual([])
     expect((await ask(port, PATH)).body).toContain('corp.test')
-  }, 60_000)
+  }, 180_000)
 })
 
 describe.skipIf(!firefoxBrowser.installed)('Firefox (needs Debian\'s firefox-esr)', () => {
@@ -168,5 +168,5 @@ describe.skipIf(!firefoxBrowser.installed)('Firefox (needs Debian\'s firefox-esr
     openThings.push(() => firefox.close())
     expect(await firefox.visit('http://wiki.corp.test/')).toBe(`${SECRET} of wiki.corp.test`)
     expect(gateway.authorities).toContain('wiki.corp.test:80')
-  }, 60_000)
+  }, 180_000)
 })

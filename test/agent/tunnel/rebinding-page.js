@@ -1,14 +1,15 @@
 // The page of the attacker, run by Chromium: everything that a page can say to a port of its own origin, and what it could read of the answers.
 globalThis.attack = async ({ port, socksPort, direct }) => {
   const heard = {}
-  const note = async (name, say) => {
-    const silence = new Promise((resolve) => { setTimeout(() => resolve('silence'), 3_000) })
+  const note = async (name, say, limitMs = 3_000) => {
+    const silence = new Promise((resolve) => { setTimeout(() => resolve('silence'), limitMs) })
     heard[name] = await Promise.race([say(), silence]).catch((cause) => `error: ${String(cause)}`)
   }
   const read = async (response) => `${response.status} ${response.type} ${await response.text()}`
   const request = (line) => `${line} HTTP/1.1\r\nHost: wiki.corp.test\r\nConnection: keep-alive\r\n\r\n`
   const smuggled = `\r\n\r\n${request('GET http://wiki.corp.test/smuggled')}${request('CONNECT wiki.corp.test:80')}`
-  await note('get', async () => await read(await fetch('/')))
+  // The one whose answer must be heard.
+  await note('get', async () => await read(await fetch('/')), 60_000)
   await note('absolute in the path', async () => await read(await fetch('/http://wiki.corp.test/')))
   await note('two slashes', async () => await read(await fetch(`http://rebind.test:${port}//wiki.corp.test/`)))
   await note('direct destination in the path', async () => await read(await fetch(`/http://127.0.0.1:${direct}/`)))

@@ -1,10 +1,10 @@
 // A web page in a real Chromium whose name comes to mean the agent's proxy. It may say to that port whatever a page can, and gets nothing.
 import { existsSync, readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { chromium, type Browser, type Page } from 'playwright-core'
 import { afterEach, describe, expect, it } from 'vitest'
+import { freePort } from '../../../start/free-port.ts'
 import { relayTo } from './gateway-double.ts'
 import { closeAll, eventually, serveTcp, startScene, type Scene } from './tunnel-under-test.ts'
 
@@ -29,12 +29,13 @@ async function launch(...args: string[]): Promise<Browser> {
 /** The page's own server, on the port that the agent's proxy will have. */
 async function servePage(): Promise<{ port: number; close(): Promise<void> }> {
   const server: Server = createServer((_request, response) => response.setHeader('content-type', 'text/html').end(`<!doctype html><iframe name=frame></iframe><script>${script}</script>`))
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const port = await freePort()
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
   const close = () => new Promise<void>((resolve) => {
     server.close(() => resolve())
     server.closeAllConnections()
   })
-  return { port: (server.address() as AddressInfo).port, close }
+  return { port, close }
 }
 
 describe.skipIf(executablePath === undefined)('a page that rebinds its name to the agent\'s proxy (needs Debian\'s chromium)', () => {
@@ -67,7 +68,7 @@ describe.skipIf(executablePath === undefined)('a page that rebinds its name to t
     }
     expect(scene.gateway.authorities).toEqual([])
     expect(hits).toEqual([])
-  }, 60_000)
+  }, 180_000)
 
   it('would have got it if it had been allowed: a browser that was given the proxy does', async () => {
     const { scene, port, hits } = await rebound()
@@ -79,5 +80,5 @@ describe.skipIf(executablePath === undefined)('a page that rebinds its name to t
     const socks = await (await launch(`--proxy-server=socks5://127.0.0.1:${scene.tunnel.socksPort}`)).newPage()
     await socks.goto('http://docs.corp.test/')
     expect(await socks.textContent('body')).toBe(SECRET)
-  }, 60_000)
+  }, 180_000)
 })
