@@ -33,7 +33,7 @@ export function printSteps(json: boolean, clock: () => number = performance.now.
 }
 
 /** Asks again until the answer is right or the time is over. For things that have no event to wait for. */
-export async function until<T>(what: string, ask: () => Promise<T | null>, timeoutMs = 10_000, everyMs = 25): Promise<T> {
+export async function until<T>(what: string, ask: () => Promise<T | null>, timeoutMs = 30_000, everyMs = 25): Promise<T> {
   const end = performance.now() + timeoutMs
   let last: unknown = null
   while (performance.now() < end) {

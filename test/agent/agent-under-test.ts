@@ -54,6 +54,6 @@ export async function enrolledScene(before: (ems: EmsDouble) => Promise<void> | 
 }
 
 /** Waits until it has happened, for whatever has no event to wait for. */
-export const happened = <T>(what: string, ask: () => T | null | undefined | false | Promise<T | null | undefined | false>): Promise<T> => until(what, async () => await ask() || null, 15_000, 10)
+export const happened = <T>(what: string, ask: () => T | null | undefined | false | Promise<T | null | undefined | false>): Promise<T> => until(what, async () => await ask() || null, 45_000, 10)
 /** A first report with what every machine shows. */
 export const reported = ({ ems }: Scene) => happened('a report', () => ems.held.has('os') && ems.held.has('user') && ems.held.has('network'))

@@ -176,7 +176,7 @@ describe('a running agent', () => {
     expect(ran('nft')).toBeLessThanOrEqual(60)
     expect(pings).toBeLessThanOrEqual(60)
     await agent.close()
-  }, 60_000)
+  }, 180_000)
 
   it('starts nothing where nothing is enrolled', async () => {
     const directory = await temporaryDirectory()

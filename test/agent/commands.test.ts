@@ -119,7 +119,7 @@ describe('the command line', () => {
     // What the user said of themselves is theirs; all else is gone, and the machine can be enrolled anew.
     expect(JSON.parse(await readFile(join(directory, 'user.json'), 'utf8'))).toEqual({ email: 'ada@example.com', socialIds: [{ service: 'github', accountId: 'ada' }] })
     expect((await agent(['enrol', ems.invitation, ...state, '--tls-ca', ca])).code).toBe(0)
-  }, 40_000)
+  }, 180_000)
 
   it('ends at SIGTERM while the EMS is away, and while it is still starting', async () => {
     const { ems, directory, ca } = await world()
@@ -134,7 +134,7 @@ describe('the command line', () => {
     const starting = begin(['run', '--state', directory])
     let begun = ''
     starting.stderr?.on('data', (chunk: Buffer) => { begun += chunk.toString() })
-    await until('the first line', () => Promise.resolve(begun === '' ? null : true), 10_000, 1)
+    await until('the first line', () => Promise.resolve(begun === '' ? null : true), 60_000, 1)
     starting.kill('SIGTERM')
     expect(await once(starting, 'exit')).toEqual([0, null])
   })
@@ -160,5 +160,5 @@ describe('the command line', () => {
         expect(() => execFileSync('setpriv', ['--reuid=65534', '--regid=65534', '--clear-groups', 'cat', path], { stdio: 'pipe' }), name).toThrow(/Permission denied|No such device/)
       }
     }
-  }, 40_000)
+  }, 180_000)
 })

@@ -16,7 +16,7 @@ const tag = (name: string) => ({ tagUid: '00000000-0000-4000-8000-000000000001',
 async function asking(denials: readonly Denial[] = []) {
   const { ems, directory } = await enrolledScene()
   const identity = await readIdentity(directory)
-  const client = createControlClient({ ems: ems.address, identity: () => identity, tlsCa: [ems.tlsCa], now: Date.now, log: silentLog(), timeoutMs: 2_000 })
+  const client = createControlClient({ ems: ems.address, identity: () => identity, tlsCa: [ems.tlsCa], now: Date.now, log: silentLog(), timeoutMs: 30_000 })
   onEnd(() => client.close())
   ems.instead.set('own-tags', () => ({ json: { tags: [tag('managed'), tag('other')] } }))
   return { ems, ask: (subject: string) => explain(subject, { client, denials }) }

@@ -209,7 +209,7 @@ describe('a let-go that a crash interrupted', () => {
 describe('the status socket', () => {
   it('answers questions, and says what it does not know', async () => {
     const directory = await temporaryDirectory()
-    const served = await serveStatus(directory, (question) => (question.ask === 'status' ? Promise.resolve({ all: 'well' }) : Promise.reject(new Error(`nothing about ${question.subject}`))))
+    const served = await serveStatus(directory, (question) => (question.ask === 'explain' ? Promise.reject(new Error(`nothing about ${question.subject}`)) : Promise.resolve({ all: 'well' })))
     onEnd(served.close)
     expect((await stat(statusSocket(directory))).mode & 0o777).toBe(0o600)
     expect(await askAgent(directory, { ask: 'status' })).toEqual({ all: 'well' })

@@ -29,14 +29,14 @@ describe('npm run bench', () => {
       expect(found).toMatchObject({ bench: 'propagation', unit: 'ms', goal })
       expect(found?.ratio).toBeCloseTo((found?.value ?? 0) / (found?.floor ?? 1), 1)
     }
-  }, 60_000)
+  }, 180_000)
   it('throughput: reports beside a bare handler and beside the floors', async () => {
     const figures = await figuresOf('--only', 'throughput', '--requests', '32', '--rounds', '1')
     for (const metric of ['bare', 'signed-over-bare', 'unchanged-over-bare', 'unchanged-over-signed', 'floor-over-bare', 'changed-over-bare', 'changed-over-floor']) {
       expect(figures.get(metric)).toMatchObject({ bench: 'throughput', unit: 'requests/s' })
       expect(figures.get(metric)?.value).toBeGreaterThan(0)
     }
-  }, 60_000)
+  }, 180_000)
   it('says what is wrong with its arguments', async () => {
     expect(await bench('--only', 'nothing')).toMatchObject({ code: 2, out: '', err: expect.stringContaining('propagation, throughput, counts') as string })
     expect(await bench('--flips', '-1')).toMatchObject({ code: 2 })

@@ -26,7 +26,7 @@ interface Where { readonly directory: string; readonly name: string; readonly po
 export const POLL = { afterMs: 2_000, everyMs: 1_000 }
 const program = fileURLToPath(new URL('../../gateway/main.ts', import.meta.url))
 const stateOf = ({ directory, name }: Where) => join(directory, name)
-const serialIn = async (where: Where): Promise<string> => await until('the gateway to have joined', async () => (await readMembership(stateOf(where)))?.serial ?? null, 20_000)
+const serialIn = async (where: Where): Promise<string> => await until('the gateway to have joined', async () => (await readMembership(stateOf(where)))?.serial ?? null, 60_000)
 
 async function files(where: Where): Promise<{ policiesFile: string; codeFile: string }> {
   const [policiesFile, codeFile] = [join(where.directory, `${where.name}.yaml`), join(where.directory, `${where.name}.code`)]

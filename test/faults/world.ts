@@ -145,6 +145,6 @@ export async function startWorld({ laptops: count, random, onDefect }: { laptops
       await rm(root, { recursive: true, force: true })
     },
   }
-  await until('a world in which all is as it is true', async () => ((await world.mismatches()).length === 0 ? true : null), 20_000, 50)
+  await until('a world in which all is as it is true', async () => ((await world.mismatches()).length === 0 ? true : null), 60_000, 50)
   return world
 }

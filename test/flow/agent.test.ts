@@ -37,7 +37,7 @@ describe('an agent and its EMS', () => {
   const told = <E extends AgentEvent['event']>(name: E) => events.filter((event): event is Extract<AgentEvent, { event: E }> => event.event === name)
   const endpoint = async () => await administrator.call(administration.readEndpoint, { params: { uid: agent.uid } })
   const tagIs = (tag: string, wanted: string) => until(`${tag} ${wanted}`, async () => (await agent.status()).tags?.find((each) => each.tag === tag)?.state === wanted ? true : null)
-  const happened = <T>(what: string, ask: () => T | null | undefined | false): Promise<T> => until(what, () => Promise.resolve(ask() || null), 20_000)
+  const happened = <T>(what: string, ask: () => T | null | undefined | false): Promise<T> => until(what, () => Promise.resolve(ask() || null), 60_000)
   const start = async (over: Partial<AgentOptions> = {}) => {
     events.length = 0
     agent = await startAgent({ stateDirectory: state(), now: Date.now, log, onEvent: (event) => events.push(event), ...over })
@@ -108,7 +108,7 @@ describe('an agent and its EMS', () => {
   })
 
   it('opens its channel, reports when it is asked to, and follows an edit of rules and profile without a restart', async () => {
-    await until('the channel', async () => (await agent.status()).channel === 'open' ? true : null, 20_000)
+    await until('the channel', async () => (await agent.status()).channel === 'open' ? true : null, 60_000)
     expect(await administrator.call(administration.checkNow, { params: { uid: agent.uid }, body: {} })).toEqual({ told: true })
     await administrator.call(administration.createRuleSet, { body: { name: 'absent', tag: 'absent', rules: { linux: { conditions: [{ type: 'file', path: '/nonexistent/file', negate: true }] } } } })
     await tagIs('absent', 'present')
@@ -160,7 +160,7 @@ describe('an agent and its EMS', () => {
     await until('the profile of the new CA', async () => {
       await agent.checkNow()
       return told('document-applied').slice(before - 1).some(({ kind }) => kind === 'profile') ? true : null
-    }, 20_000, 500)
+    }, 60_000, 500)
     expect((await agent.status()).troubles).toEqual([])
   })
 
@@ -177,7 +177,7 @@ describe('an agent and its EMS', () => {
   it('lets go of key, certificate, documents and proxy when it is deregistered', async () => {
     await agent.close()
     await start()
-    await until('the channel', async () => (await agent.status()).channel === 'open' ? true : null, 20_000)
+    await until('the channel', async () => (await agent.status()).channel === 'open' ? true : null, 60_000)
     const tunnel = agent.tunnel()
     const proxy = `http://127.0.0.1:${tunnel.running ? tunnel.httpPort : 0}/`
     expect((await fetch(proxy)).status).toBe(400)
@@ -195,7 +195,7 @@ describe('an agent and its EMS', () => {
     }
     const { uid } = await enrol()
     const running = run()
-    const online = until('the channel', async () => (await administrator.call(administration.checkNow, { params: { uid }, body: {} })).told ? true : null, 20_000, 100)
+    const online = until('the channel', async () => (await administrator.call(administration.checkNow, { params: { uid }, body: {} })).told ? true : null, 60_000, 100)
     await online
     await administrator.call(administration.deregisterEndpoint, { params: { uid }, body: { reason: '' } })
     expect(await once(running, 'exit')).toEqual([0, null])
@@ -203,5 +203,5 @@ describe('an agent and its EMS', () => {
     await administrator.call(administration.deregisterEndpoint, { params: { uid: again.uid }, body: { reason: '' } })
     expect(await once(run(), 'exit')).toEqual([0, null])
     expect(await readdir(state())).toEqual(['deregistered.json', 'lock', 'user.json'])
-  }, 40_000)
+  }, 180_000)
 })

@@ -28,7 +28,7 @@ describe('an edit of the rules', () => {
   const becomes = (wanted: string, validUntil: boolean) => until(`the tag ${wanted}`, async () => {
     const tag = await state()
     return (tag?.state ?? 'absent') === wanted && ((tag?.validUntil ?? null) !== null) === validUntil ? true : null
-  }, 20_000)
+  }, 60_000)
   /** The tag in each row of the log from one on. */
   const logged = async (from: number) => {
     const { results } = await (await ems.miniflare.getD1Database('DB')).prepare('SELECT revision, entry FROM change_log WHERE uid = ? AND revision > ? ORDER BY revision').bind(agent.uid, from).all<{ revision: number; entry: string }>()
@@ -55,13 +55,13 @@ describe('an edit of the rules', () => {
 
   it('cuts nobody who fulfils it: the tag is there in every row, first until the transition ends and with the answer for good', async () => {
     await becomes('present', false)
-    await until('the channel', async () => (await agent.status()).channel === 'open' ? true : null, 20_000)
+    await until('the channel', async () => (await agent.status()).channel === 'open' ? true : null, 60_000)
     const before = await head()
     await edit(['one', 'two'])
     await until('the answer', async () => {
       const { standing } = await administrator.call(administration.readRuleSet, { params: { id: ruleSet.id } })
       return standing.holds === 1 && standing.owing === 0 ? true : null
-    }, 20_000)
+    }, 60_000)
     await becomes('present', false)
     const rows = await logged(before)
     expect(rows.length).toBeGreaterThan(0)

@@ -42,7 +42,7 @@ describe('an agent, its EMS and two gateways', () => {
   const told = <E extends AgentEvent['event']>(name: E) => events.filter((event): event is Extract<AgentEvent, { event: E }> => event.event === name)
   const runGate = async (name: string, port: number): Promise<{ child: ChildProcess; serial: string }> => {
     const child = spawn(process.execPath, [program, 'run', '--state', join(directory, name), '--policies', join(directory, 'policies.yaml'), '--listen', `127.0.0.1:${port}`, '--metrics-port', '0', '--join-code-file', join(directory, `${name}.code`), '--tls-ca', join(directory, 'tls-ca.pem'), '--drain', '20'], { stdio: 'ignore' })
-    return { child, serial: await until('the gateway to have joined', async () => (await readMembership(join(directory, name)))?.serial ?? null, 20_000) }
+    return { child, serial: await until('the gateway to have joined', async () => (await readMembership(join(directory, name)))?.serial ?? null, 60_000) }
   }
   const start = async () => {
     events.length = 0
@@ -55,12 +55,12 @@ describe('an agent, its EMS and two gateways', () => {
   const opened = () => until('a session', async (): Promise<Session | null> => {
     const outcome = await open()
     return outcome.ok ? outcome : null
-  }, 20_000)
+  }, 60_000)
   /** A gateway that has just been started may know the device by its record before it knows its tags. */
   const ready = async (gate: { port: number; serial: string }) => {
     const identity = await readIdentity(state())
     const authorities = await administrator.call(downloadAuthorities, {})
-    await until('the gateway to know the device', async () => (identity !== null && (await knock(gate, identity, authorities).catch(() => ({ text: '' }))).text.includes('hello')) || null, 20_000)
+    await until('the gateway to know the device', async () => (identity !== null && (await knock(gate, identity, authorities).catch(() => ({ text: '' }))).text.includes('hello')) || null, 60_000)
   }
   /** Opens one, the first time that it is asked for. */
   const openAtOnce = async (): Promise<Session> => {
@@ -103,7 +103,7 @@ describe('an agent, its EMS and two gateways', () => {
     const { text } = await administrator.call(administration.createInvitation, { body: { name: 'this machine' } })
     await enrolAgent({ invitation: text, stateDirectory: state(), tlsCa: [ems.tlsCaPem], ownerUid: userInfo().uid, now: Date.now, log })
     await start()
-  }, 60_000)
+  }, 180_000)
   afterAll(async () => {
     await agent.close()
     for (const { child } of gates) child.kill('SIGKILL')

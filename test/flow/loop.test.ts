@@ -13,7 +13,7 @@ import { visit } from '../../start/visit.ts'
 interface Line { readonly step: string; readonly ok: boolean; readonly detail?: string; readonly [name: string]: unknown }
 const program = fileURLToPath(new URL('../../start/main.ts', import.meta.url))
 
-describe('npm start', { timeout: 120_000 }, () => {
+describe('npm start', { timeout: 240_000 }, () => {
   let directory: string
   const running: ChildProcess[] = []
   beforeAll(async () => {

@@ -29,7 +29,7 @@ describe('the control client', () => {
     return server
   }
   const clientOf = (server: TestServer, options: Partial<ControlClientOptions> = {}): ControlClient => {
-    const client = createControlClient({ ems: server.origin, tlsCa: [server.tlsCaPem], now: Date.now, log: silentLog(), timeoutMs: 5_000, ...options })
+    const client = createControlClient({ ems: server.origin, tlsCa: [server.tlsCaPem], now: Date.now, log: silentLog(), timeoutMs: 30_000, ...options })
     closing.unshift(client.close)
     return client
   }

@@ -39,7 +39,7 @@ describe.skipIf(missing.length > 0)(`browsers with the agent's certificate${miss
     const text = await opened(browser).visit(scene.url)
     if (text.includes(wanted)) return text
     throw new Error(`it shows: ${text.slice(0, 300)}`)
-  }, 20_000, 50)
+  }, 60_000, 50)
 
   beforeAll(async () => {
     scene = await startScene([HOST])
@@ -51,9 +51,9 @@ describe.skipIf(missing.length > 0)(`browsers with the agent's certificate${miss
     }
     uid = await scene.enrol(join(scene.directory, 'state'))
     agent = await startAgent({ stateDirectory: join(scene.directory, 'state'), home, now: Date.now, log, onEvent: (event) => events.push(event), command: () => Promise.resolve(null) })
-    await until('the certificates', () => Promise.resolve([...databases.values()].every((store) => events.some((event) => event.event === 'browser-certificate' && event.store === store)) || null), 20_000)
+    await until('the certificates', () => Promise.resolve([...databases.values()].every((store) => events.some((event) => event.event === 'browser-certificate' && event.store === store)) || null), 60_000)
     await until('the policies', () => Promise.resolve((existsSync(CHROMIUM_POLICY) && existsSync(FIREFOX_POLICY)) || null))
-  }, 60_000)
+  }, 180_000)
   afterAll(async () => {
     for (const close of closing.splice(0)) await close()
     await agent?.close()
@@ -67,12 +67,12 @@ describe.skipIf(missing.length > 0)(`browsers with the agent's certificate${miss
     expect(await sees(browser, SECRET)).toBe(`${SECRET} ${uid}`)
     await rm(scene.marker)
     // Also where the browser still sends what the gateway does not want any more: the refusal is whole.
-    for (const length of [10, 1_000_000]) await until(`a refusal of ${length} characters`, async () => (await opened(browser).post(length)).includes('"reason":"tag-missing"') || null, 20_000)
+    for (const length of [10, 1_000_000]) await until(`a refusal of ${length} characters`, async () => (await opened(browser).post(length)).includes('"reason":"tag-missing"') || null, 60_000)
     expect(await sees(browser, 'tag-missing')).toContain(uid)
     await writeFile(scene.marker, 'on')
     await sees(browser, SECRET)
     expect((await agent.status()).troubles).toEqual([])
-  }, 60_000)
+  }, 180_000)
 
   it('have one key each, and what is not ours beside it', async () => {
     for (const database of databases.values()) expect(await listed(database)).toEqual(['Administrator root C,,', `Sallyport ${uid} u,u,u`])
@@ -94,7 +94,7 @@ describe.skipIf(missing.length > 0)(`browsers with the agent's certificate${miss
     const seen = await until('the page', async () => {
       const page = await dumpAs(NOBODY, other, scene.url)
       return page.includes(SECRET) ? page : null
-    }, 30_000)
+    }, 60_000)
     expect(seen).toContain(otherUid)
     const foreign = (await run('find', [other, '!', '-user', String(NOBODY)])).stdout
     expect(foreign).toBe('')
@@ -103,7 +103,7 @@ describe.skipIf(missing.length > 0)(`browsers with the agent's certificate${miss
     expect(await listed(join(other, '.pki/nssdb'))).toEqual(['Administrator root C,,'])
     expect(await policy()).not.toContain(otherUid)
     expect(await policy()).toContain(uid)
-  }, 60_000)
+  }, 180_000)
 
   it('get in no longer after deregistration: certificates and policies are gone, and what is not ours is left', async () => {
     await scene.administrator.call(administration.deregisterEndpoint, { params: { uid }, body: { reason: 'left' } })
@@ -116,5 +116,5 @@ describe.skipIf(missing.length > 0)(`browsers with the agent's certificate${miss
       await opened(browser).close()
       expect(await (await launch(browser, 'fresh')).visit(scene.url)).not.toContain(SECRET)
     }
-  }, 60_000)
+  }, 180_000)
 })

@@ -28,7 +28,7 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
   const closing: (() => Promise<unknown>)[] = []
   beforeAll(async () => {
     scene = await startScene([])
-  }, 60_000)
+  }, 180_000)
   afterEach(async () => {
     for (const close of closing.splice(0).reverse()) await close()
   })
@@ -89,13 +89,13 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
         const found = await listed(database)
         if (JSON.stringify(found) === JSON.stringify(names)) return true as const
         throw new Error(`it holds ${found.join(' and ')}; ${troubles.all().map(({ sentence }) => sentence).join(' ')}`)
-      }, 20_000, 50),
+      }, 60_000, 50),
       browsersFile: async () => JSON.parse(await readFile(join(state, 'browsers.json'), 'utf8')) as never,
     }
     return laptop
   }
   const troubled = (laptop: Laptop, wanted: RegExp | null) => until(`trouble ${String(wanted)}`, () => Promise.resolve(
-    (wanted === null ? laptop.troubles.all().length === 0 : wanted.test(laptop.troubles.all()[0]?.sentence ?? '')) || null), 20_000)
+    (wanted === null ? laptop.troubles.all().length === 0 : wanted.test(laptop.troubles.all()[0]?.sentence ?? '')) || null), 60_000)
   const ours = (laptop: Laptop) => `Sallyport ${laptop.uid} u,u,u`
 
   it('are put back when they are taken away, renamed, or the whole database goes; what is not ours stays', async () => {
@@ -116,7 +116,7 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
     await run('certutil', ['--rename', '-d', `sql:${laptop.database}`, '-n', `Sallyport ${laptop.uid}`, '--new-n', 'Mine now'])
     await letGoOfBrowsers({ stateDirectory: laptop.state, root: laptop.root, home: laptop.home, log })
     expect(await listed(laptop.database)).toEqual([])
-  }, 60_000)
+  }, 180_000)
 
   it('are renewed at two thirds of their life: the new one is there before the old one goes', async () => {
     const laptop = await newLaptop()
@@ -129,12 +129,12 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
     await until('another key', async () => {
       const [store] = (await laptop.browsersFile()).stores
       return (store?.next === null && store.current.keyId !== old) || null
-    }, 20_000)
+    }, 60_000)
     await laptop.holds('Administrator root C,,', ours(laptop))
     const keys = (await run('certutil', ['-K', '-d', `sql:${laptop.database}`, '-f', '/dev/null'])).stdout
     expect(keys).not.toContain(old)
     expect(keys).toContain((await laptop.browsersFile()).stores[0]?.current.keyId)
-  }, 60_000)
+  }, 180_000)
 
   it('go from a browser that is no more, and from all when the profile names no services', async () => {
     const laptop = await newLaptop()
@@ -142,18 +142,18 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
     await mkdir(profile, { recursive: true })
     await writeFile(join(laptop.home, '.mozilla/firefox/profiles.ini'), `[Profile0]\nName=one\nIsRelative=1\nPath=abc.default\n[Profile1]\nName=gone\nIsRelative=0\nPath=/nonexistent/profile\n`)
     laptop.start()
-    await until('both', () => Promise.resolve(laptop.placed.length === 2 || null), 20_000)
+    await until('both', () => Promise.resolve(laptop.placed.length === 2 || null), 60_000)
     await troubled(laptop, null)
     await rm(join(laptop.home, '.mozilla/firefox/profiles.ini'))
     laptop.changed()
-    await until('one store', async () => (await laptop.browsersFile()).stores.length === 1 || null, 20_000)
+    await until('one store', async () => (await laptop.browsersFile()).stores.length === 1 || null, 60_000)
     expect(await listed(profile)).toEqual([])
     laptop.services = []
     laptop.changed()
-    await until('no record', async () => !(await readdir(laptop.state)).includes('browsers.json') || null, 20_000)
+    await until('no record', async () => !(await readdir(laptop.state)).includes('browsers.json') || null, 60_000)
     expect(await listed(laptop.database)).toEqual([])
     expect(await readdir(join(laptop.root, 'etc/chromium/policies/managed'))).toEqual([])
-  }, 60_000)
+  }, 180_000)
 
   it('leave a database alone that has a password of its own, and say so; the others are served', async () => {
     const laptop = await newLaptop()
@@ -166,7 +166,7 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
     await laptop.holds(ours(laptop))
     await troubled(laptop, /abc\.default: it has a password of its own/)
     expect(await listed(profile)).toEqual([])
-  }, 60_000)
+  }, 180_000)
 
   it('are given to fifteen databases at most, and that there are more is said', async () => {
     const laptop = await newLaptop()
@@ -176,7 +176,7 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
     laptop.start()
     await troubled(laptop, /Of 17 databases of browsers only 15 get a certificate/)
     expect(new Set(laptop.placed).size).toBe(15)
-  }, 60_000)
+  }, 180_000)
 
   it('are a trouble that goes when the tools are missing and then installed', async () => {
     const laptop = await newLaptop()
@@ -186,19 +186,19 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
     laptop.start()
     await laptop.holds(ours(laptop))
     await troubled(laptop, null)
-  }, 60_000)
+  }, 180_000)
 
   it.skipIf(!isRoot)('of another user are that user\'s: nothing in the home belongs to root (needs root)', async () => {
     const laptop = await newLaptop(NOBODY)
     await chown(laptop.home, NOBODY, NOBODY)
     laptop.start()
-    await until('a certificate', () => Promise.resolve(laptop.placed.length > 0 || null), 20_000)
+    await until('a certificate', () => Promise.resolve(laptop.placed.length > 0 || null), 60_000)
     await troubled(laptop, null)
     const owners = await Promise.all(['.pki', '.pki/nssdb', '.pki/nssdb/cert9.db', '.pki/nssdb/key4.db'].map(async (path) => (await stat(join(laptop.home, path))).uid))
     expect(owners).toEqual([NOBODY, NOBODY, NOBODY, NOBODY])
     await letGoOfBrowsers({ stateDirectory: laptop.state, root: laptop.root, home: laptop.home, log })
     expect(await listed(laptop.database)).toEqual([])
-  }, 60_000)
+  }, 180_000)
 
   it('go by the next start where a crash came between letting go and them', async () => {
     const laptop = await newLaptop()
@@ -212,5 +212,5 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
     expect(await listed(laptop.database)).toEqual([])
     expect(await readdir(laptop.state)).toEqual(['deregistered.json', 'documents.json', 'lock'])
     await expect(start()).rejects.toMatchObject({ code: 'not_found' })
-  }, 60_000)
+  }, 180_000)
 })

@@ -48,7 +48,7 @@ export const chromiumBrowser: Browser = {
 
 /** What a user of this id sees in Chromium. */
 export async function dumpAs(uid: number, home: string, url: string): Promise<string> {
-  const { stdout } = await run('setpriv', [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', chromiumPath ?? '', ...flags, `--user-data-dir=${join(home, 'profile')}`, '--dump-dom', url], { env: { HOME: home, PATH: '/usr/bin:/bin' }, cwd: '/', timeout: 20_000 })
+  const { stdout } = await run('setpriv', [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', chromiumPath ?? '', ...flags, `--user-data-dir=${join(home, 'profile')}`, '--dump-dom', url], { env: { HOME: home, PATH: '/usr/bin:/bin' }, cwd: '/', timeout: 60_000 })
   return stdout
 }
 

@@ -29,7 +29,7 @@ describe.skipIf(!hasNssTools)('a browser\'s certificate that was revoked (needs 
   const replaced = (old: { serial: string }) => until('another certificate', async () => {
     const now = await held()
     return now.serial !== old.serial && now.settled ? now : null
-  }, 20_000)
+  }, 60_000)
   async function onlyHolds({ keyId }: { keyId: string }, old: { keyId: string }): Promise<void> {
     expect(await listed(database)).toEqual(['Administrator root C,,', `Sallyport ${uid} u,u,u`])
     const keys = (await run('certutil', ['-K', '-d', `sql:${database}`, '-f', '/dev/null'])).stdout
@@ -43,8 +43,8 @@ describe.skipIf(!hasNssTools)('a browser\'s certificate that was revoked (needs 
     await addRoot(scene, database)
     uid = await scene.enrol(state())
     await start()
-    await until('the certificate', async () => events.some(({ event }) => event === 'browser-certificate') && (await agent.status()).channel === 'open' ? true : null, 20_000)
-  }, 60_000)
+    await until('the certificate', async () => events.some(({ event }) => event === 'browser-certificate') && (await agent.status()).channel === 'open' ? true : null, 60_000)
+  }, 180_000)
   afterAll(async () => {
     await agent?.close()
     await scene?.close()
@@ -58,7 +58,7 @@ describe.skipIf(!hasNssTools)('a browser\'s certificate that was revoked (needs 
     await onlyHolds(now, old)
     expect(await good()).toEqual([now.serial])
     expect((await agent.status()).troubles).toEqual([])
-  }, 60_000)
+  }, 180_000)
 
   it('is replaced by the next start when the agent was away', async () => {
     const old = await held()
@@ -68,7 +68,7 @@ describe.skipIf(!hasNssTools)('a browser\'s certificate that was revoked (needs 
     const now = await replaced(old)
     await onlyHolds(now, old)
     expect(await good()).toEqual([now.serial])
-  }, 60_000)
+  }, 180_000)
 
   it('is not mistaken for one that has just come: reports on the way replace nothing', async () => {
     const before = await held()

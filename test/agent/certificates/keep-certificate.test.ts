@@ -26,7 +26,7 @@ async function kept(over: Partial<KeepCertificateOptions> = {}, leafDays = 30) {
   const troubles = createTroubles(silentLog(), () => 0)
   const renewed: string[] = []
   const authorities = [await trustAuthority(ems.cas[0]?.authority.certificatePem ?? '')]
-  const client = createControlClient({ ems: ems.address, identity: () => certificate.identity(), tlsCa: [ems.tlsCa], now: () => clock.ms, log: silentLog(), timeoutMs: 2_000 })
+  const client = createControlClient({ ems: ems.address, identity: () => certificate.identity(), tlsCa: [ems.tlsCa], now: () => clock.ms, log: silentLog(), timeoutMs: 30_000 })
   onEnd(() => client.close())
   const certificate = keepCertificate({
     directory, identity, client: () => client, now: () => client.emsNow(), authorities: () => authorities, takeAuthorities: () => Promise.resolve(), timers, troubles, log: silentLog(), random: () => 0,

@@ -167,7 +167,7 @@ describe('Python packages', () => {
     await rm(at, { recursive: true })
     for (let n = 0; n < 6_000; n++) await record(`p${n}-1.dist-info`, `Name: p${n}\nVersion: 1\n`)
     expect(await pythonPackages()({ root, home: null })).toHaveLength(5_000)
-  }, 60_000)
+  }, 180_000)
   it.skipIf(own !== 0)('in a home count only when they are its owner\'s: a link would publish what only root may read', async () => {
     const root = await temporaryDirectory()
     const at = join(root, 'home/ada/.local/lib/python3.12/site-packages')
@@ -210,7 +210,7 @@ describe('Python packages', () => {
     const found = await pythonPackages()({ root: '/', home })
     const names = (all: readonly { name: string; version: string }[]) => all.map(({ name, version }) => `${name.toLowerCase().replaceAll(/[-_.]+/g, '-')} ${version}`).sort()
     expect(names(found)).toEqual(names(listed))
-  }, 60_000)
+  }, 180_000)
 })
 
 describe('npm packages', () => {
@@ -248,7 +248,7 @@ describe('npm packages', () => {
     const found = await npmPackages()({ root: '/', home })
     const prefixes = ['/usr', '/usr/local'].flatMap((prefix) => Object.entries((JSON.parse(execFileSync('npm', ['ls', '--global', '--json', '--depth=0', '--prefix', prefix], { encoding: 'utf8', cwd: dirname(prefix) })) as { dependencies?: Record<string, { version: string }> }).dependencies ?? {}))
     expect(found.filter(({ name }) => prefixes.some(([listed]) => listed === name)).map(({ name, version }) => `${name} ${version}`).sort()).toEqual(prefixes.map(([name, { version }]) => `${name} ${version}`).sort())
-  }, 60_000)
+  }, 180_000)
 })
 
 describe('applications', () => {

@@ -20,7 +20,7 @@ async function scene(over: Partial<ChannelOptions> = {}) {
   if (identity === null) throw new Error('not enrolled')
   const lines: { event: string; reason?: string }[] = []
   const log = createLog({ name: 'agent', level: 'debug', destination: { write: (line: string) => { lines.push(JSON.parse(line) as never) } } })
-  const client = createControlClient({ ems: ems.address, identity: () => identity, tlsCa: [ems.tlsCa], now: Date.now, log, timeoutMs: 2_000 })
+  const client = createControlClient({ ems: ems.address, identity: () => identity, tlsCa: [ems.tlsCa], now: Date.now, log, timeoutMs: 30_000 })
   onEnd(() => client.close())
   const timers = manualTimers()
   const states: ChannelState[] = []

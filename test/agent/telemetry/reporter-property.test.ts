@@ -69,5 +69,5 @@ describe('a reporter', () => {
       for (const { value } of ems.held.values()) expect(ever.has(canonicalize(value) ?? '')).toBe(true)
       await current.reporter.close()
     }), { numRuns: 150 })
-  }, 60_000)
+  }, 180_000)
 })

@@ -67,7 +67,7 @@ describe('the watch', () => {
       const back = next(); ip('addr', 'add', '10.0.7.9/32', 'dev', 'lo'); await back
       watch.close()
       console.log(JSON.stringify(seen))`
-    const { stdout } = await promisify(execFile)('unshare', ['-n', process.execPath, '--input-type=module', '-e', program], { timeout: 15_000 })
+    const { stdout } = await promisify(execFile)('unshare', ['-n', process.execPath, '--input-type=module', '-e', program], { timeout: 60_000 })
     expect(JSON.parse(stdout)).toEqual([[], ['10.0.7.9']])
   })
 })

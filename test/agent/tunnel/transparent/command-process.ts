@@ -16,7 +16,7 @@ const run = (file: string, ...args: string[]) => execFileSync(file, args, { enco
 const say = (step: string, value: unknown): void => void process.stdout.write(`${JSON.stringify({ step, value })}\n`)
 const machine = () => ({ hosts: readFileSync('/etc/hosts', 'utf8'), tables: run('nft', 'list', 'tables').trim() })
 const command = (file: string, args: string[]): Promise<string> => new Promise((resolve) => {
-  execFile(file, args, { cwd: '/', timeout: 30_000, env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: directory } }, (error, stdout) => resolve(error === null ? stdout : `failed ${String(error.code)} ${stdout}`))
+  execFile(file, args, { cwd: '/', timeout: 60_000, env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: directory } }, (error, stdout) => resolve(error === null ? stdout : `failed ${String(error.code)} ${stdout}`))
 })
 const agent = (...args: string[]) => command(process.execPath, [program, ...args, '--state', state])
 const curlAs = (uid: number, url: string) => command('setpriv', [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', 'curl', '-sS', '--max-time', '10', '--noproxy', '*', url])
@@ -36,7 +36,7 @@ say('enrolled', await agent('enrol', ems.invitation, '--user', 'first', '--tls-c
 
 async function start(...args: string[]): Promise<ChildProcess> {
   const child = spawn(process.execPath, [program, 'run', ...args, '--state', state], { stdio: 'ignore', env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: directory } })
-  await until('the agent\'s answer', async () => (await agent('pac')).startsWith('http') || null, 30_000, 100)
+  await until('the agent\'s answer', async () => (await agent('pac')).startsWith('http') || null, 90_000, 100)
   return child
 }
 async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {

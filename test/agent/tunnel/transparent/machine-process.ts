@@ -119,7 +119,7 @@ const tunnel = await startTunnel({
   pacPath: '/0123456789abcdefghijAB/proxy.pac', transparent: { hostsFile: '/etc/hosts', marker, isAsked: false, ems: 'ems.test', onDefect: (cause) => { throw cause } },
 })
 const until = async (what: string, test: () => boolean): Promise<void> => {
-  for (const limit = Date.now() + 10_000; !test();) {
+  for (const limit = Date.now() + 60_000; !test();) {
     if (Date.now() > limit) throw new Error(`${what} did not come`)
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
