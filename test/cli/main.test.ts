@@ -35,7 +35,7 @@ describe('the command line', () => {
   it('says that the EMS answers, and needs no token for it', async () => {
     const { code, out } = await fabric.cli(['health'])
     expect([code, out]).toEqual([0, expect.stringMatching(/^The EMS answers\. Its clock says \d{4}-/)])
-    expect((await fabric.cli(['health'], { now: () => Date.now() - 90_000 })).out).toMatch(/, (89|90) s ahead of this one\.$/m)
+    expect((await fabric.cli(['health'], { now: () => Date.now() - 90_000 })).out).toMatch(/, (8\d|90) s ahead of this one\.$/m)
     expect(await fabric.json('health')).toEqual([{ ok: true, emsTime: expect.any(Number) as number }])
   })
 
@@ -176,7 +176,7 @@ describe('the command line', () => {
     it('are explained tag by tag: wanted, seen, age, provenance, mend', async () => {
       const { out } = await fabric.cli(['explain', laptop.uid, 'Modern'])
       expect(out).toContain('Tag "modern" is absent\n  rule set "modern system" is false: Update your system.\n')
-      expect(out).toMatch(/✗ 1 os-version\n +wanted +the system version is at least 12\n +seen +Debian 11\.2 \(os: \w+, just now\)\n +mend +Update the operating system to version 12 or later\.\n/)
+      expect(out).toMatch(/✗ 1 os-version\n +wanted +the system version is at least 12\n +seen +Debian 11\.2 \(os: \w+, (just now|\d+ min ago)\)\n +mend +Update the operating system to version 12 or later\.\n/)
       const [byUid] = await fabric.json<{ tagUid: string }>('explain', laptop.uid, 'modern')
       expect((await fabric.json('explain', laptop.uid, byUid?.tagUid ?? ''))[0]).toMatchObject({ tag: 'modern', state: 'absent' })
       expect(await fabric.cli(['explain', laptop.uid, 'moder'])).toMatchObject({ code: 1, err: 'There is no tag "moder".\nWhat there is: cli endpoints list, cli tags list.\n' })
@@ -207,7 +207,7 @@ describe('the command line', () => {
       for (const wrong of [['maybe'], ['off', '--neighbours', 'no'], ['on', '--neighbours', 'no']]) expect((await fabric.cli(['gateways', 'set-fabric', gateway.serial, ...wrong])).code).toBe(2)
     })
     it('are listed and entitled', async () => {
-      expect((await fabric.cli(['gateways', 'list'])).out).toMatch(new RegExp(`^${gateway.serial} +authorised +just now`, 'm'))
+      expect((await fabric.cli(['gateways', 'list'])).out).toMatch(new RegExp(`^${gateway.serial} +authorised +(just now|\\d+ min ago) `, 'm'))
       expect(await fabric.json('gateways', 'entitle', gateway.serial, '--share-mode', 'selected', '--selected', gateway.serial, '--tag-types', 'zero-trust,3', '--root', 'no', '--alias', 'Branch 7')).toEqual([{ ok: true }])
       expect(await fabric.json('gateways', 'list')).toMatchObject([{ serial: gateway.serial, name: 'Branch 7', shareMode: 2, shareTagTypes: [1, 3], connected: true }])
     })
