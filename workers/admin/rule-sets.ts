@@ -8,6 +8,7 @@ import { Fault } from '../../protocol/faults.ts'
 import { createRuleSet, deleteRuleSet, dryRunRuleSet, listRuleSets, listTags, readRuleSet as readRuleSetOperation, reEvaluation, replaceRuleSet, ruleSetEndpoints } from '../../protocol/operations/admin.ts'
 import { tagTypes, type RuleSet, type RuleSetInput, type Tag } from '../../protocol/rules.ts'
 import { countBehind } from '../../schema/queries/behind.ts'
+import { nobodyLeftReading } from '../../schema/queries/left-reading.ts'
 import { dropUnusedTags } from '../../schema/queries/unused-tags.ts'
 import { ruleChanges, ruleSets, tags } from '../../schema/rules.ts'
 import { holdersOf, lookedTo, standingOf } from '../../schema/queries/rule-set-endpoints.ts'
@@ -35,7 +36,7 @@ async function save(context: Context, id: string, input: RuleSetInput, create: b
     if (errors.length > 0) throw new Fault('invalid', 'The rule set can not be taken.', { errors })
     const row = create ? null : await findOwn(context, id)
     const before = row === null ? null : readRuleSet(row)
-    const leftAt = before !== null && before.tag !== input.tag ? await refuseLeftReading(context, before) : null
+    if (before !== null && before.tag !== input.tag) await refuseLeftReading(context, before)
     const now = context.now()
     if (row !== null && before?.tag === input.tag && meaningOf(before) === meaningOf({ id, tagUid: before.tagUid, ...input })) {
       // A name, a message, a comment: nothing is decided otherwise, so nothing is evaluated and nobody need hear of it.
@@ -46,7 +47,7 @@ async function save(context: Context, id: string, input: RuleSetInput, create: b
     const asks = questionsOf(before) !== questionsOf({ id, tagUid: '', ...input })
     const [, saved, , , , , [tag]] = await db.batch([
       db.insert(tags).values({ uid: crypto.randomUUID(), name: input.tag, type: ZERO_TRUST, createdAt: now }).onConflictDoNothing(),
-      write(context, id, row, input, now, revision ?? leftAt), dropUnusedTags(db), bumpState(context, states.rules, now), noteChange(context, id, systemsOf(input), before?.tag === input.tag ? standsUntil(before, { id, tagUid: before.tagUid, ...input }, now) : null), tagsChanged(context),
+      write(context, id, row, input, now, revision), dropUnusedTags(db), bumpState(context, states.rules, now), noteChange(context, id, systemsOf(input), before?.tag === input.tag ? standsUntil(before, { id, tagUid: before.tagUid, ...input }, now) : null), tagsChanged(context),
       db.select().from(tags).where(eq(tags.name, input.tag)), ...(asks ? [bumpState(context, states.questions, now)] : []),
     ])
     if (saved.meta.changes === 0 || tag === undefined) continue
@@ -58,12 +59,16 @@ async function save(context: Context, id: string, input: RuleSetInput, create: b
 
 /**
  * An edit is guarded by what it was made of: somebody else may have changed the rule set since. The tag is there, for the same batch made it.
- * @param revision of the rules beside which it was found to close no circle of tags and to leave nobody without one: another edit at the same time may do so with this one; null: it can do neither
+ * @param revision of the rules beside which it was found to close no circle of tags: another edit at the same time may close it with this one; null: it reads no tag
  */
 function write({ db }: Context, id: string, before: Row | null, input: RuleSetInput, now: number, revision: number | null) {
   const still = stillAt(revision)
   const [body, tagUid] = [JSON.stringify(input), sql`(SELECT uid FROM tags WHERE name = ${input.tag} AND type IN (1, 2))`]
-  return before === null ? db.insert(ruleSets).select(sql`SELECT ${id}, ${tagUid}, ${body}, ${now}, NULL WHERE ${still}`) : db.update(ruleSets).set({ tagUid, body, updatedAt: now }).where(and(eq(ruleSets.id, id), eq(ruleSets.body, before.body), still))
+  return before === null ? db.insert(ruleSets).select(sql`SELECT ${id}, ${tagUid}, ${body}, ${now}, NULL WHERE ${still}`) : db.update(ruleSets).set({ tagUid, body, updatedAt: now }).where(and(eq(ruleSets.id, id), eq(ruleSets.body, before.body), still, nobodyLeftBy(before, input)))
+}
+const nobodyLeftBy = (before: Row, { tag }: RuleSetInput) => {
+  const given = readRuleSet(before).tag
+  return given === tag ? undefined : nobodyLeftReading(given, before.id)
 }
 
 /** Which rule set the revision that this batch has just made is about. */
@@ -98,22 +103,20 @@ async function placesIn(context: Context, input: RuleSetInput, id: string | null
   return { errors: [...errors, ...checkTagsRead({ input, id, ruleSets: stored.map(readRuleSet), names: new Set(names.map(({ name }) => name)) })], revision: rulesRevisionOf(rows) }
 }
 
-/** Whoever reads a tag that nobody gives any more could only be unknown. @returns the revision of the rules that were looked at */
-async function refuseLeftReading(context: Context, { id, tag }: RuleSet): Promise<number> {
-  const [stored, rows] = await context.db.batch([context.db.select().from(ruleSets), selectStates(context)])
-  const [first, ...others] = leftReading(tag, id, stored.map(readRuleSet))
+/** Whoever reads a tag that nobody gives any more could only be unknown. Says who it is; the write makes sure. */
+async function refuseLeftReading({ db }: Context, { id, tag }: RuleSet): Promise<void> {
+  const [first, ...others] = leftReading(tag, id, (await db.select().from(ruleSets)).map(readRuleSet))
   if (first !== undefined) throw new Fault('conflict', `The rule set "${first.name}"${others.length === 0 ? '' : ` and ${others.length} more`} reads the tag "${tag}", which nothing else gives: change that first.`)
-  return rulesRevisionOf(rows)
 }
 
 async function remove(context: Context, id: string): Promise<void> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const before = readRuleSet(await findOwn(context, id))
-    const still = stillAt(await refuseLeftReading(context, before))
+    await refuseLeftReading(context, before)
     const [now, asked, { db }] = [context.now(), questionsOf(before) !== questionsOf(null), context]
     const gone = sql`NOT EXISTS (SELECT 1 FROM rule_sets WHERE id = ${id})`
     const [removed] = await db.batch([
-      db.delete(ruleSets).where(and(eq(ruleSets.id, id), still)), dropUnusedTags(db), bumpState(context, states.rules, now, gone), noteChange(context, id, [], null, gone), tagsChanged(context),
+      db.delete(ruleSets).where(and(eq(ruleSets.id, id), nobodyLeftReading(before.tag, id))), dropUnusedTags(db), bumpState(context, states.rules, now, gone), noteChange(context, id, [], null, gone), tagsChanged(context),
       ...(asked ? [bumpState(context, states.questions, now, gone)] : []),
     ])
     if (removed.meta.changes === 0) continue
