@@ -52,7 +52,7 @@ export interface AgentOptions {
   /** Runs a probe's command; the system's own unless said. */
   readonly command?: ObserveOptions['command']
   readonly timers?: Timers
-  /** 0 ≤ x < 1: when to fetch what every agent fetches. */
+  /** 0 ≤ x < 1: when to fetch what every agent fetches, and to come back to an EMS that was away. */
   readonly random?: () => number
 }
 export interface RunningAgent {
@@ -225,7 +225,7 @@ async function begin({ stateDirectory, log, now, onEvent = () => undefined, root
   holdAgent()
   await observed.look()
   channel = openChannel({
-    open: () => control.client().openSocket(channelOperation, CHANNEL_SUBPROTOCOL), privateKey: () => certificate.identity().privateKey, versions: store.versions, timers, log,
+    open: () => control.client().openSocket(channelOperation, CHANNEL_SUBPROTOCOL), privateKey: () => certificate.identity().privateKey, versions: store.versions, timers, log, random,
     onMessage(message) {
       if (message.type === 'newer') timers.after(random() * message.spreadMs, () => { followed.note(message.versions) })
       else (message.type === 'report-now' ? checkNow() : followed.take(message.document)).catch(defect)

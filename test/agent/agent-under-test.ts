@@ -14,7 +14,7 @@ export interface Scene {
   readonly events: AgentEvent[]
   /** What the log said, a line each. */
   readonly lines: Record<string, unknown>[]
-  /** Its probes run no commands unless a test gives it some. */
+  /** Its probes run no commands unless a test gives it some, and it comes back to its EMS without a spread. */
   start(over?: Partial<AgentOptions>): Promise<RunningAgent>
   /** The events of one kind. */
   told<E extends AgentEvent['event']>(name: E): Extract<AgentEvent, { event: E }>[]
@@ -45,7 +45,7 @@ export async function enrolledScene(before: (ems: EmsDouble) => Promise<void> | 
   return {
     ems, directory, events, lines,
     async start(over = {}) {
-      const agent = await startAgent({ stateDirectory: directory, log, now: Date.now, onEvent: (event) => events.push(event), command: () => Promise.resolve(null), ...over })
+      const agent = await startAgent({ stateDirectory: directory, log, now: Date.now, onEvent: (event) => events.push(event), command: () => Promise.resolve(null), random: () => 0, ...over })
       onEnd(() => agent.close())
       return agent
     },

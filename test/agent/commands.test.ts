@@ -96,6 +96,8 @@ describe('the command line', () => {
     expect(await agent(['status', ...state])).toMatchObject({ code: 1, err: expect.stringMatching(/No agent runs.*agent run --state \S+\n$/) as string })
 
     const first = begin(['run', ...state])
+    let log = ''
+    first.stderr?.on('data', (chunk: Buffer) => { log += chunk.toString() })
     await until('the channel', () => Promise.resolve(ems.sockets.length > 0 ? true : null))
     const [second, shown, json, unknown, kept] = await Promise.all([agentProcess(['run', ...state]), agent(['status', ...state]), agent(['status', '--json', ...state]), agent(['explain', 'no-such-tag', ...state]), agent(['set', 'email=ada@example.com', 'social=github:ada', ...state])])
     expect(second).toMatchObject({ code: 1, err: expect.stringMatching(/running already.*Stop it first/) as string })
@@ -105,10 +107,11 @@ describe('the command line', () => {
     expect(kept).toMatchObject({ code: 0, out: expect.stringMatching(/^Kept\./) as string })
     await until('the report of what was said', () => Promise.resolve(JSON.stringify(ems.held.get('user')?.value).includes('ada@example.com') ? true : null))
 
-    const stopped = performance.now()
     first.kill('SIGTERM')
     expect(await once(first, 'exit')).toEqual([0, null])
-    expect(performance.now() - stopped).toBeLessThan(3_000)
+    // Every part ended by itself; none was given up on after its ten seconds.
+    expect(log).toContain('"event":"channel"')
+    expect(log).not.toContain('not-closed')
 
     const third = begin(['run', ...state])
     await until('the channel again', () => Promise.resolve(ems.sockets.length > 1 ? true : null))

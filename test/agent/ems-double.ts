@@ -18,6 +18,7 @@ import { faults, type FaultCode, type FaultExtras } from '../../protocol/faults.
 import { writeInvitation } from '../../protocol/invitation.ts'
 import type { Operation } from '../../protocol/operation.ts'
 import * as endpointOperations from '../../protocol/operations/endpoint.ts'
+import * as signInOperations from '../../protocol/operations/sign-in.ts'
 import * as publicOperations from '../../protocol/operations/public.ts'
 import { profileSettings, type ProfileSettings } from '../../protocol/profile.ts'
 import type { AgentRules } from '../../protocol/rules.ts'
@@ -33,7 +34,7 @@ export type Answer = { status?: number; json: unknown } | { status?: number; tex
 export interface Asked { readonly id: string; readonly body: Record<string, unknown>; readonly caller: SignedCaller | null; /** The usual answer, done for real. */ usual(): Promise<Answer> }
 export interface AgentSocket { readonly socket: WebSocket; readonly said: Record<string, unknown>[]; tell(message: ToAgent): void }
 
-const operations: readonly Operation[] = [...Object.values(publicOperations), ...Object.values(endpointOperations)].flatMap((each) => ('caller' in each ? [each] : []))
+const operations: readonly Operation[] = [...Object.values(publicOperations), ...Object.values(endpointOperations), ...Object.values(signInOperations)].flatMap((each) => ('caller' in each ? [each] : []))
 export const refusal = (code: FaultCode, extras: FaultExtras = {}): Answer => ({ status: faults[code][0], json: { type: `urn:sallyport:fault:${code}`, title: code, status: faults[code][0], code, detail: `refused: ${code}`, ...extras } })
 
 export class EmsDouble {
@@ -52,6 +53,7 @@ export class EmsDouble {
   /** Instead of the usual answer of an operation, by its id. */
   readonly instead = new Map<string, (asked: Asked) => Answer | Promise<Answer>>()
   readonly requests: { id: string; body: Record<string, unknown> }[] = []
+  /** Channels that were open to both sides, the oldest first. */
   readonly sockets: AgentSocket[] = []
   /** Opens a socket as the EMS does unless a test says otherwise. */
   meet: (socket: WebSocket, caller: SignedCaller) => void = (socket, caller) => this.#welcome(socket, caller)
@@ -138,10 +140,11 @@ export class EmsDouble {
       if (data.toString() === 'ping') return socket.send('pong')
       const message = JSON.parse(data.toString()) as { type: string; signature?: string }
       met.said.push(message)
+      // The EMS welcomes before the agent has read it; by its hello the agent says that its channel is open.
+      if (message.type === 'hello') this.sockets.push(met)
       if (message.type !== 'answer') return
       void verifyAnswer(publicKeySpki, challenge, 'agent', message.signature ?? '').then((right) => {
         if (!right) return met.tell({ type: 'bye', reason: 'bad-challenge' })
-        this.sockets.push(met)
         met.tell({ type: 'welcome', at: this.now() })
       })
     })
@@ -200,6 +203,7 @@ export class EmsDouble {
       case 'documents': return { json: { documents: await this.#newer((body as { have: Record<string, number> }).have) } }
       case 'put-avatar': return { json: { fingerprint: await sha256Hex(copyBytes(Buffer.from(String(body.image), 'base64'))) } }
       case 'own-tags': return { json: { tags: [] } }
+      case 'own-identity': return { json: { signedIn: null } }
       default: return refusal('not_found')
     }
   }

@@ -31,7 +31,7 @@ function mayMount(): boolean {
   rmSync(at, { recursive: true })
   return mounted
 }
-const happened = <T>(what: string, ask: () => T | null | undefined | false): Promise<T> => until(what, () => Promise.resolve(ask() || null), 10_000, 10)
+const happened = <T>(what: string, ask: () => T | null | undefined | false): Promise<T> => until(what, () => Promise.resolve(ask() || null), 45_000, 10)
 
 /** A file system of its own in memory, of which the test decides how full it is and whether it may be written. */
 async function ownDisk(): Promise<{ path: string; fill(): Promise<void>; empty(): Promise<void>; readOnly(on: boolean): void }> {
@@ -123,9 +123,10 @@ describe.skipIf(!mayMount())('a full or read-only disk (needs root that may moun
     await happened('a report', () => scene.ems.held.has('os') && scene.ems.sockets.length > 0)
     const onFile = async () => JSON.parse(await readFile(stateFiles(disk.path).telemetry, 'utf8')) as { sequence: number }
     await until('the sequence on disk', async () => (scene.ems.sequence > 0 && (await onFile().catch(() => null))?.sequence === scene.ems.sequence ? true : null))
-    const [before, sequence] = [await onFile(), scene.ems.sequence]
     if (how === 'full') await disk.fill()
     else disk.readOnly(true)
+    // Now that nothing is written any more: until here a report of something else may have been.
+    const [before, sequence] = [await onFile(), scene.ems.sequence]
     scene.ems.setProfile({ userMaySet: [] })
     scene.ems.setRules([{ key: `ck_${'0'.repeat(32)}`, condition: { type: 'file', negate: false, path: '/' } }])
     await agent.checkNow()
