@@ -136,8 +136,9 @@ export function createBulkConnections({ address, identity, authorities, basis, r
         // Out of the row meanwhile: a tunnel is not asked for over a connection on which another answer is outstanding.
         priming += 1
         pick(kept).prime().then((serves) => {
-          if (serves && isKeeping) keep(kept)
-          else end(kept)
+          if (!serves || !isKeeping) return end(kept)
+          keep(kept)
+          log.info({ event: 'bulk_connection_serves', gateway: address().serial }, 'A connection that is kept ready still serves')
         }, () => end(kept)).finally(() => {
           priming -= 1
           refill()
