@@ -1,5 +1,6 @@
 // Headers that pass the reverse proxy and those that do not. What says who is asking comes from the gateway alone.
 import type { Vouched } from './assertions.ts'
+import { headerText } from './header-text.ts'
 
 type Incoming = Readonly<Record<string, string | string[] | undefined>>
 export type HeaderValues = Record<string, string | string[]>
@@ -46,6 +47,9 @@ export function requestHeaders(headers: Incoming, { host, source, vouched, decis
     kept['sallyport-device-id'] = vouched.uid
     kept['sallyport-device-tags'] = vouched.tags.map(encodeURIComponent).join(',')
     kept['sallyport-assertion'] = vouched.assertion
+    const { user } = vouched
+    if (user !== null) kept['sallyport-user'] = headerText(user.email ?? user.sub)
+    if (user?.groups !== undefined) kept['sallyport-user-groups'] = user.groups.map(headerText).join(',')
   }
   return kept
 }

@@ -29,10 +29,11 @@ function asked({ protocol, host, port, source }: Question): Attributes {
     'network.transport': protocol === 'udp' ? 'udp' : 'tcp', ...(protocol === 'https' ? { 'network.protocol.name': 'http' } : {}),
   }
 }
-const decided = ({ id, allowed, reason, code, uid, certificateSerial, service, policy, tags, revision, country }: Decision): Attributes => ({
+const decided = ({ id, allowed, reason, code, uid, certificateSerial, user, service, policy, tags, revision, country }: Decision): Attributes => ({
   'sallyport.decision.id': id, 'sallyport.decision.allowed': allowed, 'sallyport.decision.reason': reason, 'sallyport.decision.code': code, 'sallyport.snapshot.revision': revision,
   'sallyport.endpoint.uid': uid ?? undefined, 'sallyport.certificate.serial': certificateSerial ?? undefined, 'sallyport.service': service ?? undefined, 'sallyport.policy': policy ?? undefined,
   'sallyport.tags': tags.map(({ name, state }) => `${name}:${state}`), 'geo.country.iso_code': country,
+  'enduser.id': user?.name, 'sallyport.user.issuer': user?.issuer,
 })
 
 /** What was handed over, and said once when that begins to fail and once when it is mended. */

@@ -57,6 +57,11 @@ describe('a decision', () => {
     expect(lines).toMatch(/let in by +D0123456789AB-0000000000000000/)
     expect(lines).toMatch(/known then +nothing: the EMS had never been heard/)
   })
+  it('says who was signed in, where an identity provider vouched for somebody', () => {
+    const lines = (changes: Partial<Decision>) => describeDecision({ decision: decision(changes), tags: [] }, NOW).join('\n')
+    expect(lines({ reason: 'user-mismatch', code: '061', user: { name: 'alice@corp.test', issuer: 'https://idp.test' } })).toMatch(/why +061 user-mismatch: .*\n(.*\n)*  user +alice@corp\.test, by https:\/\/idp\.test$/m)
+    expect(lines({ reason: 'user-unverified', code: '066' })).not.toMatch(/^ +user /m)
+  })
   it('says what a report-only policy would have decided', () => {
     const lines = describeDecision({ decision: decision({ shadow: { policy: 'stricter', allowed: false, reason: 'tag-unknown', code: '066' } }), tags: [] }, NOW).join('\n')
     expect(lines).toMatch(/report-only +the policy "stricter" would have refused it: 066 tag-unknown$/m)

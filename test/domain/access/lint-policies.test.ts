@@ -9,11 +9,17 @@ describe('the lint', () => {
   it('tells of a rule that one above it shadows', () => {
     for (const [first, second] of [['tags: {all: [a]}, action: allow', 'tags: {all: [a, b]}, action: deny'], ['tags: {any: [a, b]}, action: deny', 'tags: {any: [a]}, action: allow'], ['tags: {any: [a]}, action: deny', 'tags: {all: [a]}, action: allow'],
       ['action: deny', 'tags: {all: [a]}, device: {online: true}, action: allow'], ['tags: {none: [a]}, action: allow', 'tags: {none: [a, b]}, action: allow'],
+      ['users: [a@b.test, c@b.test], action: allow', 'tags: {all: [a]}, users: [a@b.test], authenticatedWithinSeconds: 600, action: allow'], ['groups: [x, y], authenticatedWithinSeconds: 900, action: deny', 'groups: [y], authenticatedWithinSeconds: 600, action: allow'], ['verifiedUser: true, action: allow', 'groups: [y], action: allow'],
+      ['groups: [x, y], action: deny', 'groups: [y, x], action: deny'], ['action: allow', 'users: [a@b.test], action: deny'], ['verifiedUser: true, issuer: https://i.test, action: allow', 'groups: [y], issuer: https://i.test, action: allow'],
       ['geo: {countries: [DE, FR]}, action: deny', 'tags: {all: [a]}, geo: {countries: [FR]}, action: allow'], ['tags: {all: [a]}, until: "2030-01-01T00:00:00Z", action: allow', 'tags: {all: [a]}, until: "2029-01-01T00:00:00Z", action: allow']] as const) expect(two(first, second), `${first} / ${second}`).toHaveLength(1)
   })
   it('and not of one that can decide', () => {
     for (const [first, second] of [['tags: {all: [a, b]}, action: allow', 'tags: {all: [a]}, action: allow'], ['tags: {any: [a]}, action: allow', 'tags: {any: [a, b]}, action: allow'], ['tags: {all: [a]}, device: {online: true}, action: allow', 'tags: {all: [a]}, action: allow'],
       ['tags: {all: [a]}, until: "2028-01-01T00:00:00Z", action: allow', 'tags: {all: [a]}, action: allow'], ['tags: {all: [a]}, schedule: {timeZone: UTC}, action: allow', 'tags: {all: [a]}, action: allow'],
+      ['users: [a@b.test], action: allow', 'action: allow'], ['users: [a@b.test], action: deny', 'tags: {all: [a]}, action: allow'], ['users: [a@b.test], action: allow', 'users: [a@b.test, c@b.test], action: allow'], ['groups: [x], action: allow', 'users: [a@b.test], action: allow'],
+      ['groups: [x], authenticatedWithinSeconds: 600, action: allow', 'groups: [x], action: allow'], ['groups: [x], issuer: https://i.test, action: allow', 'groups: [x], action: allow'], ['users: [a@b.test], action: allow', 'users: [A@b.test], action: allow'],
+      // One that denies does so on whom nobody vouches for: the one above passes him over, or does not name what is not known of him.
+      ['groups: [x], action: allow', 'groups: [x], action: deny'], ['groups: [x, y], action: deny', 'groups: [x], action: deny'], ['groups: [x], action: deny', 'groups: [x], authenticatedWithinSeconds: 600, action: deny'],
       ['geo: {countries: [DE]}, action: deny', 'tags: {all: [a]}, action: allow'], ['mode: report, action: deny', 'tags: {all: [a]}, action: allow'], ['tags: {none: [a]}, action: allow', 'tags: {all: [b]}, action: allow']] as const) expect(two(first, second), `${first} / ${second}`).toEqual([])
   })
   it('tells of rules without posture, services that nobody reaches, rules that ended, tags that nobody has', () => {
@@ -21,6 +27,11 @@ describe('the lint', () => {
     expect(lint(policiesOf('[]'))).toEqual([expect.stringContaining('nobody reaches it')])
     expect(lint(policiesOf('[{name: p, services: [s], tags: {all: [a]}, until: "2020-01-01T00:00:00Z", action: allow}]'))).toEqual(['Policy "p" ended on 2020-01-01T00:00:00.000Z.'])
     expect(lint(policiesOf('[{name: p, services: [s], tags: {all: [a], none: [mispelt]}, action: allow}]'), ['a'])).toEqual(['Policy "p" uses the tag "mispelt", which the EMS does not know.'])
+  })
+  it('tells of rules by users alone, which are no posture, and of subjects that two providers may both know', () => {
+    expect(lint(policiesOf('[{name: p, services: [s], users: [a@b.test], action: allow}]'))).toEqual([expect.stringContaining('whatever their posture')])
+    expect(lint(policiesOf('[{name: p, services: [s], tags: {all: [a]}, users: [a@b.test, s-1], action: allow}]'))).toEqual(['Policy "p" names the subject "s-1" but no issuer: another identity provider may call somebody else so.'])
+    expect(lint(policiesOf('[{name: p, services: [s], tags: {all: [a]}, users: [s-1], issuer: https://i.test, action: allow}]'))).toEqual([])
   })
   it('tells of a rule that names countries where no database does', () => {
     const text = (geo: string) => `${geo}services: [{name: s, protocol: tcp, match: [h.test], ports: [22]}]\npolicies: [{name: p, services: [s], tags: {all: [a]}, geo: {countries: [DE]}, action: allow}]`

@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { decision, sessionEnd, type Decision, type SessionEnd } from '../../../protocol/decisions.ts'
-import { OK_TAG, OTHER, UID, cleanUp, connectTo, heldClock, issue, later, listen, openHttp2, readUntil, record, startEcho, startGate, until, type Gate } from './gate-under-test.ts'
+import { OK_TAG, OTHER, UID, cleanUp, connectTo, heldClock, issue, later, listen, openHttp2, readUntil, record, startEcho, startGate, until, userOf, type Gate } from './gate-under-test.ts'
 
 afterEach(cleanUp)
 
@@ -39,6 +39,11 @@ async function goesOn(stream: Stream): Promise<void> {
   const read = readUntil(stream, 'still')
   stream.write('still')
   await read
+}
+
+async function lines(gate: Gate): Promise<(Decision | SessionEnd)[]> {
+  await gate.audit.close()
+  return readFileSync(join(gate.directory, 'decisions.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Decision | SessionEnd)
 }
 
 describe('an open session is decided again', () => {
@@ -106,6 +111,41 @@ describe('an open session is decided again', () => {
     expect(await reasonOfCut(mine, () => clock.advance(1))).toBe('tag-unknown')
   })
 
+  it('when its user signs out, or another signs in, and the other device is left alone', async () => {
+    const { gate, echo, mine, theirs, other } = await two((port) => `${tcp(port)}\n${allow()}`)
+    const signedIn = (uid: string, credential: typeof other, user?: ReturnType<typeof userOf>) => gate.change({ endpoints: new Map([[uid, record(uid, [credential], user === undefined ? {} : { user })]]) })
+    signedIn(UID, gate.agent, userOf('alice@corp.test', { groups: ['staff'] }))
+    signedIn(OTHER, other, userOf('bob@corp.test', { groups: ['staff'] }))
+    gate.putPolicies(`${tcp(echo.port)}\n${allow('groups: [staff]')}`)
+    await Promise.all([goesOn(mine), goesOn(theirs)])
+    expect(await reasonOfCut(mine, () => signedIn(UID, gate.agent))).toBe('user-unverified')
+    signedIn(UID, gate.agent, userOf('alice@corp.test', { groups: ['staff'] }))
+    const { stream } = await connectTo(openHttp2(gate, gate.agent), `127.0.0.1:${echo.port}`)
+    await goesOn(stream)
+    expect(await reasonOfCut(stream, () => signedIn(UID, gate.agent, userOf('carol@corp.test', { groups: ['guests'] })))).toBe('user-mismatch')
+    await goesOn(theirs)
+    // Every decision says who it was, and what was let in as somebody is told so when it is cut.
+    const told = (await lines(gate)).filter((each) => each.event !== 'end').map(({ event, reason, user }) => `${event} ${reason} ${user?.name ?? '-'}`)
+    expect(told).toEqual(['decide allowed -', 'decide allowed -', 'recheck user-unverified -', 'decide allowed alice@corp.test', 'recheck user-mismatch carol@corp.test'])
+  })
+
+  it('when what its user proved is over or too long ago, at that instant', async () => {
+    const clock = heldClock(Date.now())
+    const never = ', stale: {after: 1000000}'
+    const { gate, echo, mine, theirs, other } = await two((port) => `${tcp(port, never)}\n${allow()}`, clock)
+    const authenticatedAt = clock.now()
+    gate.change({ endpoints: new Map([[UID, record(UID, [gate.agent], { user: userOf('alice@corp.test', { authenticatedAt, expiresAt: authenticatedAt + 600_000 }) })], [OTHER, record(OTHER, [other], { user: userOf('bob@corp.test', { authenticatedAt }) })]]) })
+    gate.putPolicies(`${tcp(echo.port, never)}\n${allow('users: [ALICE@corp.test, bob@corp.test]')}`)
+    clock.advance(599_999)
+    await goesOn(mine)
+    expect(await reasonOfCut(mine, () => clock.advance(1))).toBe('user-unverified')
+    await goesOn(theirs)
+    gate.putPolicies(`${tcp(echo.port, never)}\n${allow('authenticatedWithinSeconds: 900')}`)
+    clock.advance(299_999)
+    await goesOn(theirs)
+    expect(await reasonOfCut(theirs, () => clock.advance(1))).toBe('user-unverified')
+  })
+
   it('and is cut before a byte that came after the change', async () => {
     const { gate, echo, mine } = await two((port) => `${tcp(port)}\n${allow()}`)
     const got: string[] = []
@@ -118,10 +158,6 @@ describe('an open session is decided again', () => {
 })
 
 describe('what is kept of a session', () => {
-  const lines = async (gate: Gate) => {
-    await gate.audit.close()
-    return readFileSync(join(gate.directory, 'decisions.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Decision | SessionEnd)
-  }
   it('is the decision that let it in and its end, with bytes and time', async () => {
     const clock = heldClock(Date.now())
     const { gate, mine, theirs } = await two((port) => `${tcp(port, ', stale: {after: 1000}')}\n${allow()}`, clock)

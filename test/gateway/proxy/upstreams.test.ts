@@ -4,11 +4,12 @@ import { createServer, type IncomingMessage, type RequestListener } from 'node:h
 import { createServer as createTlsServer } from 'node:https'
 import { join } from 'node:path'
 import type { TLSSocket } from 'node:tls'
-import { createLocalJWKSet, jwtVerify, type JSONWebKeySet } from 'jose'
+import { createLocalJWKSet, decodeJwt, jwtVerify, type JSONWebKeySet, type JWTPayload } from 'jose'
 import { afterEach, describe, expect, it } from 'vitest'
 import { createAuthority } from '../../../identity/authority.ts'
 import { gatewayTlsName } from '../../../protocol/certificates.ts'
-import { BAD_TAG, GATEWAY, OK_TAG, UID, ask, cleanUp, issue, later, listen, openHttp1, openHttp2, readUntil, startGate, until, type Gate } from './gate-under-test.ts'
+import type { VerifiedUser } from '../../../protocol/identity.ts'
+import { BAD_TAG, GATEWAY, OK_TAG, UID, ask, cleanUp, heldClock, issue, later, listen, openHttp1, openHttp2, readUntil, record, startGate, until, userOf, type Gate } from './gate-under-test.ts'
 
 afterEach(cleanUp)
 
@@ -22,7 +23,6 @@ async function serve(handle: RequestListener): Promise<{ port: number; close: ()
   later(close)
   return { port: await listen(server), close }
 }
-const names = (name: string) => serve((_request, response) => void response.end(name))
 const get = (gate: Gate, headers: Record<string, string> = {}) => ask(openHttp2(gate, gate.browser), { ':method': 'GET', ':path': '/', ':authority': 'web.test', ':scheme': 'https', ...headers })
 const bodyOf = async (gate: Gate) => await (await get(gate)).body()
 
@@ -45,10 +45,8 @@ describe('a service with several upstreams', () => {
   })
 
   it('goes on to the next when one refuses the connection, body and all', async () => {
-    const gone = await names('gone')
     const echo = await serve((request, response) => void request.pipe(response))
-    gone.close()
-    const gate = await startGate(file(`upstream: [http://127.0.0.1:${gone.port}, http://127.0.0.1:${echo.port}]`))
+    const gate = await startGate(file(`upstream: [http://127.0.0.1:1, http://127.0.0.1:${echo.port}]`))
     const session = openHttp2(gate, gate.browser)
     for (let round = 0; round < 3; round++) {
       const stream = session.request({ ':method': 'POST', ':path': '/', ':authority': 'web.test', ':scheme': 'https' })
@@ -69,7 +67,7 @@ describe('a service with several upstreams', () => {
       response.statusCode = request.url === '/health' ? 204 : 200
       response.end('other')
     })
-    const gate = await startGate(file(`upstream: [http://127.0.0.1:${checked.port}, http://127.0.0.1:${other.port}], health: {path: /health, every: 0.1, within: 1}`))
+    const gate = await startGate(file(`upstream: [http://127.0.0.1:${checked.port}, http://127.0.0.1:${other.port}], health: {path: /health, every: 0.1, within: 10}`))
     const four = async () => (await Promise.all([bodyOf(gate), bodyOf(gate), bodyOf(gate), bodyOf(gate)])).toSorted().join()
     await until(async () => await four() === 'other,other,other,other')
     expect(await four()).toBe('other,other,other,other')
@@ -154,6 +152,41 @@ describe('what an upstream is told of the device', () => {
     expect(verified.payload).toMatchObject({ sub: UID, tags: ['compliant', 'infected'], certificate: gate.browser.serial })
     expect((verified.payload.exp ?? 0) - (verified.payload.iat ?? 0)).toBeLessThanOrEqual(300)
   })
+  it('says who uses it, for as long as that is vouched for', async () => {
+    let seen: IncomingMessage['headers'] = {}
+    const { port } = await serve((request, response) => {
+      seen = request.headers
+      response.end()
+    })
+    const clock = heldClock(Math.floor(Date.now() / 1000) * 1000)
+    const gate = await startGate(file(`upstream: http://127.0.0.1:${port}`), clock)
+    const forged = { 'sallyport-user': 'root', 'sallyport_user': 'root', 'sallyport-user-groups': 'forged', 'sallyport_user_groups': 'forged' }
+    const session = openHttp2(gate, gate.browser)
+    const told = async (user?: VerifiedUser): Promise<JWTPayload & { user?: object }> => {
+      gate.change({ endpoints: new Map([[UID, record(UID, [gate.browser], user === undefined ? {} : { user })]]) })
+      expect((await ask(session, { ':method': 'GET', ':path': '/', ':authority': 'web.test', ':scheme': 'https', ...forged })).status).toBe(200)
+      return decodeJwt(String(seen['sallyport-assertion']))
+    }
+    const headers = () => [seen['sallyport-user'], seen['sallyport-user-groups'], seen['sallyport_user'], seen['sallyport_user_groups']]
+    const now = clock.now()
+    const alice = userOf('alice@corp.test', { subject: 's-1', name: 'Alice', groups: ['ops', 'Geschäft, Süd', '100%'], authenticatedAt: now - 60_000, expiresAt: now + 20_000 })
+    expect(await told(alice)).toMatchObject({ sub: UID, exp: (now + 20_000) / 1000, user: { iss: 'https://idp.test', sub: 's-1', email: 'alice@corp.test', name: 'Alice', groups: alice.groups, auth_time: (now - 60_000) / 1000, exp: (now + 20_000) / 1000 } })
+    expect(headers()).toEqual(['alice@corp.test', 'ops,Gesch%C3%A4ft%2C%20S%C3%BCd,100%25', undefined, undefined])
+    expect(String(seen['sallyport-user-groups']).split(',').map(decodeURIComponent)).toEqual(alice.groups)
+    // Without news, at the very end of it.
+    clock.advance(20_000)
+    expect((await ask(session, { ':method': 'GET', ':path': '/', ':authority': 'web.test', ':scheme': 'https', ...forged })).status).toBe(200)
+    expect([decodeJwt(String(seen['sallyport-assertion']))['user'], ...headers()]).toEqual(Array(5).fill(undefined))
+    // Another user of the same device, on the same connection: no word of the one before.
+    expect((await told(userOf('bob@corp.test', { subject: 'Bjørn|7', email: undefined }))).user).toEqual({ iss: 'https://idp.test', sub: 'Bjørn|7', auth_time: expect.any(Number) as number })
+    expect(headers()).toEqual(['Bj%C3%B8rn|7', undefined, undefined, undefined])
+    expect([(await told()).user, ...headers()]).toEqual(Array(5).fill(undefined))
+    // More groups than a header carries are cut, and that is said.
+    const many = Array.from({ length: 256 }, (_, n) => `group-${String(n).padStart(30, '0')}`)
+    const { user } = await told(userOf('alice@corp.test', { groups: many }))
+    expect(user).toMatchObject({ groups: many.slice(0, 83), more_groups: true })
+    expect(String(seen['sallyport-user-groups']).split(',')).toEqual(many.slice(0, 83))
+  })
   it('is nothing when there is none', async () => {
     let seen: IncomingMessage['headers'] = {}
     const { port } = await serve((request, response) => {
@@ -168,7 +201,6 @@ describe('what an upstream is told of the device', () => {
 })
 
 describe('a request is bounded', () => {
-  const limits = 'limits: {requestBytes: 1000, requestSeconds: 1}'
   it('in size, announced or not, over both protocols', async () => {
     let bytes = 0
     const { port } = await serve((request, response) => {
@@ -177,7 +209,7 @@ describe('a request is bounded', () => {
       })
       request.on('end', () => response.end('taken'))
     })
-    const gate = await startGate(file(`upstream: http://127.0.0.1:${port}, ${limits}`))
+    const gate = await startGate(file(`upstream: http://127.0.0.1:${port}, limits: {requestBytes: 1000}`))
     const session = openHttp2(gate, gate.browser)
     for (const headers of [{}, { 'content-length': '2000' }]) {
       const stream = session.request({ ':method': 'POST', ':path': '/', ':authority': 'web.test', ':scheme': 'https', ...headers })
@@ -196,7 +228,7 @@ describe('a request is bounded', () => {
   })
   it('in time', async () => {
     const { port } = await serve((request, response) => void request.on('end', () => response.end()).resume())
-    const gate = await startGate(file(`upstream: http://127.0.0.1:${port}, ${limits}`))
+    const gate = await startGate(file(`upstream: http://127.0.0.1:${port}, limits: {requestSeconds: 1}`))
     const socket = await openHttp1(gate, gate.browser)
     const read = readUntil(socket, '\r\n\r\n')
     socket.write('POST / HTTP/1.1\r\nHost: web.test\r\nContent-Length: 10\r\n\r\nx')

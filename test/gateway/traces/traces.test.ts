@@ -8,7 +8,7 @@ import { MOST_WAITING } from '../../../gateway/traces/session-traces.ts'
 import { openTraces, type TracesOptions } from '../../../gateway/traces/traces.ts'
 import { silentLog } from '../../../node/logging.ts'
 import type { Decision } from '../../../protocol/decisions.ts'
-import { GATEWAY, UID, ask, cleanUp, connectTo, later, listen, openHttp2, readUntil, startEcho, startGate, until } from '../proxy/gate-under-test.ts'
+import { GATEWAY, UID, ask, cleanUp, connectTo, later, listen, openHttp2, readUntil, record, startEcho, startGate, until, userOf } from '../proxy/gate-under-test.ts'
 import { startCollector, valueOf } from './collector.ts'
 
 afterEach(cleanUp)
@@ -49,6 +49,7 @@ describe('a session', () => {
     const collector = await startCollector()
     const traces = await open(collector.url)
     const { gate, echo } = await gateWith({ traces })
+    gate.change({ endpoints: new Map([[UID, record(UID, [gate.agent], { user: userOf('alice@corp.test') })]]) })
     const { stream, status } = await connectTo(openHttp2(gate, gate.agent), `127.0.0.1:${echo.port}`)
     expect(status).toBe(200)
     const read = readUntil(stream, 'hello')
@@ -60,8 +61,8 @@ describe('a session', () => {
     const [root, ...others] = collector.roots()
     if (root === undefined) throw new Error('no trace came')
     expect([root.name, others, collector.requests[0]]).toEqual(['tcp ledger', [], { url: '/v1/traces', type: 'application/json', service: GATEWAY }])
-    expect(['sallyport.endpoint.uid', 'sallyport.decision.allowed', 'sallyport.decision.reason', 'sallyport.decision.code', 'sallyport.policy', 'sallyport.certificate.serial', 'client.address', 'server.address', 'server.port', 'network.transport', 'sallyport.bytes.up'].map((key) => valueOf(root, key)))
-      .toEqual([UID, true, 'allowed', '000', 'staff', gate.agent.serial, '127.0.0.1', '127.0.0.1', echo.port, 'tcp', 5])
+    expect(['sallyport.endpoint.uid', 'sallyport.decision.allowed', 'sallyport.decision.reason', 'sallyport.decision.code', 'sallyport.policy', 'sallyport.certificate.serial', 'enduser.id', 'sallyport.user.issuer', 'client.address', 'server.address', 'server.port', 'network.transport', 'sallyport.bytes.up'].map((key) => valueOf(root, key)))
+      .toEqual([UID, true, 'allowed', '000', 'staff', gate.agent.serial, 'alice@corp.test', 'https://idp.test', '127.0.0.1', '127.0.0.1', echo.port, 'tcp', 5])
     expect(await gate.audit.find(String(valueOf(root, 'sallyport.decision.id'))) as Decision).toMatchObject({ allowed: true, service: 'ledger' })
     const stages = collector.spans.filter(({ parentSpanId }) => parentSpanId === root.spanId)
     expect(stages.map(({ name, traceId }) => [name, traceId])).toEqual(['decide', 'resolve', 'dial', 'carry'].map((name) => [name, root.traceId]))
