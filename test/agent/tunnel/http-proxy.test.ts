@@ -8,7 +8,7 @@ import { refuseWith, relayTo } from './gateway-double.ts'
 import { closeAll, connectThrough, eventually, rawClient, serveTcp, startScene, type Scene } from './tunnel-under-test.ts'
 
 const run = promisify(execFile)
-const curl = (scene: Scene, ...args: string[]) => run('curl', ['-sS', '--max-time', '10', '--noproxy', '', '-x', `http://127.0.0.1:${scene.tunnel.httpPort}`, ...args])
+const curl = (scene: Scene, ...args: string[]) => run('curl', ['-sS', '--max-time', '60', '--noproxy', '', '-x', `http://127.0.0.1:${scene.tunnel.httpPort}`, ...args])
 const refusal = {
   decision: 'D0123456789AB-0123456789ABCDEF', code: '065', reason: 'tag-missing', uid: 'a'.repeat(32), message: 'This service needs the tag “managed”.',
   tags: [{ uid: 'x', name: 'managed', state: 'absent' }],

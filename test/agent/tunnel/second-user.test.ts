@@ -14,8 +14,8 @@ const OTHER = 65_534
 const FIRST = 1_234
 afterEach(closeAll)
 
-const as = (uid: number, command: string[]) => run('setpriv', [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', ...command], { cwd: '/', timeout: 90_000 })
-const curl = (...args: string[]) => ['curl', '-sS', '-i', '--max-time', '10', '--noproxy', '', ...args]
+const as = (uid: number, command: string[]) => run('setpriv', [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', ...command], { cwd: '/', timeout: 150_000 })
+const curl = (...args: string[]) => ['curl', '-sS', '-i', '--max-time', '60', '--noproxy', '', ...args]
 
 describe.skipIf(reason !== null)(`a second user of the machine${reason === null ? '' : ` (${reason})`}`, () => {
   async function scene() {
@@ -52,7 +52,7 @@ describe.skipIf(reason !== null)(`a second user of the machine${reason === null 
   it('holds nobody else up: hundreds of refused connections later the enrolled user is served', async () => {
     const { scene: started, ways } = await scene()
     // curl opens these one after the other, as fast as it can.
-    await as(OTHER, ['sh', '-c', `for n in 1 2 3 4 5; do curl -s --max-time 5 "http://127.0.0.1:${started.tunnel.httpPort}/[1-50]" & done; wait`]).catch((cause: { code?: number }) => { if (cause.code === undefined) throw cause })
+    await as(OTHER, ['sh', '-c', `for n in 1 2 3 4 5; do curl -s --max-time 60 "http://127.0.0.1:${started.tunnel.httpPort}/[1-50]" & done; wait`]).catch((cause: { code?: number }) => { if (cause.code === undefined) throw cause })
     await eventually(() => started.events.filter((event) => event === 'peer_refused').length >= 250)
     expect((await as(FIRST, ways[0]?.[1] ?? [])).stdout).toContain(SECRET)
   }, 180_000)

@@ -19,9 +19,10 @@ const command = (file: string, args: string[]): Promise<string> => new Promise((
   execFile(file, args, { cwd: '/', timeout: 60_000, env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: directory } }, (error, stdout) => resolve(error === null ? stdout : `failed ${String(error.code)} ${stdout}`))
 })
 const agent = (...args: string[]) => command(process.execPath, [program, ...args, '--state', state])
-const curlAs = (uid: number, url: string) => command('setpriv', [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', 'curl', '-sS', '--max-time', '10', '--noproxy', '*', url])
+const curlAs = (uid: number, url: string) => command('setpriv', [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', 'curl', '-sS', '--max-time', '30', '--noproxy', '*', url])
 
-cpSync('/etc', join(directory, 'etc'), { recursive: true, verbatimSymlinks: true })
+// Browsers' policies come and go meanwhile, by other tests.
+cpSync('/etc', join(directory, 'etc'), { recursive: true, verbatimSymlinks: true, filter: (path) => !/^\/etc\/(chromium\/policies|firefox|opt)$/.test(path) })
 run('mount', '--bind', join(directory, 'etc'), '/etc')
 writeFileSync('/etc/hosts', '127.0.0.1 localhost\n')
 appendFileSync('/etc/passwd', `first:x:${FIRST}:${FIRST}:First:/nonexistent:/bin/sh\n`)

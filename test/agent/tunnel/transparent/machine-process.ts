@@ -26,11 +26,12 @@ const hostsText = () => readFileSync('/etc/hosts', 'utf8')
 const as = (uid: number, command: string[], env: NodeJS.ProcessEnv = {}): Promise<string> => new Promise((resolve) => {
   execFile('setpriv', [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', ...command], { cwd: '/', timeout: 60_000, env: { PATH: '/usr/bin:/bin', ...env } }, (error, stdout) => resolve(error === null ? stdout : `failed ${String(error.code)} ${stdout}`))
 })
-const curl = (...args: string[]) => ['curl', '-sS', '--max-time', '10', '--noproxy', '*', ...args]
+const curl = (...args: string[]) => ['curl', '-sS', '--max-time', '30', '--noproxy', '*', ...args]
 
 // ── the machine: /etc of its own (a file that is mounted can't be replaced), an address with a way out, and addresses of services ──
 if (!existsSync(join(directory, 'etc'))) {
-  cpSync('/etc', join(directory, 'etc'), { recursive: true, verbatimSymlinks: true })
+  // Browsers' policies come and go meanwhile, by other tests.
+  cpSync('/etc', join(directory, 'etc'), { recursive: true, verbatimSymlinks: true, filter: (path) => !/^\/etc\/(chromium\/policies|firefox|opt)$/.test(path) })
   run('ip', 'link', 'set', 'lo', 'up')
   run('ip', 'link', 'add', 'out', 'type', 'veth', 'peer', 'name', 'far')
   for (const link of ['out', 'far']) run('ip', 'link', 'set', link, 'up')
