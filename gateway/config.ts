@@ -6,6 +6,7 @@ import { sha256Hex } from '../protocol/text.ts'
 import { defaultPoll, type PollSettings } from './fabric/polling.ts'
 import type { TraceSettings } from './traces/traces.ts'
 import { firewallOptions, firewallRunUsage, firewallUsage, readFirewallCommand, readFirewallSettings, type FirewallCommand, type FirewallSettings } from './firewall/command-line.ts'
+import { readSshCommand, sshOptions, sshUsage, type SshCommand } from './ssh/command-line.ts'
 
 export const usage = `The gateway: lets devices through to protected services by what the EMS knows of them.
 
@@ -22,7 +23,7 @@ export const usage = `The gateway: lets devices through to protected services by
   gateway schema
       Prints the JSON schema of the policy file, for editors.
   gateway status --state DIR [--json]
-      What the state directory says: serial, certificate, how old the snapshot is.${firewallUsage.trimEnd()}
+      What the state directory says: serial, certificate, how old the snapshot is.${firewallUsage.trimEnd()}${sshUsage.trimEnd()}
 
 Examples:
   gateway run --state /var/lib/sallyport-gateway --policies /etc/sallyport/policies.yaml --join-code sj1.eyJ…
@@ -39,6 +40,7 @@ export interface JoinTarget { readonly ems: string; readonly pin: string; readon
 
 export type Command =
   | FirewallCommand
+  | SshCommand
   | { readonly verb: 'help' | 'schema' }
   | {
     readonly verb: 'run'
@@ -63,7 +65,7 @@ export type Command =
 
 const text = { type: 'string' } as const
 const options = {
-  'state': text, 'policies': text, 'listen': text, 'metrics-port': text, 'join-code': text, 'join-code-file': text, 'ems': text, 'ems-pin': text, 'name': text, 'tls-ca': text, 'drain': text, 'workers': text, 'poll-after': text, 'poll-every': text, 'traces': text, 'traces-share': text, ...firewallOptions,
+  'state': text, 'policies': text, 'listen': text, 'metrics-port': text, 'join-code': text, 'join-code-file': text, 'ems': text, 'ems-pin': text, 'name': text, 'tls-ca': text, 'drain': text, 'workers': text, 'poll-after': text, 'poll-every': text, 'traces': text, 'traces-share': text, ...firewallOptions, ...sshOptions,
   'json': { type: 'boolean' }, 'help': { type: 'boolean', short: 'h' },
 } as const
 
@@ -134,6 +136,8 @@ export function readCommand(argv: string[]): Command {
   const stateDirectory = values.state ?? environment.stateDirectory
   const json = values.json ?? false
   if (verb === 'firewall' || verb === 'lists') return readFirewallCommand([verb, ...rest], { tag: values.tag, stateDirectory, json })
+  if (verb === 'ssh-ca') return readSshCommand(rest, values, { stateDirectory, json })
+  if (values['signs-after'] !== undefined || values.compromised !== undefined) throw new UsageError('--signs-after and --compromised stand with ssh-ca rotate.')
   if (values.tag !== undefined) throw new UsageError('--tag stands with firewall template.')
   if (rest.length > (verb === 'check' ? 1 : 0)) throw new UsageError(`${rest.at(-1) ?? ''} is one argument too many.`)
   switch (verb) {
@@ -161,6 +165,6 @@ export function readCommand(argv: string[]): Command {
     case 'schema':
       return { verb }
     default:
-      throw new UsageError(verb === undefined ? 'Say what to do: run, check, schema, status, firewall or lists.' : `${verb} is no command; there are run, check, schema, status, firewall and lists.`)
+      throw new UsageError(verb === undefined ? 'Say what to do: run, check, schema, status, ssh-ca, firewall or lists.' : `${verb} is no command; there are run, check, schema, status, ssh-ca, firewall and lists.`)
   }
 }

@@ -1,4 +1,4 @@
-// The gateway's command: run, check, schema, status, firewall, lists. What runs is in start.ts.
+// The gateway's command: run, check, schema, status, ssh-ca, firewall, lists. What runs is in start.ts.
 import { readFile } from 'node:fs/promises'
 import { policyFileSchema } from '../domain/access/policy-file.ts'
 import { UsageError } from '../node/config.ts'
@@ -10,6 +10,7 @@ import { readCommand, usage, type Command } from './config.ts'
 import { runFirewallCommand } from './firewall/command-line.ts'
 import { checkSources, describeSources } from './firewall/sources/check-sources.ts'
 import { checkPolicies, readStatus } from './inspect.ts'
+import { runSshCommand } from './ssh/command-line.ts'
 import { startGateway } from './start.ts'
 
 export { startGateway } from './start.ts'
@@ -76,6 +77,8 @@ export async function main(argv: string[]): Promise<number> {
         return await check(command)
       case 'status':
         return await status(command)
+      case 'ssh-ca':
+        return await runSshCommand(command, { print, tell, now })
       case 'firewall-template':
       case 'firewall-schema':
       case 'firewall-check':

@@ -22,6 +22,7 @@ export const reasons = {
   'address-refused': '021',
   'name-not-resolved': '023',
   'upstream-unreachable': '022',
+  'ssh-host-key': '022',
   'portal-error': '041',
   'no-policy-matched': '061',
   'fabric-mismatch': '061',

@@ -2,6 +2,7 @@
 import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
 import { hostName, line, port } from '../../protocol/text.ts'
+import { sshEntry } from './ssh-service.ts'
 
 const address = z.union([z.ipv4(), z.ipv6()], { error: 'must be an IP address' })
 const suffix = z.string().regex(/^\*\./, 'must begin with *.').refine((text) => hostName.safeParse(text.slice(2)).success, 'must be *. and a host name')
@@ -58,7 +59,7 @@ const tunnelled = {
 const traffic = z.enum(['interactive', 'bulk']).default('interactive')
 /** Seconds without a datagram after which a session ends. Agents let go after 300 by themselves. */
 const idleSeconds = seconds.default(120)
-const tcpService = z.strictObject({ ...tunnelled, protocol: z.literal('tcp'), traffic })
+const tcpService = z.strictObject({ ...tunnelled, protocol: z.literal('tcp'), traffic, ssh: sshEntry.optional() })
 const udpService = z.strictObject({ ...tunnelled, protocol: z.literal('udp'), idleSeconds })
 /** The same places by both, like DNS. */
 const tcpAndUdpService = z.strictObject({ ...tunnelled, protocol: z.literal('tcp+udp'), traffic, idleSeconds })

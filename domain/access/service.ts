@@ -4,6 +4,7 @@ import type { AccessProtocol } from '../../protocol/decisions.ts'
 import { normalAddress, normalHost, type Address } from './host.ts'
 import type { PolicyFile } from './policy-file.ts'
 import { prefixOf } from './request-path.ts'
+import { compileSsh, type SshService } from './ssh-service.ts'
 
 type Declared = PolicyFile['services'][number]
 
@@ -51,6 +52,8 @@ export interface Service {
   readonly requireOnline: boolean
   /** Whether somebody without a device may reach it, where the gateway takes such at all. */
   readonly anonymous: boolean
+  /** What it says of SSH behind it; null: nothing. */
+  readonly ssh: SshService | null
 }
 
 const rangeOf = (pattern: string): readonly [Address, number] => {
@@ -87,13 +90,14 @@ export function compileService(service: Declared, fileAt: (name: string) => stri
   }
   const unlimited = { requestBytes: Infinity, requestMs: Infinity, silenceMs: Infinity }
   if (service.protocol !== 'https') {
-    const tunnelled = { ...common, paths: [''], tls: { ca: null, name: null, client: null }, health: null, limits: unlimited, anonymous: false }
-    const tcp: Service[] = service.protocol === 'udp' ? [] : [{ ...tunnelled, protocol: 'tcp', traffic: service.traffic, idleMs: Infinity }]
+    const tunnelled = { ...common, paths: [''], tls: { ca: null, name: null, client: null }, health: null, limits: unlimited, anonymous: false, ssh: null }
+    const ssh = service.protocol === 'tcp' && service.ssh !== undefined ? compileSsh(service.ssh) : null
+    const tcp: Service[] = service.protocol === 'udp' ? [] : [{ ...tunnelled, protocol: 'tcp', traffic: service.traffic, idleMs: Infinity, ssh }]
     return service.protocol === 'tcp' ? tcp : [...tcp, { ...tunnelled, protocol: 'udp', traffic: 'interactive', idleMs: seconds(service.idleSeconds) }]
   }
   const { upstreamTls: { ca, name, certificateFile, keyFile }, health, limits } = service
   return [{
-    ...common, protocol: 'https', paths: service.paths.map(prefixOf), traffic: 'interactive', idleMs: Infinity, anonymous: service.anonymous,
+    ...common, protocol: 'https', paths: service.paths.map(prefixOf), traffic: 'interactive', idleMs: Infinity, anonymous: service.anonymous, ssh: null,
     tls: { ca: ca ?? null, name: name ?? null, client: certificateFile === undefined || keyFile === undefined ? null : { certificateFile: fileAt(certificateFile), keyFile: fileAt(keyFile) } },
     health: health === undefined ? null : { path: health.path, everyMs: seconds(health.every), withinMs: seconds(health.within) },
     limits: { requestBytes: limits.requestBytes, requestMs: seconds(limits.requestSeconds), silenceMs: seconds(limits.silenceSeconds) },

@@ -5,6 +5,8 @@ import type { Reason } from '../../protocol/decisions.ts'
 export interface Metrics {
   decided(reason: Reason, event: 'decide' | 'recheck'): void
   sessionsOpen(count: number): void
+  /** An SSH user certificate was issued. */
+  sshCertificateIssued(): void
   /** Bytes and datagrams carried since the start, of open sessions too. Asked when metrics are read. */
   readCarried(total: () => Carried): void
   /** Connections that have proved nothing. */
@@ -52,6 +54,7 @@ export function createMetrics(): Metrics {
   const handshakes = new Counter({ name: 'sallyport_tls_handshakes_total', help: 'TLS handshakes by how they ended.', labelNames: ['kind'], registers })
   const strangers = new Gauge({ name: 'sallyport_unproved_connections', help: 'Connections over which no device has proved itself.', registers })
   const sessions = new Gauge({ name: 'sallyport_open_sessions', help: 'Sessions that are open now.', registers })
+  const sshCertificates = new Counter({ name: 'sallyport_ssh_certificates_total', help: 'SSH user certificates issued.', registers })
   const propagation = new Histogram({ name: 'sallyport_propagation_seconds', help: 'From the EMS accepting a change to this gateway applying it.', buckets, registers })
   const cuts = new Histogram({ name: 'sallyport_cut_seconds', help: 'From the EMS accepting a change to a session being cut by it.', buckets, registers })
   const filtering = new Histogram({ name: 'sallyport_filter_seconds', help: 'From the EMS accepting a change to the packet filter holding it.', buckets, registers })
@@ -88,6 +91,7 @@ export function createMetrics(): Metrics {
   return {
     decided: (reason, event) => decisions.inc({ reason, event }),
     sessionsOpen: (count) => sessions.set(count),
+    sshCertificateIssued: () => sshCertificates.inc(),
     readCarried: (read) => {
       carried = read
     },

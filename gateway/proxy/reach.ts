@@ -3,6 +3,8 @@ import type { Timers } from '../../node/timers.ts'
 import { carryDatagrams, type CarriedDatagrams } from './carry-datagrams.ts'
 import { dial } from './dial.ts'
 import { dialUdp } from './dial-udp.ts'
+import { screenHost, type JudgeHostKey } from '../ssh/screen-host.ts'
+import type { Reason } from '../../protocol/decisions.ts'
 import { breakUpstream, splice, type Client } from './splice.ts'
 
 export interface Joined {
@@ -10,13 +12,21 @@ export interface Joined {
   stop(): void
   carried(): { up: number; down: number; datagrams?: CarriedDatagrams }
 }
+interface Ends {
+  readonly idleMs: number
+  /** Judges the key of an SSH host before it is spoken with; null: the bytes are nobody's business. */
+  readonly judgeHostKey: JudgeHostKey | null
+  readonly onEnd: () => void
+  /** The gateway ends it, for a reason of the far side. */
+  readonly onFailed: (reason: Reason, detail: string) => void
+}
 export interface Way {
   readonly ok: true
   /** Nothing more comes or goes there. */
   isClosed(): boolean
   /** Gives it up before it was joined. */
   abandon(): void
-  join(client: Client, head: Uint8Array, ends: { readonly idleMs: number; readonly onEnd: () => void; readonly onUnreachable: (detail: string) => void }): Joined
+  join(client: Client, head: Uint8Array, ends: Ends): Joined
 }
 interface Wanted { readonly addresses: readonly string[]; readonly port: number; readonly limitMs: number; readonly timers: Timers; readonly now: () => number; readonly signal: AbortSignal }
 type Reached = Way | { readonly ok: false; readonly detail: string }
@@ -25,7 +35,7 @@ async function reachTcp(wanted: Wanted): Promise<Reached> {
   const dialled = await dial(wanted)
   if (!dialled.ok) return dialled
   const { socket, intake } = dialled
-  return { ok: true, isClosed: () => socket.destroyed, abandon: () => breakUpstream(socket), join: (client, head, { onEnd }) => splice(client, socket, head, onEnd, intake) }
+  return { ok: true, isClosed: () => socket.destroyed, abandon: () => breakUpstream(socket), join: (client, head, { judgeHostKey, onEnd, onFailed }) => splice(client, socket, head, onEnd, judgeHostKey === null ? intake : screenHost(client, intake, head, judgeHostKey, (why) => onFailed('ssh-host-key', why))) }
 }
 
 async function reachUdp({ addresses, port, timers, now, signal }: Wanted): Promise<Reached> {
@@ -43,7 +53,7 @@ async function reachUdp({ addresses, port, timers, now, signal }: Wanted): Promi
     abandon()
     return { ok: false, detail: 'the client went away' }
   }
-  return { ok: true, isClosed: () => closed, abandon, join: (client, head, ends) => carryDatagrams(client, socket, head, { ...ends, timers, now }) }
+  return { ok: true, isClosed: () => closed, abandon, join: (client, head, { idleMs, onEnd, onFailed }) => carryDatagrams(client, socket, head, { idleMs, onEnd, onUnreachable: (detail) => onFailed('upstream-unreachable', detail), timers, now }) }
 }
 
 /** Opens the way, within `limitMs`. */

@@ -30,6 +30,7 @@ export const reasonTexts: Readonly<Record<Reason, ReasonText>> = {
   'address-refused': { ...denied('The destination leads to an address that this gateway does not open.', ASK), error: 'destination_ip_prohibited' },
   'name-not-resolved': { ...denied('The name of the destination could not be resolved.', WAIT), error: 'dns_error', status: 502 },
   'upstream-unreachable': { ...denied('The destination could not be reached.', WAIT), error: 'destination_unavailable', status: 502 },
+  'ssh-host-key': { ...denied('The host showed another key than it should have: it may be somebody else.', ASK), error: 'destination_unavailable', status: 502 },
   'no-policy-matched': denied('No policy allows this access.', ASK),
   'denied-by-policy': denied('A policy denies this access.', ASK),
   'denied-by-tag': denied('A tag of this device forbids this access.', EXPLAIN),

@@ -11,6 +11,8 @@ import type { Log } from '../../node/logging.ts'
 import type { Audit } from '../audit/audit.ts'
 import type { Metrics } from '../metrics/metrics.ts'
 import type { Traces } from '../traces/traces.ts'
+import { openSshAuthority } from '../ssh/authority.ts'
+import { createSshCertificates } from '../ssh/serve-certificates.ts'
 import type { World } from '../world.ts'
 import { createAcme, type Acme } from './acme.ts'
 import { answer, type AnyResponse } from './answer.ts'
@@ -47,7 +49,7 @@ export interface ProxyOptions extends Pick<ListenOptions, 'listen' | 'onProved'>
   readonly authorities: () => readonly string[]
   /** The gateway's serial. */
   readonly serial: string
-  /** Where certificates from a public CA are kept. */
+  /** Where certificates from a public CA are kept, and the SSH CA. */
   readonly stateDirectory: string
   /** Where somebody else keeps keys of tickets, or the certificate of a public CA; else the gate does. */
   readonly tickets?: Tickets
@@ -88,6 +90,8 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   let { identity } = options
   const connectLimitMs = limits.connectMs ?? 10_000
   const judge = createJudge(options)
+  const authority = openSshAuthority({ directory: options.stateDirectory, now })
+  const ssh = { authority, serve: createSshCertificates({ judge, authority, metrics, log, timers, now }), isUsed: () => policies.current().services.some((service) => service.ssh !== null) }
   const sessions = createSessions({ judge, metrics, log, timers, now, limit: limits.sessions ?? 10_000, perDevice: limits.sessionsPerDevice ?? 2_000 })
   const resolver = createResolver({ resolve: options.resolve ?? systemResolve, alsoRefused: options.alsoRefused ?? (() => []), timers })
   const cuts = options.cuts ?? createCuts()
@@ -136,7 +140,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     }
     const question = questionOf(request, 'https', head.authority, pathOf(head.target))
     const failedRequest = failed('request_failed', 'A request failed inside the gateway', () => request.destroy())
-    if (isPortal(question.path)) servePortal(request, response, question, head.target.split('?')[1] ?? '', { keys, judge, cuts }).catch(failedRequest)
+    if (isPortal(question.path)) servePortal(request, response, question, head.target.split('?')[1] ?? '', { keys, judge, cuts, ssh }).catch(failedRequest)
     else forward(request, response, question, head.host, forwarding, upgrade).catch(failedRequest)
   }
   server.on('request', (request: IncomingMessage | Http2ServerRequest, response: AnyResponse) => {

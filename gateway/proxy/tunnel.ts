@@ -5,6 +5,7 @@ import type { Log } from '../../node/logging.ts'
 import type { Cuts } from './cuts.ts'
 import type { Judge, Question } from './judge.ts'
 import { reach } from './reach.ts'
+import { strangeHostKey } from '../ssh/host-key.ts'
 import type { Resolver } from './resolve.ts'
 import type { Sessions } from './sessions.ts'
 import type { Client } from './splice.ts'
@@ -83,9 +84,13 @@ export async function runTunnel(carrier: Carrier, question: Question & { readonl
     if (carrier.cutsSilently) cuts.remember(decision, denied)
     carrier.cut(refusalJson(denied))
   }
-  const joined = way.join(client, carrier.head, { idleMs: (final.service ?? service).idleMs, onEnd: () => end(), onUnreachable: (detail) => {
-    const denied = judge.stop(question, decision, 'upstream-unreachable')
-    log.info({ event: 'unreachable', decision: denied.id, session: decision.id, uid: decision.uid, destination: decision.destination, detail }, 'A destination is not reached any more')
+  const carried = final.service ?? service
+  const hostKeys = carried.ssh?.hostKeys ?? null
+  const judgeHostKey = hostKeys === null ? null : (key: Uint8Array) => strangeHostKey(key, { hostKeys, host: question.host, now: now() })
+  const joined = way.join(client, carrier.head, { idleMs: carried.idleMs, judgeHostKey, onEnd: () => end(), onFailed: (reason, detail) => {
+    const denied = judge.stop(question, decision, reason)
+    if (reason === 'ssh-host-key') log.warn({ event: 'ssh_host_key', decision: denied.id, session: decision.id, uid: decision.uid, destination: decision.destination, detail }, 'A host is not the one that it should be')
+    else log.info({ event: 'unreachable', decision: denied.id, session: decision.id, uid: decision.uid, destination: decision.destination, detail }, 'A destination is not reached any more')
     end(denied)
     cut(denied)
   } })

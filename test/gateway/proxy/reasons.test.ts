@@ -1,11 +1,13 @@
+import { once } from 'node:events'
 import { createServer } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http2'
 import { createServer as createTcpServer } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { EndpointRecord } from '../../../domain/access/endpoint-record.ts'
 import type { Origin } from '../../../domain/access/geo.ts'
 import { createAuthority } from '../../../identity/authority.ts'
 import { reasons, type Reason } from '../../../protocol/decisions.ts'
-import { BAD_TAG, OK_TAG, OTHER, UID, ask, cleanUp, heldClock, issue, later, listen, openHttp2, record, startGate, until, userOf, type Credential, type Gate } from './gate-under-test.ts'
+import { BAD_TAG, OK_TAG, OTHER, UID, ask, cleanUp, connectTo, heldClock, issue, later, listen, openHttp2, record, startGate, until, userOf, type Credential, type Gate } from './gate-under-test.ts'
 
 afterEach(cleanUp)
 
@@ -13,18 +15,12 @@ afterEach(cleanUp)
 const NOW = Math.floor(Date.now() / 604_800_000) * 604_800_000 + 6 * 86_400_000 + 36_000_000 - 604_800_000
 const iso = (ms: number) => new Date(ms).toISOString()
 
-async function unusedPort(): Promise<number> {
-  const server = createTcpServer()
-  const port = await listen(server)
-  server.close()
-  return port
-}
-const file = (upstream: number, closed: number) => `
+const file = (upstream: number) => `
 noCertificate: {mode: unmanageable}
 services:
   - {name: web, protocol: https, match: [web.test], upstream: http://127.0.0.1:${upstream}, requireOnline: true}
   - {name: admin, protocol: https, match: [paths.test], paths: [/admin], upstream: http://127.0.0.1:${upstream}}
-  - {name: closed, protocol: https, match: [closed.test], upstream: http://127.0.0.1:${closed}}
+  - {name: closed, protocol: https, match: [closed.test], upstream: http://127.0.0.1:1}
   - {name: lost, protocol: https, match: [lost.test], upstream: http://nowhere.test:80}
   - {name: inside, protocol: https, match: [inside.test], upstream: http://inside.test:80}
   - {name: shut, protocol: https, match: [shut.test], upstream: http://127.0.0.1:${upstream}}
@@ -58,6 +54,8 @@ interface Case {
   readonly from?: Origin
   /** Ends a session that was let in. */
   readonly ends?: (gate: Gate) => Promise<void>
+  /** What a session is told that it opened by a tunnel. */
+  readonly tells?: (gate: Gate) => Promise<string>
 }
 const tags = (...borne: string[]) => new Map(borne.map((tag) => [tag, { validUntil: null }]))
 const phone = 'Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X)'
@@ -82,6 +80,16 @@ const cases: Record<Reason, Case> = {
   'address-refused': { at: 'inside.test' },
   'name-not-resolved': { at: 'lost.test', status: 502 },
   'upstream-unreachable': { at: 'closed.test', status: 502 },
+  'ssh-host-key': { tells: async (gate) => {
+    const host = createTcpServer((socket) => socket.on('error', () => socket.destroy()).end('SSH-2.0-Host\r\nand no packet of SSH'))
+    later(() => host.close())
+    gate.putPolicies(`services: [{name: shell, protocol: tcp, match: [shell.test], ports: [22], upstream: "127.0.0.1:${await listen(host)}", ssh: {hostKeys: ["SHA256:${'A'.repeat(43)}"]}}]\npolicies: [{name: all, services: [shell], action: allow}]`)
+    const { stream } = await connectTo(openHttp2(gate, gate.agent), 'shell.test:22')
+    const told = once(stream, 'trailers') as Promise<[IncomingHttpHeaders]>
+    stream.resume()
+    stream.write('SSH-2.0-Client\r\n')
+    return decodeURIComponent(String((await told)[0]['sallyport-denial']))
+  } },
   'no-policy-matched': { at: 'shut.test' },
   'denied-by-policy': { at: 'denied.test' },
   'denied-by-tag': { is: { tags: tags(OK_TAG, BAD_TAG) } },
@@ -104,7 +112,7 @@ const cases: Record<Reason, Case> = {
 }
 
 describe('the gate gives each reason for real', () => {
-  for (const [reason, { is, who, at = 'web.test', path = '/', userAgent, status = 403, before, limits, from = 'unknown', ends }] of Object.entries(cases) as [Reason, Case][]) {
+  for (const [reason, { is, who, at = 'web.test', path = '/', userAgent, status = 403, before, limits, from = 'unknown', ends, tells }] of Object.entries(cases) as [Reason, Case][]) {
     it(`${reasons[reason]} ${reason}`, async () => {
       const upstream = createServer((_request, response) => void (ends === undefined ? response.end('ok') : response.write('begun')))
       later(() => {
@@ -115,7 +123,7 @@ describe('the gate gives each reason for real', () => {
         if (host !== 'inside.test') throw new Error(`ENOTFOUND ${host}`)
         return ['169.254.169.254']
       }
-      const gate = await startGate(file(await listen(upstream), await unusedPort()), { ...heldClock(NOW), resolve, originOf: () => from, ...(limits === undefined ? {} : { limits }) })
+      const gate = await startGate(file(await listen(upstream)), { ...heldClock(NOW), resolve, originOf: () => from, ...(limits === undefined ? {} : { limits }) })
       const others: Record<NonNullable<Case['who']>, () => Promise<Credential | null>> = {
         'nobody': async () => null,
         'foreign': async () => issue(await createAuthority({ name: 'Other CA', now: NOW }), UID, 'browser', NOW),
@@ -127,6 +135,13 @@ describe('the gate gives each reason for real', () => {
       const credential = who === undefined ? gate.browser : await others[who]()
       if (is !== undefined) gate.change({ endpoints: new Map([[UID, record(UID, [gate.agent, gate.browser], is)]]) })
       await before?.(gate)
+      if (tells !== undefined) {
+        const told = JSON.parse(await tells(gate)) as { decision: string }
+        expect(told).toMatchObject({ reason, code: reasons[reason] })
+        expect(await gate.audit.find(told.decision)).toMatchObject({ allowed: false, reason, event: 'recheck' })
+        expect(await gate.metrics.text()).toContain(`sallyport_decisions_total{reason="${reason}",event="recheck"} 1`)
+        return
+      }
       const answer = await ask(openHttp2(gate, credential), { ':method': 'GET', ':path': path, ':authority': at, ':scheme': 'https', ...(userAgent === undefined ? {} : { 'user-agent': userAgent }) })
       if (ends !== undefined) {
         await ends(gate)
