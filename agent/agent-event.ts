@@ -13,6 +13,8 @@ export type AgentEvent =
   | { readonly event: 'denied'; readonly denial: Denial }
   | { readonly event: 'certificate-renewed'; readonly serial: string }
   | { readonly event: 'browser-certificate'; /** Directory of the browser's database. */ readonly store: string; readonly serial: string }
+  | { readonly event: 'signed-in'; readonly provider: string; readonly subject: string }
+  | { readonly event: 'signed-out' }
   | { readonly event: 'let-go'; readonly reason: string }
 
 /** The sentence of each event in the log. */
@@ -20,5 +22,6 @@ export const sentences: Record<AgentEvent['event'], string> = {
   'report-sent': 'A report is on its way.', 'channel': 'The endpoint channel changed its state.', 'tunnel': 'The local proxy changed its state.',
   'document-applied': 'A document was applied.', 'denied': 'A gateway refused a connection.', 'certificate-renewed': 'The certificate was renewed.',
   'browser-certificate': 'A certificate is in a browser\'s database.',
+  'signed-in': 'A person has signed in.', 'signed-out': 'The person who was signed in has signed out.',
   'let-go': 'This machine is no longer managed: certificate, key, profile and proxy are gone.',
 }

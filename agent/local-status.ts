@@ -1,11 +1,14 @@
-// What a running agent tells on this machine: a unix socket in its state directory, open to its own account only. One question a connection, JSON both ways.
-import { chmod, rm } from 'node:fs/promises'
+// What a running agent tells and takes on this machine: a unix socket in its state directory, open to its own account and to the enrolled user. One question a connection, JSON both ways.
+import { chmod, chown, rm, stat } from 'node:fs/promises'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { decision } from '../protocol/decisions.ts'
+import { providerName, verifiedUser } from '../protocol/identity.ts'
+import { beginSignIn, idToken } from '../protocol/operations/sign-in.ts'
 import { licenceState } from '../protocol/profile.ts'
 import { tagExplanation } from '../protocol/rules.ts'
+import { line } from '../protocol/text.ts'
 import { sentenceFor } from './failure.ts'
 
 const tunnel = z.discriminatedUnion('running', [
@@ -25,7 +28,13 @@ export const agentStatus = z.object({
   /** What programs without proxy settings reach, and what they do not and why; null while the proxy does not run. */
   transparent: z.object({ asked: z.boolean(), served: z.array(z.string()).readonly(), lacking: z.array(z.string()).readonly() }).nullable(),
   /** Names and states; null when the EMS could not be asked. */
-  tags: z.array(z.object({ tag: z.string(), state: z.enum(['present', 'absent', 'unknown']) })).nullable(),
+  tags: z.array(z.object({
+    tag: z.string(), state: z.enum(['present', 'absent', 'unknown']),
+    /** It would come with a verified user who is not signed in. */
+    needsSignIn: z.literal(true).optional(),
+  })).nullable(),
+  /** Whom an identity provider vouched for on this machine, as the EMS has it now. */
+  identity: z.discriminatedUnion('state', [z.object({ state: z.literal('nobody') }), z.object({ state: z.literal('somebody'), provider: z.string(), user: verifiedUser }), z.object({ /** The EMS could not be asked. */ state: z.literal('unknown') })]),
   denials: z.array(denial),
   /** What is wrong with the agent itself, and what to do about it. */
   troubles: z.array(z.object({ kind: z.enum(['ems', 'storage', 'renewal', 'section', 'documents', 'user', 'browsers', 'gateways']), since: z.number(), sentence: z.string() })),
@@ -38,10 +47,20 @@ export const explanation = z.object({
 })
 export type Explanation = z.infer<typeof explanation>
 
-const question = z.discriminatedUnion('ask', [z.object({ ask: z.literal('status') }), z.object({ ask: z.literal('explain'), subject: z.string().max(256) })])
+/** Where the local proxy takes CONNECT, and whom it serves. */
+export const proxyPlace = z.object({ httpPort: z.number().nullable(), reason: z.string(), ownerUid: z.number() })
+/** A sign-in that the EMS has begun, and what it takes to speak with the provider from this machine. */
+export const signInBegun = beginSignIn.reply.extend({ tlsCa: z.array(z.string()), clockOffsetMs: z.number(), ownerUid: z.number() })
+export type SignInBegun = z.infer<typeof signInBegun>
+
+const question = z.discriminatedUnion('ask', [
+  z.object({ ask: z.literal('status') }), z.object({ ask: z.literal('explain'), subject: z.string().max(256) }), z.object({ ask: z.literal('proxy') }),
+  z.object({ ask: z.literal('begin-sign-in'), provider: line(64).optional() }), z.object({ ask: z.literal('sign-in'), provider: providerName, idToken }), z.object({ ask: z.literal('sign-out') }),
+])
 const answer = z.object({ ok: z.boolean(), value: z.unknown(), message: z.string().optional() })
 export type Question = z.infer<typeof question>
-const MAX_QUESTION_BYTES = 4096
+/** An ID token may list many groups. */
+const MAX_QUESTION_BYTES = 65_536
 /** Longer than the agent itself waits for its EMS. */
 const ANSWER_WITHIN_MS = 40_000
 /** What a socket's address holds on Linux; a little less elsewhere. */
@@ -49,8 +68,23 @@ const MAX_SOCKET_PATH_BYTES = 103
 
 export const statusSocket = (stateDirectory: string): string => join(stateDirectory, 'status.sock')
 
-/** Answers questions until it is closed. Call it under the lock of the directory: a socket that stands there is a dead agent's. */
-export async function serveStatus(stateDirectory: string, tell: (question: Question) => Promise<unknown>): Promise<{ close(): Promise<void> }> {
+/**
+ * Lets the enrolled user at the socket of an agent that runs as root. Who may not write a socket can not connect to it: the kernel looks at each peer's
+ * owner (decision 11), and there is no moment at which it could not tell.
+ */
+async function letIn(stateDirectory: string, path: string, ownerUid: number | undefined): Promise<void> {
+  await chmod(path, 0o600)
+  if (ownerUid === undefined || ownerUid === 0 || process.getuid?.() !== 0) return
+  await chown(path, ownerUid, -1)
+  // The way through, to nobody's list of names; every other file in there is its own lock.
+  await chmod(stateDirectory, ((await stat(stateDirectory)).mode & 0o777) | 0o011)
+}
+
+/**
+ * Answers questions until it is closed. Call it under the lock of the directory: a socket that stands there is a dead agent's.
+ * @param ownerUid who is answered beside this account and root; nobody unless said
+ */
+export async function serveStatus(stateDirectory: string, tell: (question: Question) => Promise<unknown>, ownerUid?: number): Promise<{ close(): Promise<void> }> {
   const path = statusSocket(stateDirectory)
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) throw new Error(`The path of the state directory is too long for a socket in it (${path}). Choose a shorter one by --state.`)
   await rm(path, { force: true })
@@ -75,10 +109,15 @@ export async function serveStatus(stateDirectory: string, tell: (question: Quest
   await new Promise<void>((resolve, reject) => {
     // Stays: a connection that can not be accepted (no descriptors left) is no reason to end the agent.
     server.on('error', reject)
-    server.listen(path, resolve)
+    // The directory may be open to be gone through, or looked into: not for an instant may the socket be too. It is made before `listen` returns.
+    const before = process.umask(0o077)
+    try {
+      server.listen(path, resolve)
+    } finally {
+      process.umask(before)
+    }
   })
-  // The directory is private already, unless its owner opened it to be looked into.
-  await chmod(path, 0o600)
+  await letIn(stateDirectory, path, ownerUid)
   return {
     close: () => new Promise((resolve) => {
       server.close(() => resolve())

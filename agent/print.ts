@@ -1,8 +1,10 @@
 // What the agent's commands say to people. Machines get JSON; nothing here is parsed by anybody.
 import type { Decision } from '../protocol/decisions.ts'
+import type { VerifiedUser } from '../protocol/identity.ts'
 import type { TagExplanation } from '../protocol/rules.ts'
 import { unprintable } from '../protocol/text.ts'
 import type { AgentStatus, Explanation } from './local-status.ts'
+import { signInHint } from './tunnel/denial.ts'
 
 const MINUTE = 60_000
 const ago = (at: number | null, now: number): string => {
@@ -23,11 +25,26 @@ function describeTransparent(transparent: AgentStatus['transparent']): string[] 
   return [column('transparent', asked ? shown : 'off (agent run --transparent, or the profile)'), ...lacking.map((each) => column('', `not ${each}`))]
 }
 
+/** Who is signed in, by whom, since when and until when. */
+export const describeSignedIn = ({ provider, user }: { provider: string; user: VerifiedUser }): string => {
+  const name = user.email ?? user.subject
+  return page([`${name}${user.name === undefined || user.name === '' || user.name === name ? '' : ` (${user.name})`} by ${provider}, since ${new Date(user.authenticatedAt).toISOString()}, ${user.expiresAt === null ? 'until you sign out' : `until ${new Date(user.expiresAt).toISOString()}`}`])
+}
+const signedInNow = (identity: AgentStatus['identity']): string => {
+  switch (identity.state) {
+    case 'somebody': return describeSignedIn(identity)
+    case 'nobody': return 'nobody is signed in (agent sign-in)'
+    default: return 'not known: the EMS does not answer'
+  }
+}
+
 /** @param now ms */
 export function describeStatus(status: AgentStatus, now: number): string {
   const { tunnel, profile, licence, tags, denials, troubles } = status
+  const bySignIn = (tags ?? []).flatMap(({ tag, needsSignIn }) => (needsSignIn === true ? [tag] : []))
   return page([
     column('machine', `${status.uid}, managed by ${status.ems}`),
+    column('signed in', signedInNow(status.identity)),
     column('profile', profile === null ? 'none has been assigned' : `${profile.name}, by the policy "${profile.policy}"`),
     column('licence', licence === null ? 'not told' : licence.state),
     column('channel', status.channel),
@@ -38,8 +55,8 @@ export function describeStatus(status: AgentStatus, now: number): string {
     ...(status.pacUrl === null ? [] : [column('pac file', status.pacUrl)]),
     ...describeTransparent(status.transparent),
     column('tags', tags === null ? 'not known: the EMS does not answer' : tags.filter(({ state }) => state === 'present').map(({ tag }) => tag).join(', ') || 'none'),
-    ...(tags ?? []).filter(({ state }) => state !== 'present').map(({ tag, state }) => column('', `${tag}: ${state} (agent explain "${tag}")`)),
-    ...denials.slice(0, 5).flatMap((denial) => [column('refused', `${denial.destination}, ${ago(denial.at, now)}: ${denial.message}`), ...(denial.decision === null ? [] : [column('', `agent explain ${denial.decision}`)])]),
+    ...(tags ?? []).filter(({ state }) => state !== 'present').map(({ tag, state, needsSignIn }) => column('', `${tag}: ${state} (${needsSignIn === true ? 'agent sign-in; ' : ''}agent explain "${tag}")`)),
+    ...denials.slice(0, 5).flatMap((denial) => [column('refused', `${denial.destination}, ${ago(denial.at, now)}: ${denial.message}`), ...[signInHint(denial, bySignIn)].flatMap((hint) => (hint === null ? [] : [column('', hint)])), ...(denial.decision === null ? [] : [column('', `agent explain ${denial.decision}`)])]),
     ...troubles.map(({ sentence, since }) => column('trouble', `${sentence} (since ${ago(since, now)})`)),
   ])
 }
@@ -47,6 +64,7 @@ export function describeStatus(status: AgentStatus, now: number): string {
 const describeDecision = (decision: Decision, now: number): string[] => [
   `${decision.allowed ? 'Allowed' : decision.event === 'recheck' ? 'Cut' : 'Refused'}: ${decision.destination} (${decision.code} ${decision.reason}), ${ago(decision.at, now)}`,
   ...(decision.policy === null ? [] : [`  by the policy "${decision.policy}" for the service "${decision.service ?? ''}"`]),
+  ...(decision.user === undefined ? [] : [`  signed in was ${decision.user.name}`]),
   ...decision.tags.map(({ name, state }) => `  tag "${name}" was ${state}`),
 ]
 
@@ -63,7 +81,7 @@ function describeTag({ tag, state, validUntil, ruleSets, assigned, outbreak: bad
           `    ${holds ? '✓' : '✗'} wanted: ${condition.wanted}`,
           `      seen:   ${condition.seen} (${condition.provenance ?? 'not reported'}, ${ago(condition.factAt, now)})`,
           // Of an outbreak, what holds is what is to be mended; what nobody knows is to be mended in any case.
-          ...(condition.value === (condition.negate === outbreak ? 'true' : 'false') ? [] : [`      mend:   ${condition.mend}`]),
+          ...(condition.value === (condition.negate === outbreak ? 'true' : 'false') ? [] : [`      mend:   ${condition.mend}${condition.section !== 'identity' || condition.mend.includes('agent sign-in') ? '' : ' (agent sign-in)'}`]),
         ]
       }),
     ]),
@@ -72,6 +90,6 @@ function describeTag({ tag, state, validUntil, ruleSets, assigned, outbreak: bad
 
 /** @param now ms */
 export function describeExplanation({ denial, decision, tags }: Explanation, now: number): string {
-  const refused = decision === null && denial !== null ? [`Refused: ${denial.destination} (${denial.code} ${denial.reason}), ${ago(denial.at, now)}`, `  ${denial.message}`] : []
+  const refused = decision === null && denial !== null ? [`Refused: ${denial.destination} (${denial.code} ${denial.reason}), ${ago(denial.at, now)}`, `  ${denial.message}`, ...[signInHint(denial)].flatMap((hint) => (hint === null ? [] : [`  ${hint}`]))] : []
   return page([...(decision === null ? refused : describeDecision(decision, now)), ...tags.flatMap((tag) => describeTag(tag, now))])
 }

@@ -6,6 +6,7 @@ import { CHANNEL_SUBPROTOCOL } from '../protocol/channel.ts'
 import type { Fault } from '../protocol/faults.ts'
 import { channel as channelOperation, documents as fetchDocuments, putAvatar, report } from '../protocol/operations/endpoint.ts'
 import { sentences, type AgentEvent } from './agent-event.ts'
+import { answerLine } from './answer-line.ts'
 import { keepBrowsers, type KeptBrowsers } from './certificates/browsers/keep-browsers.ts'
 import { letGoOfBrowsers } from './certificates/browsers/remove.ts'
 import { storesHere } from './certificates/browsers/stores-here.ts'
@@ -13,7 +14,6 @@ import { enrolledIdentity } from './certificates/enrolled-identity.ts'
 import { forgetEnrolment, noteLetGo, stateFiles, type AgentIdentity } from './certificates/identity-store.ts'
 import { keepCertificate } from './certificates/keep-certificate.ts'
 import { createControl } from './control.ts'
-import { explain } from './explain.ts'
 import { keepFile } from './kept-file.ts'
 import { keepTunnel, type TunnelState } from './keep-tunnel.ts'
 import { createLife, type Life } from './life.ts'
@@ -201,7 +201,7 @@ async function begin({ stateDirectory, log, now, onEvent = () => undefined, root
   })
   life.begun(browsers.close)
   const status = () => tellStatus({ identity: certificate.identity, store, control, channel: () => channel?.state() ?? 'connecting', reporter, telemetry, tunnel, troubles, timers })
-  const local = await serveStatus(stateDirectory, (question) => (question.ask === 'status' ? status() : explain(question.subject, { client: control.client(), denials: tunnel.denials() })))
+  const local = await serveStatus(stateDirectory, answerLine({ status, identity: certificate.identity, control, tunnel, tell }), ownerUid)
   life.begun(local.close)
 
   // ── what the EMS changes ──

@@ -11,6 +11,8 @@ export const environment = {
   tlsCa: process.env.SALLYPORT_TLS_CA,
   logLevel: process.env.SALLYPORT_LOG_LEVEL,
   stateDirectory: process.env.SALLYPORT_STATE,
+  /** Where programs of this session show their windows, on Linux; absent on a machine without a screen. */
+  display: process.env.WAYLAND_DISPLAY ?? process.env.DISPLAY,
 }
 
 /** Wrong usage: the program prints the sentence and exits with 2. */

@@ -65,8 +65,17 @@ export function readCut(trailer: unknown, { destination, at }: { destination: st
   }
 }
 
-/** The sentence for the user's own program: what the gateway said, and what to quote to an administrator. */
+const mendBySignIn: Record<string, string> = { 'user-unverified': 'Sign in: agent sign-in', 'user-mismatch': 'Sign in as a user who may: agent sign-in' }
+/**
+ * What the person at this machine can do about it themselves; null: nothing, or the gateway has said it.
+ * @param lacking names of tags that this machine has not because nobody is signed in on it who would do
+ */
+export const signInHint = ({ reason, message, tags }: Denial, lacking: readonly string[] = []): string | null =>
+  (message.includes('agent sign-in') ? null : Object.hasOwn(mendBySignIn, reason) ? mendBySignIn[reason] ?? null : tags.some((tag) => lacking.includes(tag)) ? 'Sign in: agent sign-in' : null)
+
+/** The sentence for the user's own program: what the gateway said, what to do, and what to quote to an administrator. */
 export function denialText(denial: Denial): string {
   const particulars = [denial.code && `code ${denial.code}`, denial.reason, denial.decision && `decision ${denial.decision}`].filter(Boolean)
-  return `${denial.message}\n${particulars.join(', ')}\n`
+  const hint = signInHint(denial)
+  return `${denial.message}${hint === null ? '' : `\n${hint}`}\n${particulars.join(', ')}\n`
 }

@@ -1,7 +1,7 @@
 // The agent's commands: what they print, how they end, and what they say when something is wrong. What must end by itself or by a signal is a real process.
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, readFile, writeFile } from 'node:fs/promises'
+import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
 import { text } from 'node:stream/consumers'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -55,9 +55,9 @@ describe('the command line', () => {
     const help = await agentProcess(['--help'])
     expect((await agentProcess(['dance'])).code).toBe(2)
     expect(help.code).toBe(0)
-    for (const word of ['enrol', 'run', 'status', 'explain', 'set', '--json', '--state', 'Examples:', 'Exit codes']) expect(help.out).toContain(word)
+    for (const word of ['enrol', 'run', 'status', 'explain', 'set', 'sign-in', 'sign-out', '--json', '--state', 'Examples:', 'Exit codes']) expect(help.out).toContain(word)
     const wrong: [string[], RegExp][] = [
-      [[], /Say what to do: enrol, run, status, pac, explain, set/], [['dance'], /dance is no command/], [['status', '--loud'], /loud/], [['status', '--user', 'x'], /status takes no --user/], [['run', 'now'], /"now" is one word too many/],
+      [[], /Say what to do: enrol, run, status, pac, explain, set, sign-in, sign-out/], [['dance'], /dance is no command/], [['status', '--loud'], /loud/], [['status', '--user', 'x'], /status takes no --user/], [['run', 'now'], /"now" is one word too many/],
       [['enrol'], /needs the invitation/], [['explain'], /needs a tag/], [['set'], /needs NAME=VALUE/], [['set', 'name=x'], /not NAME=VALUE/], [['set', 'email=nobody'], /^email: /], [['set', 'avatar=/etc/hostname'], /not a PNG or JPEG/],
       [['enrol', 'sp1.x', '--user', 'nobody-of-that-name'], /no user nobody-of-that-name/], [['__proto__'], /is no command/], [['constructor'], /is no command/],
     ]
@@ -101,7 +101,7 @@ describe('the command line', () => {
     await until('the channel', () => Promise.resolve(ems.sockets.length > 0 ? true : null))
     const [second, shown, json, unknown, kept] = await Promise.all([agentProcess(['run', ...state]), agent(['status', ...state]), agent(['status', '--json', ...state]), agent(['explain', 'no-such-tag', ...state]), agent(['set', 'email=ada@example.com', 'social=github:ada', ...state])])
     expect(second).toMatchObject({ code: 1, err: expect.stringMatching(/running already.*Stop it first/) as string })
-    expect(shown).toMatchObject({ code: 0, err: '', out: expect.stringMatching(/^machine +[0-9a-f]{32}, managed by https:.*\nprofile +profile, by the policy "everybody"\n/) as string })
+    expect(shown).toMatchObject({ code: 0, err: '', out: expect.stringMatching(/^machine +[0-9a-f]{32}, managed by https:.*\nsigned in +nobody is signed in \(agent sign-in\)\nprofile +profile, by the policy "everybody"\n/) as string })
     expect(agentStatus.parse(JSON.parse(json.out)).channel).toBe('open')
     expect(unknown).toMatchObject({ code: 1, err: expect.stringMatching(/Nothing is known under "no-such-tag"/) as string })
     expect(kept).toMatchObject({ code: 0, out: expect.stringMatching(/^Kept\./) as string })
@@ -142,26 +142,33 @@ describe('the command line', () => {
     expect(await once(starting, 'exit')).toEqual([0, null])
   })
 
-  it('tells another user of the machine nothing, and what to do', async ({ skip }) => {
+  it('answers the enrolled user and root; another user of the machine is told nothing but what to do', async ({ skip }) => {
     if (!isRoot) return skip('needs root to act as another user')
+    const [owner, stranger] = [65_534, 65_533]
     const { ems, directory, ca } = await world()
     expect((await agent(['enrol', ems.invitation, '--state', directory, '--tls-ca', ca, '--user', 'nobody'])).out).toMatch(/serve user id 65534 only/)
-    expect((await readIdentity(directory))?.ownerUid).toBe(65_534)
+    expect((await readIdentity(directory))?.ownerUid).toBe(owner)
     begin(['run', '--state', directory])
     await until('the channel', () => Promise.resolve(ems.sockets.length > 0 ? true : null))
     // The way to the state is open to everybody; the state is not.
     await chmod(join(directory, '..'), 0o755)
-    for (const open of [0o700, 0o755]) {
+    expect((await stat(directory)).mode & 0o777).toBe(0o711)
+    for (const open of [0o711, 0o755]) {
       await chmod(directory, open)
-      for (const args of open === 0o700 ? [['status'], ['set', 'email=a@b.cd'], ['run']] : [['status']]) {
-        const said = await agentProcess([...args, '--state', directory], 65_534)
+      for (const args of [['status'], ['sign-in', '--no-browser'], ['sign-out'], ['set', 'email=a@b.cd'], ['run']]) {
+        const said = await agentProcess([...args, '--state', directory], stranger)
         expect([args, said.code, said.out]).toEqual([args, 1, ''])
         expect(said.err).toMatch(/this account may not\. Run it as|belongs to another account|can not be written/)
       }
-      for (const name of ['identity.json', 'documents.json', 'telemetry.json', 'lock', 'status.sock']) {
-        const path = join(directory, name)
-        expect(() => execFileSync('setpriv', ['--reuid=65534', '--regid=65534', '--clear-groups', 'cat', path], { stdio: 'pipe' }), name).toThrow(/Permission denied|No such device/)
+      expect(await agentProcess(['status', '--state', directory], owner)).toMatchObject({ code: 0, err: '', out: expect.stringContaining('nobody is signed in') as string })
+      expect((await agentProcess(['status', '--state', directory])).code).toBe(0)
+      for (const uid of [owner, stranger]) {
+        for (const name of ['identity.json', 'identity.copy.json', 'documents.json', 'telemetry.json', 'lock', 'status.sock', 'pac.path']) {
+          const path = join(directory, name)
+          expect(() => execFileSync('setpriv', [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', 'cat', path], { stdio: 'pipe' }), name).toThrow(/Permission denied|No such device/)
+        }
       }
     }
+    expect([ems.count('begin-sign-in'), ems.count('sign-out')]).toEqual([0, 0])
   }, 180_000)
 })

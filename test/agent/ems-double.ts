@@ -68,6 +68,8 @@ export class EmsDouble {
 
   get address(): string { return `https://localhost:${this.#port}` }
   get invitation(): string { return writeInvitation('sp1.', { ems: this.address, pin: this.cas.at(-1)?.authority.pin ?? '', code: 'A'.repeat(43) }) }
+  /** Its server certificate, for `localhost`. */
+  get tls(): { cert: string; key: string } { return this.#tls }
   now(): number { return Date.now() + this.aheadMs }
   /** Requests of one operation so far. */
   count(id: string): number { return this.requests.filter((each) => each.id === id).length }

@@ -8,7 +8,7 @@ import { Fault } from '../../protocol/faults.ts'
 const NOW = 1_800_000_000_000
 const status: AgentStatus = {
   enrolled: true, uid: 'a'.repeat(32), ems: 'https://ems.example.com', version: '1', certificate: { serial: 'x', notAfter: NOW }, profile: null, licence: null, channel: 'waiting', lastReportAt: null, sequence: 1, clockOffsetMs: 0,
-  tunnel: { running: false, reason: 'port 8630 can not be had' }, pacUrl: null, transparent: null, tags: null, denials: [], troubles: [],
+  tunnel: { running: false, reason: 'port 8630 can not be had' }, pacUrl: null, transparent: null, tags: null, identity: { state: 'unknown' }, denials: [], troubles: [],
 }
 const denial = { at: NOW - 180_000, destination: 'wiki.corp.test:443', decision: 'D0123456789AB-0123456789ABCDEF', code: '065', reason: 'tag-missing', message: 'It needs the tag "managed".', tags: ['managed'] }
 const condition = { type: 'file', negate: true, value: 'true' as const, seen: 'exists', wanted: 'not: file "/x" exists', section: 'verdicts', factAt: NOW - 60_000, provenance: 'claimed' as const, mend: 'Remove "/x".' }

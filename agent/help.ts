@@ -1,0 +1,35 @@
+// What `agent --help` says.
+import { settings } from './posture/user-said.ts'
+
+export const help = `Usage: agent VERB [--state DIR]
+
+  enrol INVITATION [--user NAME] [--tls-ca FILE]
+                                     enrol this machine with the EMS that the invitation names
+  run [--transparent]                report, follow the profile and serve the local proxy until SIGTERM;
+                                     --transparent: programs without proxy settings too (as root on Linux)
+  status [--json]                    what the running agent is doing: who is signed in, profile, channel, proxy, tags, refusals, troubles
+  sign-in [--provider NAME] [--no-browser] [--json]
+                                     have an identity provider vouch for you, in your browser
+  sign-out [--json]                  take that back: nobody is signed in on this machine any more
+  pac                                the address of the PAC file for a browser's settings; keep it to yourself
+  explain SUBJECT [--json]           why a tag (by name or id) is as it is, or why a decision (by id) was taken
+  set NAME=VALUE …                   what you say of yourself: ${settings.join(', ')}; an empty value takes it back
+
+Examples:
+  agent enrol sp1.eyJlbXMi…
+  sudo agent enrol sp1.eyJlbXMi… --user ada --state /var/lib/sallyport
+  agent run --state /var/lib/sallyport
+  agent status --json
+  agent sign-in --state /var/lib/sallyport
+  agent sign-in --provider okta --no-browser
+  chromium --proxy-pac-url="$(agent pac)"
+  agent explain compliant
+  agent explain D0123456789AB-0123456789ABCDEF --json
+  agent set fullName="Ada Lovelace" email=ada@example.com avatar=/home/ada/me.png social=github:ada,mastodon:ada@example.org
+
+The local proxy serves one user of this machine: --user (a name or a user id), else whoever enrols it. An agent that runs as root
+answers that user too: status, sign-in and the others need no sudo.
+State is kept in --state, else in SALLYPORT_STATE, else in ~/.sallyport-agent.
+An additional TLS root comes from --tls-ca, else from SALLYPORT_TLS_CA.
+Exit codes: 0 done, 1 failed, 2 wrong usage.
+`
