@@ -5,7 +5,7 @@ import { connect, type Socket } from 'node:net'
 /** GET by the HTTP proxy. Rejects when the proxy is not there. */
 export function visit(httpPort: number, url: string): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
-    const asked = request({ host: '127.0.0.1', port: httpPort, path: url, headers: { host: new URL(url).host, connection: 'close' }, timeout: 5_000 }, (response) => {
+    const asked = request({ host: '127.0.0.1', port: httpPort, path: url, headers: { host: new URL(url).host, connection: 'close' }, timeout: 30_000 }, (response) => {
       let text = ''
       response.setEncoding('utf8')
       response.on('data', (chunk) => { text += String(chunk) })
@@ -33,7 +33,7 @@ export function openSession(socksPort: number, host: string, port: number): Prom
       reject(new Error('the proxy closed the connection before it had answered'))
     })
     socket.on('error', () => socket.destroy())
-    socket.setTimeout(10_000, () => socket.destroy())
+    socket.setTimeout(30_000, () => socket.destroy())
     const name = Buffer.from(host)
     socket.write(Buffer.concat([Buffer.from([5, 1, 0, 5, 1, 0, 3, name.length]), name, Buffer.from([port >> 8, port & 255])]))
     let received = Buffer.alloc(0)

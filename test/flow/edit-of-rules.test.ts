@@ -80,11 +80,12 @@ describe('an edit of the rules', () => {
     const edited = Date.now()
     await edit(['one', 'three'], 2)
     await becomes('unknown', false)
-    expect(Date.now() - edited).toBeGreaterThanOrEqual(2_000)
+    const ended = Date.now()
+    expect(ended - edited).toBeGreaterThanOrEqual(2_000)
     const rows = await logged(before)
     // In between gateways knew until when it stood.
     const [first] = rows
-    expect([first?.tag?.state, (first?.tag?.validUntil ?? 0) >= edited + 2_000, (first?.tag?.validUntil ?? 0) <= edited + 4_000]).toEqual(['present', true, true])
+    expect([first?.tag?.state, (first?.tag?.validUntil ?? 0) >= edited + 2_000, (first?.tag?.validUntil ?? Infinity) <= ended]).toEqual(['present', true, true])
     expect(rows.at(-1)?.tag).toMatchObject({ state: 'unknown', validUntil: null })
   })
 })

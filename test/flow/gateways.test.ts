@@ -185,6 +185,8 @@ describe('an agent, its EMS and two gateways', () => {
     const before = await issued()
     const serial = (await readIdentity(state()))?.serial ?? ''
     await administrator.call(administration.revokeCertificate, { params: { uid: agent.uid, serial }, body: {} })
+    // The EMS has told the gateways, which are processes of their own: they read it when they have their turn.
+    await until('the refusal', async () => (await open()).ok ? null : true)
     for (let n = 0; n < 20; n += 1) expect((await open()).ok).toBe(false)
     expect(told('denied').at(-1)?.denial).toMatchObject({ code: '063', reason: 'certificate-revoked' })
     expect(await issued()).toBe(before)
