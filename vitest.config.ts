@@ -10,7 +10,7 @@ export default defineConfig({
       {
         test: {
           name: 'node', include: ['test/**/*.test.ts'], exclude: ['test/workers/**'],
-          testTimeout: 60_000, hookTimeout: 180_000, pool: 'forks', maxConcurrency: 3,
+          testTimeout: 120_000, hookTimeout: 300_000, pool: 'forks', maxConcurrency: 3,
         },
       },
       {

@@ -44,5 +44,5 @@ describe('an agent that is killed', () => {
     expect((await readdir(directory)).filter((name) => name.endsWith('.tmp'))).toEqual([])
     // One certificate for the enrolment, and one for each renewal at most: a key that asked is asked with again until it is adopted.
     expect(ems.certificates.size).toBeLessThanOrEqual(6)
-  }, 120_000)
+  }, 300_000)
 })

@@ -8,7 +8,7 @@ describe('counted operations', () => {
   const counts = (operation: string) => Object.fromEntries(figures.filter(({ metric }) => metric.startsWith(`${operation}/`)).map(({ metric, value }) => [metric.slice(operation.length + 1), value]))
   beforeAll(async () => {
     figures = await benchCounts({ progress: () => undefined })
-  }, 120_000)
+  }, 600_000)
 
   it('a report that flips one tag: two D1 trips, one object call and one frame a gateway, no pull, no read of D1 in an object', () => {
     for (const [operation, gateways] of [['changed-report-0-gateways', 0], ['changed-report-1-gateway', 1], ['changed-report-3-gateways', 3]] as const) {

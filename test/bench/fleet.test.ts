@@ -8,7 +8,7 @@ describe('a fleet', () => {
   beforeAll(async () => {
     const found = await benchFleet({ endpoints: 40, gateways: 4, flips: 2, edit: 12 }, () => undefined)
     figures = new Map(found.map((figure) => [figure.metric, figure]))
-  }, 180_000)
+  }, 600_000)
 
   it('a flip: one object call, one frame and at most two rows a gateway; no D1 in an object, no pull', () => {
     for (const [metric, value] of [['flip-object-calls', 4], ['flip-frames', 4], ['flip-d1-trips-in-objects', 0], ['flip-pulls', 0], ['flip-d1-trips', 2]] as const) expect([metric, figures.get(metric)?.value]).toEqual([metric, value])

@@ -30,14 +30,14 @@ describe('npm run bench', () => {
       // Each is rounded to four digits by itself.
       expect((found?.ratio ?? 0) * (found?.floor ?? 0) / (found?.value ?? 1)).toBeCloseTo(1, 2)
     }
-  }, 180_000)
+  }, 600_000)
   it('throughput: reports beside a bare handler and beside the floors', async () => {
     const figures = await figuresOf('--only', 'throughput', '--requests', '32', '--rounds', '1')
     for (const metric of ['bare', 'signed-over-bare', 'unchanged-over-bare', 'unchanged-over-signed', 'floor-over-bare', 'changed-over-bare', 'changed-over-floor']) {
       expect(figures.get(metric)).toMatchObject({ bench: 'throughput', unit: 'requests/s' })
       expect(figures.get(metric)?.value).toBeGreaterThan(0)
     }
-  }, 180_000)
+  }, 600_000)
   it('says what is wrong with its arguments', async () => {
     expect(await bench('--only', 'nothing')).toMatchObject({ code: 2, out: '', err: expect.stringContaining('propagation, throughput, counts') as string })
     expect(await bench('--flips', '-1')).toMatchObject({ code: 2 })

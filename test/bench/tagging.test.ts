@@ -8,7 +8,7 @@ describe('tagging', () => {
   beforeAll(async () => {
     const found = await benchTaggingFleet({ endpoints: 200, ruleSets: 12, laptops: 3 }, () => undefined)
     figures = new Map(found.map((figure) => [figure.metric, figure]))
-  }, 180_000)
+  }, 600_000)
 
   it('an edit works out its own rule set, once for each endpoint that it concerns, and writes for those whose tag changes', () => {
     // Four of them have the build before; one of these has its firewall off.

@@ -78,7 +78,7 @@ describe('cli advisories', () => {
     expect((await fabric.cli(['advisories', 'status'])).out).toMatch(/^3 advisories; 0 packages in the fleet, 0 of them affected\n {2}PyPI by osv: in part\n {2}PyPI by trial: whole, /)
   })
 
-  it.skipIf(!there)(`imports the real database: an endpoint with vulnerable packages has their CVEs and the tag${there ? '' : ' (skipped: shared/data is not here)'}`, { timeout: 120_000 }, async () => {
+  it.skipIf(!there)(`imports the real database: an endpoint with vulnerable packages has their CVEs and the tag${there ? '' : ' (skipped: shared/data is not here)'}`, { timeout: 300_000 }, async () => {
     const rules = await fabric.file('rules.yaml', 'name: vulnerable\ntag: vulnerable\nrules: { linux: { conditions: [{ type: vulnerable-devices, severity: unrated }] } }\n')
     expect((await fabric.cli(['rule-sets', 'apply', rules])).code).toBe(0)
     const { uid, client, send } = await laptop()

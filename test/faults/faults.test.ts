@@ -20,5 +20,5 @@ describe.concurrent.each(faults)('the fabric under the fault $name', (fault) => 
     } finally {
       await world.close()
     }
-  }, 300_000)
+  }, 900_000)
 })

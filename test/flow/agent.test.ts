@@ -24,7 +24,7 @@ const log = silentLog()
 const DAY = 86_400_000
 const program = fileURLToPath(new URL('../../agent/main.ts', import.meta.url))
 
-describe('an agent and its EMS', () => {
+describe('an agent and its EMS', { timeout: 300_000 }, () => {
   let directory: string
   let ems: LocalEms
   let administrator: ControlClient
@@ -37,7 +37,7 @@ describe('an agent and its EMS', () => {
   const told = <E extends AgentEvent['event']>(name: E) => events.filter((event): event is Extract<AgentEvent, { event: E }> => event.event === name)
   const endpoint = async () => await administrator.call(administration.readEndpoint, { params: { uid: agent.uid } })
   const tagIs = (tag: string, wanted: string) => until(`${tag} ${wanted}`, async () => (await agent.status()).tags?.find((each) => each.tag === tag)?.state === wanted ? true : null)
-  const happened = <T>(what: string, ask: () => T | null | undefined | false): Promise<T> => until(what, () => Promise.resolve(ask() || null), 60_000)
+  const happened = <T>(what: string, ask: () => T | null | undefined | false): Promise<T> => until(what, () => Promise.resolve(ask() || null), 150_000)
   const start = async (over: Partial<AgentOptions> = {}) => {
     events.length = 0
     agent = await startAgent({ stateDirectory: state(), now: Date.now, log, onEvent: (event) => events.push(event), ...over })
@@ -205,5 +205,5 @@ describe('an agent and its EMS', () => {
     await administrator.call(administration.deregisterEndpoint, { params: { uid: again.uid }, body: { reason: '' } })
     expect(await once(run(), 'exit')).toEqual([0, null])
     expect(await readdir(state())).toEqual(['deregistered.json', 'lock', 'user.json'])
-  }, 180_000)
+  }, 300_000)
 })

@@ -14,7 +14,7 @@ import { until } from '../../start/steps.ts'
 
 const log = silentLog()
 
-describe('a rule that wants a fact known within a minute', { timeout: 240_000 }, () => {
+describe('a rule that wants a fact known within a minute', { timeout: 600_000 }, () => {
   let directory: string
   let ems: LocalEms
   let administrator: ControlClient
@@ -47,7 +47,7 @@ describe('a rule that wants a fact known within a minute', { timeout: 240_000 },
 
   it('has the idle agent look again, though its own cadence is an hour: the tag does not run out', async () => {
     const first = await becomes('the tag', (now) => now?.state === 'present' && now.validUntil !== null, 60_000)
-    const second = await becomes('its end to move on', (now) => (now?.validUntil ?? 0) > (first.validUntil ?? 0), 50_000)
+    const second = await becomes('its end to move on', (now) => (now?.validUntil ?? 0) > (first.validUntil ?? 0), 90_000)
     expect([second.state, (first.validUntil ?? 0) > Date.now()]).toEqual(['present', true])
     expect((second.validUntil ?? 0) - (first.validUntil ?? 0)).toBeGreaterThan(15_000)
   })

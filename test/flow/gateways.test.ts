@@ -103,7 +103,7 @@ describe('an agent, its EMS and two gateways', () => {
     const { text } = await administrator.call(administration.createInvitation, { body: { name: 'this machine' } })
     await enrolAgent({ invitation: text, stateDirectory: state(), tlsCa: [ems.tlsCaPem], ownerUid: userInfo().uid, now: Date.now, log })
     await start()
-  }, 180_000)
+  }, 300_000)
   afterAll(async () => {
     await agent.close()
     for (const { child } of gates) child.kill('SIGKILL')

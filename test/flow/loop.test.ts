@@ -13,7 +13,7 @@ import { visit } from '../../start/visit.ts'
 interface Line { readonly step: string; readonly ok: boolean; readonly detail?: string; readonly [name: string]: unknown }
 const program = fileURLToPath(new URL('../../start/main.ts', import.meta.url))
 
-describe('npm start', { timeout: 240_000 }, () => {
+describe('npm start', { timeout: 600_000 }, () => {
   let directory: string
   const running: ChildProcess[] = []
   beforeAll(async () => {
@@ -82,7 +82,7 @@ describe('npm start', { timeout: 240_000 }, () => {
     await until('the port to be free', async () => {
       const { ended: tried } = start('--once')
       return (await tried)[0] === 0 ? true : null
-    }, 60_000, 200)
+    }, 300_000, 200)
   })
 
   it('refuses wrong usage with exit code 2 and says how it is used', async () => {

@@ -21,7 +21,7 @@ import { startGatewayDouble } from '../agent/tunnel/gateway-double.ts'
 const log = silentLog()
 const closing: (() => Promise<unknown>)[] = []
 
-describe('a gateway that an administrator cuts off', { timeout: 180_000 }, () => {
+describe('a gateway that an administrator cuts off', { timeout: 300_000 }, () => {
   let directory: string
   let ems: LocalEms
   let administrator: ControlClient
@@ -87,7 +87,7 @@ policies:
     const agent = await startAgent({ stateDirectory: stateOf('agent'), now: Date.now, log, onEvent: (event) => events.push(event) })
     closing.push(() => agent.close())
     await until('the channel', async () => ((await status()).channel === 'open' ? true : null), 60_000)
-  }, 180_000)
+  }, 300_000)
   afterAll(async () => {
     for (const close of closing.splice(0).reverse()) await close()
   })

@@ -47,7 +47,7 @@ describe('a gateway whose policy asks for tags that are set', () => {
     expect(out).toContain('tag "infected" was present then')
     expect(out).toMatch(/set by analyzer on .* because: beacon seen, until /)
     await getsIn()
-  }, 180_000)
+  }, 300_000)
 
   it('refuses when one is cleared', async () => {
     await fabric.json('tags', 'clear', 'vip', laptop.uid)
