@@ -16,9 +16,9 @@ import { systemTimers, type Timers } from '../../../node/timers.ts'
 import type { Changed, ChangeCause } from '../../../gateway/world.ts'
 import { SERIAL, type EmsDouble, type GatewaySocket } from './ems-double.ts'
 
-/** Waits until `check` holds, looking every few ms; fails after 8 s. */
+/** Waits until `check` holds, looking every few ms; fails after 30 s, which only guards against hanging. */
 export async function until<T>(what: string, check: () => T | null | undefined | false | Promise<T | null | undefined | false>): Promise<T> {
-  const deadline = Date.now() + 8_000
+  const deadline = Date.now() + 30_000
   for (;;) {
     const found = await check()
     if (found !== null && found !== undefined && found !== false) return found

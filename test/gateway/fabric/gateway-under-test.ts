@@ -67,7 +67,7 @@ export function knock(gateway: Pick<Gateway, 'port' | 'serial'>, knocker: Knocke
     })
     socket.on('end', finish)
     socket.on('error', reject)
-    socket.setTimeout(5_000, () => {
+    socket.setTimeout(30_000, () => {
       socket.destroy()
       reject(new Error(`nothing came; until then: ${text}`))
     })

@@ -239,8 +239,8 @@ export async function readUntil(stream: NodeJS.ReadableStream, wanted: string): 
   }
 }
 
-/** Waits until something is so; fails after five seconds unless said. */
-export async function until(condition: () => boolean | Promise<boolean>, limitMs = 5_000): Promise<void> {
+/** Waits until something is so; the limit only guards against hanging. */
+export async function until(condition: () => boolean | Promise<boolean>, limitMs = 30_000): Promise<void> {
   const end = performance.now() + limitMs
   while (!await condition()) {
     if (performance.now() > end) throw new Error(`it did not come true within ${limitMs} ms`)

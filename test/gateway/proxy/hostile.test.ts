@@ -46,25 +46,25 @@ describe('strangers', () => {
   it('who connect and say nothing are ended, and hold no more than their share; honest devices go on', async () => {
     const { gate, honest } = await besieged({ strangers: 50 })
     const sockets = Array.from({ length: 400 }, () => bare(gate))
-    await until(() => sockets.filter((socket) => socket.closed).length >= 350, 10_000)
+    await until(() => sockets.filter((socket) => socket.closed).length >= 350)
     expect(await gauge(gate, 'sallyport_unproved_connections')).toBeLessThanOrEqual(50)
     await honest()
   })
   it('who connect and say nothing are ended in time', async () => {
-    const { gate, honest } = await besieged({ handshakeMs: 200 })
+    const { gate, honest } = await besieged({ handshakeMs: 2_000 })
     const sockets = Array.from({ length: 20 }, () => bare(gate))
     // Half a greeting, then nothing.
     for (const socket of sockets.slice(10)) socket.write(Buffer.from([22, 3, 1, 2, 0, 1, 0, 1]))
-    await until(() => sockets.every((socket) => socket.closed), 5_000)
+    await until(() => sockets.every((socket) => socket.closed))
     await honest()
   })
   it('who finish handshakes without a certificate hold no more than their share, over both protocols, and are ended in time', async () => {
     const { gate, honest } = await besieged({ strangers: 40, strangerMs: 300 })
     const sockets = Array.from({ length: 200 }, (_, n) => nobody(gate, [n % 2 === 0 ? 'h2' : 'http/1.1']))
-    await until(() => sockets.filter((socket) => socket.closed).length >= 160, 10_000)
+    await until(() => sockets.filter((socket) => socket.closed).length >= 160)
     expect(await gauge(gate, 'sallyport_unproved_connections')).toBeLessThanOrEqual(40)
     await honest()
-    await until(() => sockets.every((socket) => socket.closed), 5_000)
+    await until(() => sockets.every((socket) => socket.closed))
     await until(async () => await gauge(gate, 'sallyport_unproved_connections') === 0)
   })
   it('who trickle bytes of HTTP/2 are ended all the same', async () => {
@@ -75,7 +75,7 @@ describe('strangers', () => {
       if (!session.destroyed) session.ping(() => {})
     }, 20)
     later(() => clearInterval(pinging))
-    await until(() => session.destroyed, 5_000)
+    await until(() => session.destroyed)
     await honest()
   })
   it('stay, where something is open to them', async () => {
@@ -85,7 +85,7 @@ describe('strangers', () => {
     // Longer than strangers have elsewhere, by the gate's own account of a second one that is gone.
     const { gate: shut } = await besieged({ strangerMs: 50 })
     const other = nobody(shut, ['http/1.1'])
-    await until(() => other.closed, 5_000)
+    await until(() => other.closed)
     expect(socket.closed).toBe(false)
   })
   it('cannot fill the log, nor write away what is kept of devices', async () => {
@@ -106,7 +106,7 @@ describe('a device', () => {
   it('gets so many connections and no more', async () => {
     const { gate } = await besieged({ perDevice: 5 })
     const sessions = Array.from({ length: 12 }, () => openHttp2(gate, gate.agent))
-    await until(() => sessions.filter((session) => session.destroyed || session.closed).length >= 8, 5_000)
+    await until(() => sessions.filter((session) => session.destroyed || session.closed).length >= 8)
     expect(sessions.filter((session) => !session.destroyed && !session.closed).length).toBeLessThanOrEqual(4)
   })
   it('gets so many sessions and no more, and others still get theirs', async () => {
@@ -130,7 +130,7 @@ describe('a device', () => {
     }, 20)
     later(() => clearInterval(trickling))
     for (const socket of sockets) socket.resume().write('GET / HTTP/1.1\r\nHost: web.test\r\nx-slow: ')
-    await until(() => sockets.every((socket) => socket.closed), 5_000)
+    await until(() => sockets.every((socket) => socket.closed))
     await honest()
   })
   it('that sends giant headers is refused over both protocols', async () => {
@@ -138,7 +138,7 @@ describe('a device', () => {
     for (const head of [`GET /${'x'.repeat(200_000)} HTTP/1.1\r\n`, `GET / HTTP/1.1\r\nHost: web.test\r\n${'a: b\r\n'.repeat(50_000)}`, `GET / HTTP/1.1\r\nHost: web.test\r\n${'x'.repeat(200_000)}`]) {
       const socket = await openHttp1(gate, gate.browser)
       socket.resume().write(head)
-      await until(() => socket.closed, 5_000)
+      await until(() => socket.closed)
     }
     const basic = [[':method', 'GET'], [':scheme', 'https'], [':authority', 'web.test'], [':path', '/']] as const
     expect(await sendRaw(await openFrames(gate, gate.browser), { fields: [...basic, ...Array.from({ length: 150 }, (_, n) => [`h${n}`, 'x'.repeat(100)] as const)] })).not.toBe('ok')
@@ -161,8 +161,8 @@ describe('a device', () => {
       session.destroy()
     }
     await honest()
-    await until(async () => await gauge(gate, 'sallyport_open_sessions') === 1, 10_000)
-    await until(() => echo.sockets.size === 1, 10_000)
+    await until(async () => await gauge(gate, 'sallyport_open_sessions') === 1)
+    await until(() => echo.sockets.size === 1)
   })
   it('that opens and resets streams as fast as it can does not stop the others', async () => {
     const { gate, echo, honest } = await besieged()
@@ -175,7 +175,7 @@ describe('a device', () => {
     }
     await honest()
     session.destroy()
-    await until(() => echo.sockets.size <= 1, 10_000)
+    await until(() => echo.sockets.size <= 1)
   })
 })
 
@@ -212,7 +212,7 @@ describe('a side that does not read', () => {
       same = count() === last ? same + 1 : 0
       last = count()
       return same > 40
-    }, 10_000)
+    })
     return last
   }
   const ways: Record<string, (gate: Gate, port: number) => Promise<unknown>> = {
