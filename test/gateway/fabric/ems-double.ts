@@ -1,7 +1,6 @@
 // The far side: a real HTTPS and websocket server that says what each test wants, with the real signatures and documents.
 import { createServer } from 'node:https'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -18,6 +17,7 @@ import { fromGateway, type FromGateway, type ToGateway } from '../../../protocol
 import type { HostTag, SysinfoRecord, UidTags } from '../../../protocol/fabric/tables.ts'
 import * as fabric from '../../../protocol/operations/fabric.ts'
 import { introduce } from '../../../protocol/operations/public.ts'
+import { freePort } from '../../../start/free-port.ts'
 import { localTls } from '../../../start/local-tls.ts'
 
 export const SERIAL = 'SPGW0123456789AB'
@@ -123,8 +123,9 @@ export async function startEmsDouble(): Promise<EmsDouble> {
       })
       refuseUpgrades = upgrades
       server = listening
+      // It comes back on this port: nobody else may be given it meanwhile.
+      if (port === 0) port = await freePort(0, 'localhost')
       await new Promise<void>((resolve) => listening.listen(port, 'localhost', resolve))
-      port = (listening.address() as AddressInfo).port
     },
   }
 

@@ -159,12 +159,6 @@ describe('a tunnel is refused', () => {
     const unknownSerial = await issue(gate.authority, UID, 'agent')
     const unknownDevice = await issue(gate.authority, OTHER, 'agent')
     const gateway = await issue(gate.authority, 'SPGW0000000000FF', 'gateway')
-    const freePort = await (async () => {
-      const server = createServer()
-      const free = await listen(server)
-      server.close()
-      return free
-    })()
     const cases: [string, string, Parameters<typeof openHttp2>[1] | 'agent', string][] = [
       ['no-certificate', '002', null, `127.0.0.1:${port}`], ['certificate-invalid', '001', foreign, `127.0.0.1:${port}`],
       ['certificate-expired', '001', expired, `127.0.0.1:${port}`], ['certificate-wrong-purpose', '001', gate.browser, `127.0.0.1:${port}`],
@@ -172,7 +166,7 @@ describe('a tunnel is refused', () => {
       ['certificate-revoked', '063', unknownSerial, `127.0.0.1:${port}`], ['endpoint-unknown', '066', unknownDevice, `127.0.0.1:${port}`],
       ['service-unknown', '021', 'agent', 'undeclared.test:1'], ['service-unknown', '021', 'agent', `ledger.test:${port === 1 ? 2 : 1}`],
       ['address-refused', '021', 'agent', 'localhost:80'], ['address-refused', '021', 'agent', '127.0.0.2:80'], ['address-refused', '021', 'agent', 'metadata.test:80'],
-      ['name-not-resolved', '023', 'agent', 'nowhere.test:80'], ['upstream-unreachable', '022', 'agent', `closed.test:${freePort}`],
+      ['name-not-resolved', '023', 'agent', 'nowhere.test:80'], ['upstream-unreachable', '022', 'agent', 'closed.test:1'],
     ]
     for (const [reason, code, who, authority] of cases) {
       const answer = await refused(who === 'agent' ? session : openHttp2(gate, who), authority)
