@@ -85,7 +85,7 @@ describe.skipIf(whyNoNamespaces !== null)(`what a gateway sees${whyNoNamespaces 
   }
   const lists = (addresses: string[]) => until(`a list of ${JSON.stringify(addresses)}`, async () => JSON.stringify(await listed()) === JSON.stringify(addresses))
   const endpoint = () => client(null, ems.adminToken).call(administration.readEndpoint, { params: { uid } })
-  const fromLaptop = () => spaces.inside(spaces.laptop, 'ping', '-c1', '-W0.3', '10.9.1.1')
+  const fromLaptop = () => until('an answer to a ping', () => spaces.inside(spaces.laptop, 'ping', '-c1', '-W0.3', '10.9.1.1').then(() => true, () => false))
 
   it('is told to the EMS, and only then does an address bear a tag there', async () => {
     expect(await listed()).toEqual([])

@@ -47,7 +47,7 @@ describe.skipIf(missing.length > 0)(`leases of a real DHCP server${missing.lengt
       world, client: null, serial: 'SPGW0123456789AB', commands: systemCommands(['ip', 'netns', 'exec', gateway]), filter: true, sightMs: 120_000, staleMs: 3_600_000,
       sources: sightSources.parse({ leases: [{ format: 'dnsmasq', file: leases() }] }), networks: () => [], metrics: createMetrics(), timers: systemTimers, now: Date.now, log: silentLog(),
     })
-  }, 30_000)
+  })
   afterAll(async () => {
     await firewall?.close()
     for (const child of running) {
@@ -72,9 +72,10 @@ describe.skipIf(missing.length > 0)(`leases of a real DHCP server${missing.lengt
     expect(await set('ip4')).toEqual([])
     world.put(laptopRecord(1, { addresses: [address], macs: [MAC] }))
     await until('the set', async () => JSON.stringify([await set('ip4'), await set('mac')]) === JSON.stringify([[address], [MAC]]))
+    await until('the client to wear it', async () => (await inside(client, 'ip', 'addr')).includes(`${address}/24`))
     const ended = once(dhcp, 'exit')
     dhcp.kill('SIGTERM')
     await ended
     await until('empty sets', async () => JSON.stringify([await set('ip4'), await set('mac')]) === '[[],[]]')
-  }, 30_000)
+  })
 })
