@@ -120,9 +120,9 @@ describe('a collector', () => {
   it('that does not answer costs bounded memory, and whole traces are left out', async () => {
     const [collector, metrics] = [await startCollector(() => 0), createMetrics()]
     const traces = await open(collector.url, { metrics })
-    const began = performance.now()
+    const before = process.cpuUsage()
     for (let n = 0; n < 20_000; n++) sessionOf(traces)
-    expect(performance.now() - began).toBeLessThan(5_000)
+    expect(process.cpuUsage(before).user / 1_000).toBeLessThan(5_000)
     const dropped = 5 * (20_000 - Math.floor(MOST_WAITING / 5))
     expect(await metrics.text()).toContain(`sallyport_trace_spans_total{outcome="dropped"} ${dropped}`)
     collector.server.closeAllConnections()
@@ -133,11 +133,12 @@ describe('a collector', () => {
     const [collector, metrics, said] = [await startCollector(() => status), createMetrics(), [] as string[]]
     const note = (fields: unknown) => void said.push((fields as { event: string }).event)
     const traces = await open(collector.url, { metrics, log: Object.assign(silentLog(), { warn: note, info: note }) })
+    let made = 0
+    // Spans that fill no batch may go alone after a while, or wait for the next.
     const batches = async (count: number) => {
-      const before = collector.requests.length
       for (let n = 0; n < count * 103; n++) sessionOf(traces)
-      await until(() => collector.requests.length >= before + count)
-      await until(async () => [...(await metrics.text()).matchAll(/trace_spans_total\{outcome="\w+"\} (\d+)/g)].reduce((sum, [, spans]) => sum + Number(spans), 0) >= collector.requests.length * 512)
+      made += count * 103 * 5
+      await until(async () => [...(await metrics.text()).matchAll(/trace_spans_total\{outcome="\w+"\} (\d+)/g)].reduce((sum, [, spans]) => sum + Number(spans), 0) >= made - made % 512)
     }
     await batches(3)
     expect(said).toEqual(['traces-not-taken'])

@@ -53,9 +53,9 @@ describe('leases', () => {
       fc.assert(fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.string({ unit: fc.constantFrom('lease ', '10.0.0.1 ', '{', '}', '"', '\\', ';', '#', '\n', ',', 'address,', 'ends never') })), (text) => {
         expect(Array.isArray(read(text, NOW).sights)).toBe(true)
       }))
-      const startedAt = performance.now()
+      const before = process.cpuUsage()
       for (const text of ['"'.repeat(1 << 20), '\\'.repeat(1 << 20), 'lease 1 {'.repeat(1 << 16), '#'.repeat(1 << 20), '"\\'.repeat(1 << 19), ','.repeat(1 << 20)]) read(text, NOW)
-      expect(performance.now() - startedAt).toBeLessThan(5_000)
+      expect(process.cpuUsage(before).user / 1_000).toBeLessThan(5_000)
     }
   })
 })
