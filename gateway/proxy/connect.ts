@@ -28,6 +28,7 @@ export const streamProtocol = ({ headers }: Http2Connect): string | null => {
   return typeof protocol === 'string' ? protocol.toLowerCase() : null
 }
 
+const nothing = new Uint8Array(0)
 /** How long a cut stream may take to hand over its reason. */
 const FAREWELL_MS = 1_000
 
@@ -38,7 +39,7 @@ export function streamCarrier({ stream }: Http2Connect, timers: Timers): Carrier
     if (!stream.destroyed) stream.destroy(new Error('the session was cut'))
   }
   return {
-    client: stream, head: new Uint8Array(0), cutsSilently: false,
+    client: stream, head: nothing, cutsSilently: false,
     refuse({ status, headers, body }) {
       if (stream.destroyed || stream.headersSent) return
       stream.respond({ ':status': status, ...headers })
@@ -79,7 +80,7 @@ export function socketCarrier(socket: TLSSocket, head: Uint8Array, timers: Timer
   socket.allowHalfOpen = true
   const frames = framed ? new FramedDuplex(socket, { head, reset }) : null
   return {
-    client: frames ?? socket, head: frames === null ? head : new Uint8Array(0), cutsSilently: true,
+    client: frames ?? socket, head: frames === null ? head : nothing, cutsSilently: true,
     refuse({ status, headers, body }) {
       socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines({ ...headers, connection: 'close' })}\r\n${body}`)
       socket.resume()

@@ -6,6 +6,8 @@ import { createIntake, type Intake } from './intake.ts'
 export type Dialled = { readonly ok: true; readonly socket: Socket; /** What the socket reads comes from here, and by no 'data' event. */ readonly intake: Intake } | { readonly ok: false; readonly detail: string }
 
 const MAX_ADDRESSES = 4
+/** An 'error' without a listener would end the gateway; what follows one is told by 'close'. */
+const untold = () => {}
 
 function dialOne(address: string, port: number, limitMs: number, timers: Timers, signal: AbortSignal): Promise<Dialled> {
   const { promise, resolve } = Promise.withResolvers<Dialled>()
@@ -22,9 +24,14 @@ function dialOne(address: string, port: number, limitMs: number, timers: Timers,
   }
   const abort = () => fail('the client went away')
   const stop = timers.after(limitMs, () => fail(`no connection within ${limitMs} ms`))
-  // Stays: an 'error' without a listener would end the gateway.
-  socket.on('error', (error) => fail(error.message))
-  socket.once('connect', () => give({ ok: true, socket, intake }))
+  const failed = (error: Error) => fail(error.message)
+  socket.on('error', failed)
+  socket.on('error', untold)
+  socket.once('connect', () => {
+    // A listener that stays would hold all this for as long as the tunnel lasts.
+    socket.off('error', failed)
+    give({ ok: true, socket, intake })
+  })
   if (signal.aborted) abort()
   else signal.addEventListener('abort', abort, { once: true })
   return promise

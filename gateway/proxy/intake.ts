@@ -1,4 +1,5 @@
 // What a socket reads, in buffers that are used again: Node makes a new one of 64 KiB for each read, and collecting them is most of what a download costs.
+// An idle socket holds none: thousands of them wait at any time.
 
 /** Takes a piece. `release` gives its memory back once nothing holds the piece any more; without it the collector does. @returns whether more may come */
 export type Take = (piece: Buffer, release: () => void) => boolean
@@ -9,8 +10,8 @@ export interface Intake {
   handTo(take: Take): void
 }
 
-/** A socket that is idle holds one of these, so it is small; one that fills it gets the large one. */
-const SMALL_BYTES = 2_048
+/** One for all: what comes into it is copied before anything else runs. Whoever fills it reads into a large one of its own next. */
+const shared = Buffer.allocUnsafeSlow(2_048)
 const LARGE_BYTES = 65_536
 /** Pieces wait for slow clients; beyond this many spare ones the collector may have them. */
 const SPARE_LARGE = 256
@@ -24,12 +25,13 @@ export function createIntake(): Intake {
   return {
     onread: {
       // Asked for after each read too: the buffer before belongs to whoever took its piece.
-      buffer: () => (large ? spare.pop() ?? Buffer.allocUnsafeSlow(LARGE_BYTES) : Buffer.allocUnsafeSlow(SMALL_BYTES)),
+      buffer: () => (large ? spare.pop() ?? Buffer.allocUnsafeSlow(LARGE_BYTES) : shared),
       callback(length, buffer) {
         const whole = buffer as Buffer
-        const piece = whole.subarray(0, length)
-        const wasLarge = whole.length === LARGE_BYTES
-        large = wasLarge ? length > LARGE_BYTES / 4 : length === SMALL_BYTES
+        const wasLarge = whole !== shared
+        const read = whole.subarray(0, length)
+        const piece = wasLarge ? read : Buffer.from(read)
+        large = wasLarge ? length > LARGE_BYTES / 4 : length === shared.length
         if (take === null) {
           early = early === null ? piece : Buffer.concat([early, piece])
           return false

@@ -1,16 +1,17 @@
 // One tunnel, of TCP or UDP, from decision to end, whatever it came over. How answers are written is the carrier's, given by connect.ts.
 import { refusalJson, renderRefusal, type Refusal } from './refusal.ts'
 import type { Decision, Reason } from '../../protocol/decisions.ts'
+import type { Service } from '../../domain/access/service.ts'
 import type { Log } from '../../node/logging.ts'
 import type { Cuts } from './cuts.ts'
 import type { Judge, Question } from './judge.ts'
-import { reach } from './reach.ts'
+import { reach, type Way } from './reach.ts'
 import { strangeHostKey } from '../ssh/host-key.ts'
 import type { Resolver } from './resolve.ts'
 import type { Sessions } from './sessions.ts'
 import type { Client } from './splice.ts'
 import type { Timers } from '../../node/timers.ts'
-import type { Traces } from '../traces/traces.ts'
+import type { SessionTrace, Traces } from '../traces/traces.ts'
 
 /** What answers one CONNECT. */
 export interface Carrier {
@@ -30,17 +31,21 @@ export interface TunnelOptions {
   readonly traces: Traces | null
 }
 
+type TunnelQuestion = Question & { readonly protocol: 'tcp' | 'udp' }
+
 /** Without a reason of its own each abort makes an error with its stack, for nobody. */
 const WENT_AWAY = 'the client went away'
 
 /** Decides, dials, decides once more, and carries. Never rejects for anything that client or upstream do. */
-export async function runTunnel(carrier: Carrier, question: Question & { readonly protocol: 'tcp' | 'udp' }, { judge, sessions, resolver, timers, now, log, connectLimitMs, cuts, traces }: TunnelOptions): Promise<void> {
+export async function runTunnel(carrier: Carrier, question: TunnelQuestion, options: TunnelOptions): Promise<void> {
+  const { judge, sessions, resolver, timers, now, log, connectLimitMs, traces } = options
   const { client } = carrier
   const trace = traces?.begin(question)
   const gone = new AbortController()
+  const leaves = () => gone.abort(WENT_AWAY)
   // Before anything is awaited: a client that breaks while it is decided on must not end the gateway.
-  client.on('error', () => gone.abort(WENT_AWAY))
-  client.once('close', () => gone.abort(WENT_AWAY))
+  client.on('error', leaves)
+  client.once('close', leaves)
   const refuse = (decision: Decision, detail?: string) => {
     // Strangers have a journal; a line of the log for each would be theirs to write.
     if (decision.uid !== null) log.info({ event: 'refused', decision: decision.id, reason: decision.reason, uid: decision.uid, destination: decision.destination, detail }, 'A tunnel was refused')
@@ -75,8 +80,19 @@ export async function runTunnel(carrier: Carrier, question: Question & { readonl
   const decision = judge.record(question, final)
   trace?.admitted(decision)
   trace?.next('carry')
+  carry(carrier, question, { service: final.service ?? service, decision, way, trace }, options)
+  // Whoever carries listens by now; what was needed to decide must not be held for as long as the tunnel lasts.
+  client.off('error', leaves)
+  client.off('close', leaves)
+}
+
+interface Admitted { readonly service: Service; readonly decision: Decision; readonly way: Way; readonly trace: SessionTrace | undefined }
+
+/** Carries a tunnel that was let in. Thousands are open and idle: what its listeners hold is what each of them costs. */
+function carry(carrier: Carrier, question: TunnelQuestion, { service, decision, way, trace }: Admitted, { judge, sessions, now, log, cuts }: TunnelOptions): void {
+  const { client } = carrier
   // The agent is told how the service is best reached: bulk would hold up what shares its connection.
-  carrier.accept({ ...(question.protocol === 'udp' ? { 'capsule-protocol': '?1' } : {}), ...(final.service?.traffic === 'bulk' ? { 'sallyport-traffic': 'bulk' } : {}), ...(carrier.cutsSilently ? { 'sallyport-session': decision.id } : {}) })
+  carrier.accept({ ...(question.protocol === 'udp' ? { 'capsule-protocol': '?1' } : {}), ...(service.traffic === 'bulk' ? { 'sallyport-traffic': 'bulk' } : {}), ...(carrier.cutsSilently ? { 'sallyport-session': decision.id } : {}) })
   let end: (cutBy?: Decision) => void = () => {}
   const cut = (denied: Decision) => {
     joined.stop()
@@ -84,17 +100,16 @@ export async function runTunnel(carrier: Carrier, question: Question & { readonl
     if (carrier.cutsSilently) cuts.remember(decision, denied)
     carrier.cut(refusalJson(denied))
   }
-  const carried = final.service ?? service
-  const hostKeys = carried.ssh?.hostKeys ?? null
+  const hostKeys = service.ssh?.hostKeys ?? null
   const judgeHostKey = hostKeys === null ? null : (key: Uint8Array) => strangeHostKey(key, { hostKeys, host: question.host, now: now() })
-  const joined = way.join(client, carrier.head, { idleMs: carried.idleMs, judgeHostKey, onEnd: () => end(), onFailed: (reason, detail) => {
+  const joined = way.join(client, carrier.head, { idleMs: service.idleMs, judgeHostKey, onEnd: () => end(), onFailed: (reason, detail) => {
     const denied = judge.stop(question, decision, reason)
     if (reason === 'ssh-host-key') log.warn({ event: 'ssh_host_key', decision: denied.id, session: decision.id, uid: decision.uid, destination: decision.destination, detail }, 'A host is not the one that it should be')
     else log.info({ event: 'unreachable', decision: denied.id, session: decision.id, uid: decision.uid, destination: decision.destination, detail }, 'A destination is not reached any more')
     end(denied)
     cut(denied)
   } })
-  const leave = sessions.open(question, final.service, decision, { carried: joined.carried, cut })
+  const leave = sessions.open(question, service, decision, { carried: joined.carried, cut })
   end = (cutBy) => {
     leave(cutBy)
     trace?.ended(joined.carried(), cutBy ?? null)
