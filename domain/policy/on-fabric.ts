@@ -6,7 +6,7 @@ import type { SightKind } from '../../protocol/fabric/sightings.ts'
 
 export type Fabric = Sections['fabric']
 
-/** A device that changes from cable to radio, or sleeps for a moment, must not lose what being here gives. */
+/** A device that changes from cable to radio, or sleeps for a moment, must not lose what being here gives. A rule may hold it for less. */
 export const HOLD_MS = 60_000
 
 /**
@@ -35,9 +35,11 @@ export const left = (serial: string, now: number): Fabric => ({ on: false, check
 const isOn = ({ on, expiresAt, heldUntil }: Fabric, now: number): boolean => on && (expiresAt === null || expiresAt > now) && (heldUntil === undefined || heldUntil > now)
 /**
  * What a stored check says at an instant.
+ * @param holdMs how long whoever is seen no more counts as here, {@link HOLD_MS} at most
  * @returns `on` null: it has expired, and nobody knows; `ends`: when that changes by itself (ms); null: it does not
  */
-export function fabricAt(fabric: Fabric, now: number): { readonly on: boolean | null; readonly ends: number | null } {
+export function fabricAt(told: Fabric, now: number, holdMs = HOLD_MS): { readonly on: boolean | null; readonly ends: number | null } {
+  const fabric = told.heldUntil === undefined ? told : { ...told, heldUntil: told.heldUntil - HOLD_MS + holdMs }
   const { on, expiresAt, heldUntil } = fabric
   if (expiresAt !== null && expiresAt <= now) return { on: null, ends: null }
   const holds = on && heldUntil !== undefined && heldUntil > now

@@ -45,6 +45,13 @@ describe('a check', () => {
       expect(stateOf([{ type: 'custom', negate: false, expression: 'fabric.on' }], facts, at)).toBe(wanted)
     }))
   })
+  it('is held for as long as the rule says, from not at all to a minute', () => {
+    const gone = lost(seenBy(one, null, now), now)
+    const facts = { os: os(), fabric: { value: gone, at: now, provenance: 'proved' as const } }
+    const held = (holdSeconds: number, ms: number) => stateOf([{ type: 'on-fabric', negate: false, holdSeconds }], facts, now + ms)
+    expect([held(0, 0), held(20, 0), held(20, 19_999), held(20, 20_000), held(60, 59_999), held(60, 60_000)]).toEqual(['absent', 'present', 'present', 'absent', 'present', 'absent'])
+    expect([fabricAt(gone, now, 20_000), fabricAt(gone, now, 0), fabricAt(seenBy(one, null, now), now, 0)]).toEqual([{ on: true, ends: now + 20_000 }, { on: false, ends: null }, { on: true, ends: null }])
+  })
   it('is explained by the gateway and the time', () => {
     const rules = compileRules([ruleSet(1, { conditions: [{ type: 'on-fabric', negate: false }] })], 1)
     const seenOf = (value: Fabric, at: number) => explainTag({ tagUid: [...rules.byTag.keys()][0] ?? '', rules, facts: { os: os(), fabric: { value, at, provenance: 'proved' } }, now: at })?.ruleSets[0]?.conditions[0]?.seen
