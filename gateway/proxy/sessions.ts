@@ -17,6 +17,8 @@ export interface Carriage {
   readonly cut: (decision: Decision) => void
   /** Bytes carried so far, up from the client and down to it; of UDP the datagrams too. */
   readonly carried: () => Carried
+  /** Why it may not go on behind the service as that stands now; null or absent: it may. */
+  readonly strays?: (service: Service | null) => Reason | null
 }
 interface Session {
   readonly uid: string
@@ -95,7 +97,8 @@ export function createSessions({ judge, metrics, log, timers, now, limit, perDev
 
   function recheck(session: Session, cause: ChangeCause): void {
     const verdict = judge.again(session.question, 'recheck')
-    if (verdict.allowed && leadsAlike(session.service, verdict.service)) {
+    const strays = verdict.allowed ? session.carriage.strays?.(verdict.service) ?? (leadsAlike(session.service, verdict.service) ? null : 'address-refused') : null
+    if (verdict.allowed && strays === null) {
       session.service = verdict.service
       if (verdict.validUntil === session.validUntil) return
       session.validUntil = verdict.validUntil
@@ -105,7 +108,7 @@ export function createSessions({ judge, metrics, log, timers, now, limit, perDev
     }
     const { question, admitted } = session
     // Allowed still, but declared to lead elsewhere: where this one leads nobody has declared any more.
-    cut(session, verdict.allowed ? judge.stop(question, admitted, 'address-refused') : judge.record(question, verdict, { event: 'recheck', session: admitted.id }))
+    cut(session, strays !== null ? judge.stop(question, admitted, strays) : judge.record(question, verdict, { event: 'recheck', session: admitted.id }))
     if (cause.at !== undefined) metrics.cut(now() - cause.at)
   }
 

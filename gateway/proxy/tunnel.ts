@@ -6,7 +6,7 @@ import type { Log } from '../../node/logging.ts'
 import type { Cuts } from './cuts.ts'
 import type { Judge, Question } from './judge.ts'
 import { reach, type Way } from './reach.ts'
-import { strangeHostKey } from '../ssh/host-key.ts'
+import { createHostCheck } from '../ssh/host-check.ts'
 import type { Resolver } from './resolve.ts'
 import type { Sessions } from './sessions.ts'
 import type { Client } from './splice.ts'
@@ -100,8 +100,7 @@ function carry(carrier: Carrier, question: TunnelQuestion, { service, decision, 
     if (carrier.cutsSilently) cuts.remember(decision, denied)
     carrier.cut(refusalJson(denied))
   }
-  const hostKeys = service.ssh?.hostKeys ?? null
-  const judgeHostKey = hostKeys === null ? null : (key: Uint8Array) => strangeHostKey(key, { hostKeys, host: question.host, now: now() })
+  const { judgeHostKey, strays } = createHostCheck(service, question.host, now)
   const joined = way.join(client, carrier.head, { idleMs: service.idleMs, judgeHostKey, onEnd: () => end(), onFailed: (reason, detail) => {
     const denied = judge.stop(question, decision, reason)
     if (reason === 'ssh-host-key') log.warn({ event: 'ssh_host_key', decision: denied.id, session: decision.id, uid: decision.uid, destination: decision.destination, detail }, 'A host is not the one that it should be')
@@ -109,7 +108,7 @@ function carry(carrier: Carrier, question: TunnelQuestion, { service, decision, 
     end(denied)
     cut(denied)
   } })
-  const leave = sessions.open(question, service, decision, { carried: joined.carried, cut })
+  const leave = sessions.open(question, service, decision, { carried: joined.carried, cut, strays })
   end = (cutBy) => {
     leave(cutBy)
     trace?.ended(joined.carried(), cutBy ?? null)

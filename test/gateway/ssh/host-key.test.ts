@@ -27,7 +27,8 @@ async function scene({ hostKey, more = [] }: { hostKey?: KeyFile; more?: string[
   writeFileSync(certificate, `${(await certificateFor(gate, { publicKey: key.line })).certificate}\n`)
   const way = await through(gate, 'host.test:22')
   const list = (...keys: string[]) => gate.putPolicies(policies(host.port, keys))
-  return { gate, host, way, list, enter: (...options: string[]) => ssh({ port: way.port, key: key.file, certificate, command: 'echo inside', options }) }
+  const enterFor = (command: string, ...options: string[]) => ssh({ port: way.port, key: key.file, certificate, command, options })
+  return { gate, host, way, list, enterFor, enter: (...options: string[]) => enterFor('echo inside', ...options) }
 }
 const inside = { code: 0, stdout: 'inside\n' }
 /** Cut, and told why, before the client had begun to prove who it is. */
@@ -54,6 +55,20 @@ describe.skipIf(!hasOpenSsh)('the host key check (needs sshd, ssh and ssh-keygen
     const other = await newKey(scratch(), 'other')
     list(other.line)
     await expectCut(way.denials, host, await enter(), gate)
+  })
+  it('cuts open sessions when the key of their host is listed no more, and no others', async () => {
+    const { gate, host, way, list, enterFor } = await scene()
+    const other = await newKey(scratch(), 'other')
+    list(host.hostKey.line)
+    const waiting = enterFor('read end')
+    await until(() => host.log().includes('Accepted publickey'))
+    list(other.line, await fingerprint(host.directory, host.hostKey.line))
+    expect(way.denials).toEqual([])
+    list(other.line)
+    await until(() => way.denials.length > 0)
+    expect(JSON.parse(way.denials[0] ?? '')).toMatchObject({ reason: 'ssh-host-key' })
+    expect(await waiting).toMatchObject({ code: 255 })
+    expect(await gate.metrics.text()).toContain('sallyport_open_sessions 0')
   })
   it('reads each way of exchanging keys that this OpenSSH has', async () => {
     const kinds = await algorithms('kex')
