@@ -25,7 +25,7 @@ export default defineConfig({
             },
           },
         }))],
-        test: { name: 'workers', include: ['test/workers/**/*.test.ts'], setupFiles: ['./test/workers/setup.ts'], testTimeout: 20_000 },
+        test: { name: 'workers', include: ['test/workers/**/*.test.ts'], setupFiles: ['./test/workers/setup.ts'], testTimeout: 60_000, hookTimeout: 60_000 },
       },
     ],
   },

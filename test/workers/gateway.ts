@@ -60,7 +60,7 @@ export function listen<M>(socket: WebSocket): Listening<M> {
   return {
     socket, frames, closed,
     async next(fits) {
-      const until = Date.now() + 5_000
+      const until = Date.now() + 30_000
       for (;;) {
         while (seen < frames.length) {
           const frame = frames[seen++]

@@ -129,9 +129,9 @@ describe('rules that read tags', () => {
     await report(endpoint, 1, { os: linux() })
     expect(await named(endpoint)).toEqual({ 'at hand': 'present' })
     await admin('POST', `/tags/${tag}/assign`, { uids: [endpoint.uid] })
-    await expect.poll(async () => await named(endpoint), { timeout: 5_000 }).toEqual({ lost: 'present' })
+    await expect.poll(async () => await named(endpoint), { timeout: 30_000 }).toEqual({ lost: 'present' })
     await admin('POST', `/tags/${tag}/clear`, { uids: [endpoint.uid] })
-    await expect.poll(async () => await named(endpoint), { timeout: 5_000 }).toEqual({ 'at hand': 'present' })
+    await expect.poll(async () => await named(endpoint), { timeout: 30_000 }).toEqual({ 'at hand': 'present' })
   })
 })
 

@@ -87,7 +87,7 @@ describe('an edit that asks agents something new', () => {
     await expect.poll(async () => {
       await runDurableObjectAlarm(real.RE_EVALUATION.getByName('one'))
       return await tagged('safe')
-    }, { timeout: 10_000 }).toEqual({ unknown: 20 })
+    }, { timeout: 30_000 }).toEqual({ unknown: 20 })
   })
 
   it('with a transition of 0 takes effect at once', async () => {
