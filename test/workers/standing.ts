@@ -1,5 +1,5 @@
 // Bindings under test: replaced one by one, with something done between two trips to the database, or with its answer lost.
-import { runDurableObjectAlarm } from 'cloudflare:test'
+import { listDurableObjectIds, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { makeContext, type Context } from '../../workers/context.ts'
 import { readConfig, type Env } from '../../workers/env.ts'
@@ -52,4 +52,14 @@ export async function reEvaluated(): Promise<void> {
     await runDurableObjectAlarm(real.RE_EVALUATION.getByName('one'))
   }
   throw new Error('the re-evaluation does not end')
+}
+/** What works by itself has ended and wakes no more: for tests that count what the database is asked, or come between two of its answers. */
+export async function still(): Promise<void> {
+  await reEvaluated()
+  const asleep = async <T extends Rpc.DurableObjectBranded>(namespace: DurableObjectNamespace<T>) => {
+    for (const id of await listDurableObjectIds(namespace)) await runInDurableObject(namespace.get(id), (_, { storage }) => storage.deleteAlarm())
+  }
+  await asleep(real.RE_EVALUATION)
+  await asleep(real.FCM_NOTIFY)
+  await asleep(real.ENDPOINT_CHANNEL)
 }
