@@ -12,7 +12,7 @@ const { DB } = real
 const shard = ({ uid }: Endpoint) => real.ENDPOINT_CHANNEL.getByName(uid.slice(0, 1))
 const is = (type: ToAgent['type']) => (message: ToAgent) => message.type === type
 const online = async ({ uid }: Endpoint) => (await DB.prepare('SELECT online FROM endpoints WHERE uid = ?').bind(uid).first<{ online: number }>())?.online
-const becomes = (endpoint: Endpoint, value: number) => vi.waitFor(async () => { expect(await online(endpoint)).toBe(value) }, { timeout: 5_000 })
+const becomes = (endpoint: Endpoint, value: number) => vi.waitFor(async () => { expect(await online(endpoint)).toBe(value) }, { timeout: 30_000 })
 const versions = (at: number) => ({ profile: at, rules: at, licence: at, authorities: at })
 const logRows = async () => (await DB.prepare('SELECT count(*) AS n FROM change_log').first<{ n: number }>())?.n
 
@@ -97,7 +97,7 @@ describe('presence', () => {
     const { listening: told } = await greeted(gateway)
     const first = await welcomed(endpoint)
     await becomes(endpoint, 1)
-    expect(messageOf(await told.next(has('changed')), 'changed')).toMatchObject({ table: 'sysinfo', data: { [endpoint.uid]: { online: true } } })
+    expect(messageOf(await told.next((frame) => has('changed')(frame) && JSON.stringify(frame).includes(endpoint.uid)), 'changed')).toMatchObject({ table: 'sysinfo', data: { [endpoint.uid]: { online: true } } })
     const rows = await logRows()
     const version = () => DB.prepare('SELECT version FROM endpoints WHERE uid = ?').bind(endpoint.uid).first()
     const before = await version()
