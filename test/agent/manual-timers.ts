@@ -8,9 +8,9 @@ export interface ManualTimers extends Timers {
   advance(ms: number): Promise<void>
 }
 
-/** Turns of the event loop, file reads among them, that follow each timer. */
+/** Whole turns of the event loop that follow each timer. What takes its own time (files, sockets) may need more: whoever waits for that waits for it by itself. */
 const TURNS = 3
-const settle = async () => { for (let turn = 0; turn < TURNS; turn++) await new Promise((resolve) => setTimeout(resolve, 0)) }
+const settle = async () => { for (let turn = 0; turn < TURNS; turn++) await new Promise((resolve) => { setTimeout(() => { setImmediate(resolve) }, 0) }) }
 
 export function manualTimers(): ManualTimers {
   let now = 0

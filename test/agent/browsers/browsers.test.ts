@@ -53,7 +53,7 @@ describe.skipIf(missing.length > 0)(`browsers with the agent's certificate${miss
     agent = await startAgent({ stateDirectory: join(scene.directory, 'state'), home, now: Date.now, log, onEvent: (event) => events.push(event), command: () => Promise.resolve(null) })
     await until('the certificates', () => Promise.resolve([...databases.values()].every((store) => events.some((event) => event.event === 'browser-certificate' && event.store === store)) || null), 60_000)
     await until('the policies', () => Promise.resolve((existsSync(CHROMIUM_POLICY) && existsSync(FIREFOX_POLICY)) || null))
-  }, 180_000)
+  }, 600_000)
   afterAll(async () => {
     for (const close of closing.splice(0)) await close()
     await agent?.close()
@@ -72,7 +72,7 @@ describe.skipIf(missing.length > 0)(`browsers with the agent's certificate${miss
     await writeFile(scene.marker, 'on')
     await sees(browser, SECRET)
     expect((await agent.status()).troubles).toEqual([])
-  }, 180_000)
+  }, 600_000)
 
   it('have one key each, and what is not ours beside it', async () => {
     for (const database of databases.values()) expect(await listed(database)).toEqual(['Administrator root C,,', `Sallyport ${uid} u,u,u`])
@@ -103,7 +103,7 @@ describe.skipIf(missing.length > 0)(`browsers with the agent's certificate${miss
     expect(await listed(join(other, '.pki/nssdb'))).toEqual(['Administrator root C,,'])
     expect(await policy()).not.toContain(otherUid)
     expect(await policy()).toContain(uid)
-  }, 180_000)
+  }, 600_000)
 
   it('get in no longer after deregistration: certificates and policies are gone, and what is not ours is left', async () => {
     await scene.administrator.call(administration.deregisterEndpoint, { params: { uid }, body: { reason: 'left' } })
@@ -116,5 +116,5 @@ describe.skipIf(missing.length > 0)(`browsers with the agent's certificate${miss
       await opened(browser).close()
       expect(await (await launch(browser, 'fresh')).visit(scene.url)).not.toContain(SECRET)
     }
-  }, 180_000)
+  }, 600_000)
 })

@@ -28,7 +28,7 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
   const closing: (() => Promise<unknown>)[] = []
   beforeAll(async () => {
     scene = await startScene([])
-  }, 180_000)
+  }, 600_000)
   afterEach(async () => {
     for (const close of closing.splice(0).reverse()) await close()
   })
@@ -116,7 +116,7 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
     await run('certutil', ['--rename', '-d', `sql:${laptop.database}`, '-n', `Sallyport ${laptop.uid}`, '--new-n', 'Mine now'])
     await letGoOfBrowsers({ stateDirectory: laptop.state, root: laptop.root, home: laptop.home, log })
     expect(await listed(laptop.database)).toEqual([])
-  }, 180_000)
+  }, 600_000)
 
   it('are renewed at two thirds of their life: the new one is there before the old one goes', async () => {
     const laptop = await newLaptop()
@@ -134,7 +134,7 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
     const keys = (await run('certutil', ['-K', '-d', `sql:${laptop.database}`, '-f', '/dev/null'])).stdout
     expect(keys).not.toContain(old)
     expect(keys).toContain((await laptop.browsersFile()).stores[0]?.current.keyId)
-  }, 180_000)
+  }, 600_000)
 
   it('go from a browser that is no more, and from all when the profile names no services', async () => {
     const laptop = await newLaptop()
@@ -153,7 +153,7 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
     await until('no record', async () => !(await readdir(laptop.state)).includes('browsers.json') || null, 60_000)
     expect(await listed(laptop.database)).toEqual([])
     expect(await readdir(join(laptop.root, 'etc/chromium/policies/managed'))).toEqual([])
-  }, 180_000)
+  }, 600_000)
 
   it('leave a database alone that has a password of its own, and say so; the others are served', async () => {
     const laptop = await newLaptop()
@@ -166,7 +166,7 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
     await laptop.holds(ours(laptop))
     await troubled(laptop, /abc\.default: it has a password of its own/)
     expect(await listed(profile)).toEqual([])
-  }, 180_000)
+  }, 600_000)
 
   it('are given to fifteen databases at most, and that there are more is said', async () => {
     const laptop = await newLaptop()
@@ -176,7 +176,7 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
     laptop.start()
     await troubled(laptop, /Of 17 databases of browsers only 15 get a certificate/)
     expect(new Set(laptop.placed).size).toBe(15)
-  }, 180_000)
+  }, 600_000)
 
   it('are a trouble that goes when the tools are missing and then installed', async () => {
     const laptop = await newLaptop()
@@ -186,7 +186,7 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
     laptop.start()
     await laptop.holds(ours(laptop))
     await troubled(laptop, null)
-  }, 180_000)
+  }, 600_000)
 
   it.skipIf(!isRoot)('of another user are that user\'s: nothing in the home belongs to root (needs root)', async () => {
     const laptop = await newLaptop(NOBODY)
@@ -198,7 +198,7 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
     expect(owners).toEqual([NOBODY, NOBODY, NOBODY, NOBODY])
     await letGoOfBrowsers({ stateDirectory: laptop.state, root: laptop.root, home: laptop.home, log })
     expect(await listed(laptop.database)).toEqual([])
-  }, 180_000)
+  }, 600_000)
 
   it('go by the next start where a crash came between letting go and them', async () => {
     const laptop = await newLaptop()
@@ -212,5 +212,5 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
     expect(await listed(laptop.database)).toEqual([])
     expect(await readdir(laptop.state)).toEqual(['deregistered.json', 'documents.json', 'lock'])
     await expect(start()).rejects.toMatchObject({ code: 'not_found' })
-  }, 180_000)
+  }, 600_000)
 })

@@ -28,13 +28,16 @@ const chromiumPath = ['/usr/bin/chromium', '/usr/bin/google-chrome'].find((path)
 const firefoxPath = ['/usr/bin/firefox-esr', '/usr/bin/firefox'].find((path) => existsSync(path))
 const flags = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', `--host-resolver-rules=MAP ${HOST} 127.0.0.1`]
 const PROFILE = '.mozilla/firefox/test.default'
+/** A start of a browser where others want the processor too. */
+const SLOW_MS = 150_000
 
 export const chromiumBrowser: Browser = {
   name: 'Chromium', installed: chromiumPath !== undefined,
   prepare: (home) => Promise.resolve(join(home, '.pki/nssdb')),
   async launch(home, profile) {
-    const browser = await chromium.launchPersistentContext(join(home, profile), { executablePath: chromiumPath, env: { HOME: home }, args: flags })
+    const browser = await chromium.launchPersistentContext(join(home, profile), { executablePath: chromiumPath, env: { HOME: home }, args: flags, timeout: SLOW_MS })
     const page = await browser.newPage()
+    page.setDefaultTimeout(SLOW_MS)
     return {
       async visit(url) {
         const answer = await page.goto(url).catch((cause: unknown) => cause)
@@ -48,7 +51,7 @@ export const chromiumBrowser: Browser = {
 
 /** What a user of this id sees in Chromium. */
 export async function dumpAs(uid: number, home: string, url: string): Promise<string> {
-  const { stdout } = await run('setpriv', [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', chromiumPath ?? '', ...flags, `--user-data-dir=${join(home, 'profile')}`, '--dump-dom', url], { env: { HOME: home, PATH: '/usr/bin:/bin' }, cwd: '/', timeout: 60_000 })
+  const { stdout } = await run('setpriv', [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', chromiumPath ?? '', ...flags, `--user-data-dir=${join(home, 'profile')}`, '--dump-dom', url], { env: { HOME: home, PATH: '/usr/bin:/bin' }, cwd: '/', timeout: SLOW_MS })
   return stdout
 }
 

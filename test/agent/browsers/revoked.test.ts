@@ -44,7 +44,7 @@ describe.skipIf(!hasNssTools)('a browser\'s certificate that was revoked (needs 
     uid = await scene.enrol(state())
     await start()
     await until('the certificate', async () => events.some(({ event }) => event === 'browser-certificate') && (await agent.status()).channel === 'open' ? true : null, 60_000)
-  }, 180_000)
+  }, 600_000)
   afterAll(async () => {
     await agent?.close()
     await scene?.close()
@@ -58,7 +58,7 @@ describe.skipIf(!hasNssTools)('a browser\'s certificate that was revoked (needs 
     await onlyHolds(now, old)
     expect(await good()).toEqual([now.serial])
     expect((await agent.status()).troubles).toEqual([])
-  }, 180_000)
+  }, 600_000)
 
   it('is replaced by the next start when the agent was away', async () => {
     const old = await held()
@@ -68,7 +68,7 @@ describe.skipIf(!hasNssTools)('a browser\'s certificate that was revoked (needs 
     const now = await replaced(old)
     await onlyHolds(now, old)
     expect(await good()).toEqual([now.serial])
-  }, 180_000)
+  }, 600_000)
 
   it('is not mistaken for one that has just come: reports on the way replace nothing', async () => {
     const before = await held()

@@ -93,7 +93,7 @@ describe('the file', () => {
 describe.skipIf(executablePath === undefined)('Chromium (needs Debian\'s chromium)', () => {
   async function launch(...args: string[]): Promise<Browser> {
     const browser = await chromium.launch({
-      executablePath, args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', ...args],
+      executablePath, timeout: 150_000, args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', ...args],
     })
     openThings.push(() => browser.close())
     return browser
@@ -133,7 +133,7 @@ describe.skipIf(executablePath === undefined)('Chromium (needs Debian\'s chromiu
     expect(heard).toHaveLength(5)
     for (const text of heard) expect(text).not.toContain('corp.test')
     expect(heard[3]).toBe('undefined')
-  }, 180_000)
+  }, 600_000)
 
   it('gives a page that rebinds its name to the proxy\'s port nothing, though it knows the path', async () => {
     const { scene: { tunnel, change }, hits } = await scene()
@@ -153,7 +153,7 @@ describe.skipIf(executablePath === undefined)('Chromium (needs Debian\'s chromiu
     for (const text of heard) expect(text).toMatch(/^(This is a proxy|undefined)/)
     expect(hits).toEqual([])
     expect((await ask(port, PATH)).body).toContain('corp.test')
-  }, 180_000)
+  }, 600_000)
 })
 
 describe.skipIf(!firefoxBrowser.installed)('Firefox (needs Debian\'s firefox-esr)', () => {
@@ -168,5 +168,5 @@ describe.skipIf(!firefoxBrowser.installed)('Firefox (needs Debian\'s firefox-esr
     openThings.push(() => firefox.close())
     expect(await firefox.visit('http://wiki.corp.test/')).toBe(`${SECRET} of wiki.corp.test`)
     expect(gateway.authorities).toContain('wiki.corp.test:80')
-  }, 180_000)
+  }, 600_000)
 })

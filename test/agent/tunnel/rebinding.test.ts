@@ -20,7 +20,7 @@ afterEach(async () => {
 
 async function launch(...args: string[]): Promise<Browser> {
   const browser = await chromium.launch({
-    executablePath, args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', ...args],
+    executablePath, timeout: 150_000, args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', ...args],
   })
   openThings.push(() => browser.close())
   return browser
@@ -68,7 +68,7 @@ describe.skipIf(executablePath === undefined)('a page that rebinds its name to t
     }
     expect(scene.gateway.authorities).toEqual([])
     expect(hits).toEqual([])
-  }, 180_000)
+  }, 600_000)
 
   it('would have got it if it had been allowed: a browser that was given the proxy does', async () => {
     const { scene, port, hits } = await rebound()
@@ -80,5 +80,5 @@ describe.skipIf(executablePath === undefined)('a page that rebinds its name to t
     const socks = await (await launch(`--proxy-server=socks5://127.0.0.1:${scene.tunnel.socksPort}`)).newPage()
     await socks.goto('http://docs.corp.test/')
     expect(await socks.textContent('body')).toBe(SECRET)
-  }, 180_000)
+  }, 600_000)
 })

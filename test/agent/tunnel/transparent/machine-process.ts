@@ -24,7 +24,7 @@ const tables = () => run('nft', 'list', 'tables').trim()
 const hostsText = () => readFileSync('/etc/hosts', 'utf8')
 /** The output of a program of one user, or why there is none. */
 const as = (uid: number, command: string[], env: NodeJS.ProcessEnv = {}): Promise<string> => new Promise((resolve) => {
-  execFile('setpriv', [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', ...command], { cwd: '/', timeout: 60_000, env: { PATH: '/usr/bin:/bin', ...env } }, (error, stdout) => resolve(error === null ? stdout : `failed ${String(error.code)} ${stdout}`))
+  execFile('setpriv', [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', ...command], { cwd: '/', timeout: 150_000, env: { PATH: '/usr/bin:/bin', ...env } }, (error, stdout) => resolve(error === null ? stdout : `failed ${String(error.code)} ${stdout}`))
 })
 const curl = (...args: string[]) => ['curl', '-sS', '--max-time', '30', '--noproxy', '*', ...args]
 

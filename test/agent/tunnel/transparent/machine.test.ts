@@ -17,7 +17,7 @@ async function machine(program: string, ...phases: string[]): Promise<Map<string
   await chmod(directory, 0o755)
   const script = phases.map((phase) => `"$0" "$1" "$2" ${phase}`).join('; ')
   try {
-    const { stdout } = await promisify(execFile)('unshare', ['-n', '-m', '--propagation', 'private', 'sh', '-c', script, process.execPath, programAt(program), directory], { timeout: 300_000, maxBuffer: 1 << 22 })
+    const { stdout } = await promisify(execFile)('unshare', ['-n', '-m', '--propagation', 'private', 'sh', '-c', script, process.execPath, programAt(program), directory], { timeout: 600_000, maxBuffer: 1 << 22 })
     return new Map(stdout.trim().split('\n').map((line) => JSON.parse(line) as { step: string; value: unknown }).map(({ step, value }) => [step, value]))
   } finally {
     await rm(directory, { recursive: true, force: true })
@@ -30,7 +30,7 @@ describe.skipIf(reason !== null)(`a machine in transparent mode${reason === null
   beforeAll(async () => {
     steps = await machine('machine-process.ts', 'all')
     afterKill = await machine('machine-process.ts', 'killed', 'after')
-  }, 660_000)
+  }, 1_260_000)
   const WIKI = 'page of wiki.corp.test:8000 at 127.0.0.1'
 
   it('says what programs reach, and what only by PAC file and SOCKS', () => {
@@ -83,7 +83,7 @@ describe.skipIf(reason !== null)(`agent run --transparent${reason === null ? '' 
   let steps = new Map<string, unknown>()
   beforeAll(async () => {
     steps = await machine('command-process.ts', 'all')
-  }, 660_000)
+  }, 1_260_000)
   const clean = { hosts: '127.0.0.1 localhost\n', tables: '' }
   const changed = { hosts: expect.stringContaining('wiki.corp.test') as string, tables: 'table inet sallyport_agent' }
 
