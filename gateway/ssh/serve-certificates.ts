@@ -103,7 +103,7 @@ export function createSshCertificates({ judge, authority, metrics, log, timers, 
     const read = sshCertificateRequest.safeParse(await readBody(request, timers))
     if (!read.success) return malformed(response)
     const { host, port, publicKey } = read.data
-    const destination = readAuthority(host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`, null)
+    const destination = readAuthority(host.includes(':') && !host.startsWith('[') ? `[${host}]:${port}` : `${host}:${port}`, null)
     const key = readKeyLine(publicKey)
     if (destination === null || key === null || keyObject(key.blob) === null) return malformed(response)
     const wanted: Question = { ...question, ...destination }

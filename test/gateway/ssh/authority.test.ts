@@ -6,7 +6,8 @@ import { promisify } from 'node:util'
 import { afterEach, describe, expect, it } from 'vitest'
 import { WireReader } from '../../../domain/access/ssh-wire.ts'
 import { openSshAuthority, rotateSshAuthority } from '../../../gateway/ssh/authority.ts'
-import { ask, cleanUp, heldClock, openHttp2, startGate } from '../proxy/gate-under-test.ts'
+import { startClusterGate } from '../cluster/cluster-under-test.ts'
+import { ask, cleanUp, heldClock, openHttp2, startGate, type Gate } from '../proxy/gate-under-test.ts'
 import { publishedAuthority, scratch } from './sshd-under-test.ts'
 
 afterEach(cleanUp)
@@ -60,6 +61,17 @@ describe('the SSH CA', () => {
     expect(readdirSync(gate.directory)).not.toContain('ssh-ca.json')
     gate.putPolicies(plain.replace('[22]}', '[22], ssh: {}}'))
     expect(await publishedAuthority(gate)).toEqual([lineOf((await openSshAuthority({ directory: gate.directory, now: Date.now }).signer()).blob)])
+  })
+})
+
+describe('the SSH CA of a gate of several processes', () => {
+  it('is one key, whichever of them is asked', async () => {
+    const gate = await startClusterGate('services: [{name: s, protocol: tcp, match: [h.test], ports: [22], ssh: {}}]\npolicies: []\n', 2)
+    // What opens connections needs the port and the CA alone.
+    const facade = { proxy: gate.proxy, authority: gate.authority } as unknown as Gate
+    const told = await Promise.all(Array.from({ length: 12 }, () => publishedAuthority(facade)))
+    expect(new Set(told.flat()).size).toBe(1)
+    expect(told.every((each) => each.length === 1)).toBe(true)
   })
 })
 

@@ -1,12 +1,15 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
-import { UID, cleanUp, heldClock, record, startGate, until, userOf, type Gate } from '../proxy/gate-under-test.ts'
+import { SSH_CERTIFICATE_PATH } from '../../../protocol/ssh.ts'
+import { UID, cleanUp, heldClock, openHttp1, readUntil, record, startGate, until, userOf, type Gate } from '../proxy/gate-under-test.ts'
 import { certificateFor, fingerprint, hasOpenSsh, inspect, newKey, post, publishedAuthority, scratch, ssh, startSshd, through } from './sshd-under-test.ts'
 
 afterEach(cleanUp)
 
 const ALICE = 'alice@corp.test'
+// From ssh-keygen -t ed25519.
+const publicKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl'
 const policies = (port: number, part = '{}') => `
 services: [{name: shell, protocol: tcp, match: [host.test], ports: [22], upstream: "127.0.0.1:${port}", ssh: ${part}}, {name: plain, protocol: tcp, match: [plain.test], ports: [22]}, {name: shut, protocol: tcp, match: [shut.test], ports: [22], ssh: {}}]
 policies: [{name: staff, services: [shell, plain], tags: {all: [compliant]}, action: allow}]
@@ -94,13 +97,23 @@ describe.skipIf(!hasOpenSsh)('a certificate, read by ssh-keygen (left out where 
   })
 })
 
+describe('a certificate', () => {
+  it('is issued by HTTP/1.1 as by HTTP/2, for addresses however they are written', async () => {
+    const gate = await gateOf(1, '{}')
+    gate.putPolicies(policies(1).replace('host.test', 'host.test, "fd00::7"'))
+    for (const host of ['fd00::7', '[fd00::7]', 'FD00:0::7']) expect((await certificateFor(gate, { host, publicKey })).principals).toEqual([ALICE])
+    const socket = await openHttp1(gate, gate.agent)
+    const body = JSON.stringify({ host: 'HOST.test', port: 22, publicKey })
+    socket.write(`POST ${SSH_CERTIFICATE_PATH} HTTP/1.1\r\nHost: gate.test\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
+    expect(await readUntil(socket, 'hostKeys')).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
+  })
+})
+
 describe('the gateway refuses a certificate', () => {
   const refusal = async (gate: Gate, { credential = gate.agent, host = 'host.test', publicKey, headers, method }: { credential?: Gate['agent'] | null; host?: string; publicKey: string; headers?: Readonly<Record<string, string>>; method?: string }) => {
     const { status, text } = await post(gate, credential, JSON.stringify({ host, port: 22, publicKey }), headers, method)
     return `${status} ${text.startsWith('{') ? (JSON.parse(text) as { reason?: string }).reason ?? 'issued' : 'malformed'}`
   }
-  // From ssh-keygen -t ed25519.
-  const publicKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl'
 
   it('unless the device may reach the host now, a service there has to do with SSH, and somebody is vouched for', async () => {
     const gate = await gateOf(1)
