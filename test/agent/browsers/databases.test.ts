@@ -95,7 +95,7 @@ describe.skipIf(!hasNssTools)('certificates in browsers\' databases (needs Debia
     return laptop
   }
   const troubled = (laptop: Laptop, wanted: RegExp | null) => until(`trouble ${String(wanted)}`, () => Promise.resolve(
-    (wanted === null ? laptop.troubles.all().length === 0 : wanted.test(laptop.troubles.all()[0]?.sentence ?? '')) || null), 60_000)
+    (wanted === null ? laptop.troubles.all().length === 0 : wanted.test(laptop.troubles.all()[0]?.sentence ?? '')) || null), 240_000)
   const ours = (laptop: Laptop) => `Sallyport ${laptop.uid} u,u,u`
 
   it('are put back when they are taken away, renamed, or the whole database goes; what is not ours stays', async () => {
