@@ -30,6 +30,7 @@ export function answerLine({ status, identity, control, tunnel, tell }: LineSour
         const state = tunnel.state()
         return { httpPort: state.running ? state.httpPort : null, reason: state.running ? '' : state.reason, ownerUid: identity().ownerUid }
       }
+      case 'protects': return { protects: tunnel.protects(question) }
       case 'begin-sign-in': return await begin(question.provider)
       case 'sign-in': {
         const { provider, idToken } = question
@@ -37,10 +38,14 @@ export function answerLine({ status, identity, control, tunnel, tell }: LineSour
         tell({ event: 'signed-in', provider, subject: signedIn.user.subject })
         return signedIn
       }
-      default: {
+      case 'sign-out': {
         const done = await control.client().call(signOut, {})
         tell({ event: 'signed-out' })
         return done
+      }
+      default: {
+        const asked = await tunnel.sshCertificate(question)
+        return asked.outcome === 'issued' ? { ...asked, leftMs: asked.reply.validUntil - control.emsNow() } : asked
       }
     }
   }

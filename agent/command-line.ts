@@ -21,6 +21,10 @@ const verbs: Record<string, Verb> = {
   'set': { takes: [], words: Infinity, load: () => import('./commands/set.ts') },
   'sign-in': { takes: ['provider', 'no-browser', 'json'], words: 0, load: () => import('./commands/sign-in.ts') },
   'sign-out': { takes: ['json'], words: 0, load: () => import('./commands/sign-out.ts') },
+  'ssh': { takes: [], words: Infinity, load: () => import('./commands/ssh.ts') },
+  'ssh-config': { takes: [], words: Infinity, load: () => import('./commands/ssh-config.ts') },
+  'ssh-certificate': { takes: ['match', 'json'], words: 2, load: () => import('./commands/ssh-certificate.ts') },
+  'connect': { takes: [], words: 2, load: () => import('./commands/connect.ts') },
 }
 const names = Object.keys(verbs).join(', ')
 

@@ -11,6 +11,14 @@ export const help = `Usage: agent VERB [--state DIR]
   sign-in [--provider NAME] [--no-browser] [--json]
                                      have an identity provider vouch for you, in your browser
   sign-out [--json]                  take that back: nobody is signed in on this machine any more
+  ssh [USER@]HOST[:PORT] [-- OPTIONS COMMAND…]
+                                     a session by the system's ssh, through the gateway, with a certificate of a few minutes;
+                                     what follows -- is ssh's; its exit code is passed on
+  ssh-config [PATTERN…]              lines for ~/.ssh/config, so that plain ssh, git, scp and rsync do the same;
+                                     for hosts like PATTERN, else for all that a gateway leads to
+  ssh-certificate HOST [PORT] [--match] [--json]
+                                     what those lines call: keeps a certificate for a host, renewed when less than a third is left
+  connect HOST:PORT                  standard input and output to a destination through the local proxy (a ProxyCommand)
   pac                                the address of the PAC file for a browser's settings; keep it to yourself
   explain SUBJECT [--json]           why a tag (by name or id) is as it is, or why a decision (by id) was taken
   set NAME=VALUE …                   what you say of yourself: ${settings.join(', ')}; an empty value takes it back
@@ -22,6 +30,10 @@ Examples:
   agent status --json
   agent sign-in --state /var/lib/sallyport
   agent sign-in --provider okta --no-browser
+  agent ssh ada@build.corp.example
+  agent ssh build.corp.example:2222 -- -L 8080:localhost:80 uptime
+  agent ssh-config '*.corp.example' >> ~/.ssh/config
+  ssh -o ProxyCommand='agent connect %h:%p' build.corp.example
   chromium --proxy-pac-url="$(agent pac)"
   agent explain compliant
   agent explain D0123456789AB-0123456789ABCDEF --json

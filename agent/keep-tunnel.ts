@@ -2,10 +2,12 @@
 import type { Log } from '../node/logging.ts'
 import type { ProfileSettings } from '../protocol/profile.ts'
 import { systemFailure } from './failure.ts'
+import type { SshCertificateOutcome, SshCertificateWanted } from './tunnel/ask-ssh-certificate.ts'
 import type { Denial } from './tunnel/denial.ts'
 import type { Timers } from '../node/timers.ts'
 import type { Revocations } from './tunnel/revocations.ts'
 import { startTunnel, type Tunnel, type TunnelOptions } from './tunnel/start.ts'
+import type { Target } from './tunnel/target.ts'
 import type { TransparentState } from './tunnel/transparent/keep-transparent.ts'
 
 export type TunnelState = { readonly running: true; readonly httpPort: number; readonly socksPort: number } | { readonly running: false; readonly reason: string }
@@ -15,6 +17,10 @@ export interface KeptTunnel {
   /** The address of the PAC file; not part of the state, which is logged. */
   pacUrl(): string | null
   transparent(): TransparentState | null
+  /** Whether the profile has a gateway for a place; none has while the proxy does not run. */
+  protects(target: Target): boolean
+  /** As {@link Tunnel.sshCertificate}; nothing is reached while the proxy does not run. */
+  sshCertificate(wanted: SshCertificateWanted): Promise<SshCertificateOutcome>
   /** The last refusals, newest first. */
   denials(): readonly Denial[]
   close(): Promise<void>
@@ -85,6 +91,8 @@ export async function keepTunnel(options: KeepTunnelOptions): Promise<KeptTunnel
     state,
     pacUrl: () => tunnel?.pacUrl ?? null,
     transparent: () => tunnel?.transparent() ?? null,
+    protects: (target) => tunnel?.protects(target) ?? false,
+    sshCertificate: (wanted) => tunnel?.sshCertificate(wanted) ?? Promise.resolve({ outcome: 'unreachable', message: `The local proxy is not running: ${reason}.` }),
     denials: () => denials,
     async close() {
       closed = true

@@ -5,9 +5,10 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { decision } from '../protocol/decisions.ts'
 import { providerName, verifiedUser } from '../protocol/identity.ts'
-import { beginSignIn, idToken } from '../protocol/operations/sign-in.ts'
+import { beginSignIn } from '../protocol/operations/sign-in.ts'
 import { licenceState } from '../protocol/profile.ts'
 import { tagExplanation } from '../protocol/rules.ts'
+import { sshCertificateReply, sshCertificateRequest } from '../protocol/ssh.ts'
 import { line } from '../protocol/text.ts'
 import { sentenceFor } from './failure.ts'
 
@@ -49,13 +50,25 @@ export type Explanation = z.infer<typeof explanation>
 
 /** Where the local proxy takes CONNECT, and whom it serves. */
 export const proxyPlace = z.object({ httpPort: z.number().nullable(), reason: z.string(), ownerUid: z.number() })
+/** Whether a gateway leads to a place. */
+export const protection = z.object({ protects: z.boolean() })
 /** A sign-in that the EMS has begun, and what it takes to speak with the provider from this machine. */
 export const signInBegun = beginSignIn.reply.extend({ tlsCa: z.array(z.string()), clockOffsetMs: z.number(), ownerUid: z.number() })
 export type SignInBegun = z.infer<typeof signInBegun>
 
+/** What became of a request for an SSH certificate. */
+export const sshCertificateAnswer = z.discriminatedUnion('outcome', [
+  z.object({ outcome: z.literal('issued'), reply: sshCertificateReply, /** ms that it is good for, from now on: this machine's clock may be wrong. */ leftMs: z.number() }),
+  z.object({ /** A gateway leads there, and gives no certificates for it. */ outcome: z.literal('none') }), z.object({ /** No gateway leads there. */ outcome: z.literal('unprotected') }),
+  z.object({ outcome: z.literal('refused'), denial }), z.object({ outcome: z.literal('unreachable'), message: z.string() }),
+])
+export type SshCertificateAnswer = z.infer<typeof sshCertificateAnswer>
+
 const question = z.discriminatedUnion('ask', [
   z.object({ ask: z.literal('status') }), z.object({ ask: z.literal('explain'), subject: z.string().max(256) }), z.object({ ask: z.literal('proxy') }),
-  z.object({ ask: z.literal('begin-sign-in'), provider: line(64).optional() }), z.object({ ask: z.literal('sign-in'), provider: providerName, idToken }), z.object({ ask: z.literal('sign-out') }),
+  z.object({ ask: z.literal('protects'), host: sshCertificateRequest.shape.host, port: sshCertificateRequest.shape.port }),
+  z.object({ ask: z.literal('begin-sign-in'), provider: line(64).optional() }), z.object({ ask: z.literal('sign-in'), provider: providerName, idToken: z.string().max(60_000) }), z.object({ ask: z.literal('sign-out') }),
+  z.object({ ask: z.literal('ssh-certificate'), ...sshCertificateRequest.shape }),
 ])
 const answer = z.object({ ok: z.boolean(), value: z.unknown(), message: z.string().optional() })
 export type Question = z.infer<typeof question>

@@ -3,6 +3,7 @@ import { systemTimers } from '../../node/timers.ts'
 import { describeSignedIn } from '../print.ts'
 import { openBrowser } from '../sign-in/open-browser.ts'
 import { signIn } from '../sign-in/sign-in.ts'
+import { forgetCertificates, keptDirectory } from '../ssh/kept.ts'
 import { ask } from './ask.ts'
 import { show, type Perform } from './verb.ts'
 
@@ -19,6 +20,8 @@ export const perform: Perform = async (call) => {
         if (values['no-browser'] !== true) openBrowser(address, ownerUid).catch((cause: unknown) => print.err(`No browser could be opened: ${String(cause)}`))
       },
     })
+    // Of whoever was signed in before.
+    await forgetCertificates(keptDirectory())
     show(call, told, `Signed in as ${describeSignedIn(told)}.`)
     return 0
   } finally {

@@ -2,7 +2,7 @@
 
 export const options = {
   'state': { type: 'string' }, 'user': { type: 'string' }, 'tls-ca': { type: 'string' }, 'json': { type: 'boolean' }, 'transparent': { type: 'boolean' },
-  'provider': { type: 'string' }, 'no-browser': { type: 'boolean' }, 'help': { type: 'boolean', short: 'h' },
+  'provider': { type: 'string' }, 'no-browser': { type: 'boolean' }, 'match': { type: 'boolean' }, 'help': { type: 'boolean', short: 'h' },
 } as const
 type OptionName = keyof typeof options
 export type Values = { readonly [K in OptionName]?: (typeof options)[K]['type'] extends 'string' ? string : boolean }

@@ -15,15 +15,15 @@ export type StreamOutcome =
 // The gateway may look the endpoint up, resolve a name and dial before it answers.
 export const answerLimitMs = 20_000
 
-/** Collects the body of a refusal, at most {@link refusalLimit} bytes. */
-function readBody(stream: ClientHttp2Stream): Promise<string> {
+/** Collects the body of an answer; empty where it is longer than `limitBytes`. */
+export function readBody(stream: ClientHttp2Stream, limitBytes: number): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>()
   const chunks: Uint8Array[] = []
   let size = 0
-  const finish = () => resolve(size > refusalLimit ? '' : Buffer.concat(chunks).toString('utf8'))
+  const finish = () => resolve(size > limitBytes ? '' : Buffer.concat(chunks).toString('utf8'))
   stream.on('data', (chunk: Uint8Array) => {
     size += chunk.length
-    if (size > refusalLimit) stream.close(constants.NGHTTP2_CANCEL)
+    if (size > limitBytes) stream.close(constants.NGHTTP2_CANCEL)
     else chunks.push(chunk)
   })
   stream.once('end', finish)
@@ -85,7 +85,7 @@ export function openStream({ session, authority, request = { ':method': 'CONNECT
     stream.end()
     // A gateway that never ends its refusal is not waited for.
     const stopReading = timers.after(5_000, cancel)
-    readBody(stream).then((body) => {
+    readBody(stream, refusalLimit).then((body) => {
       stopReading()
       resolve({ kind: 'refused', denial: readDenial(body, { status, destination: authority, at: now() }) })
     }, (error: Error) => resolve({ kind: 'unreachable', message: error.message }))

@@ -1,11 +1,10 @@
 // Opens the way to one target: through a gateway that protects it, or directly. A protected target never falls back to direct.
+import type { AskGateways, Place } from './ask-gateways.ts'
 import { askWhyCut, openBulk } from './open-bulk.ts'
 import { udpRequest, untilUdpIsTaken } from './ask-udp.ts'
 import type { Denial } from './denial.ts'
-import type { Destinations } from './destinations.ts'
-import { inOrder, isAnswer, patiently } from './failover.ts'
+import { patiently } from './failover.ts'
 import type { GatewayLink } from './gateway-link.ts'
-import type { Healing } from './healing.ts'
 import { openDirect, type Unreachable } from './open-direct.ts'
 import { openStream, type StreamOutcome } from './open-stream.ts'
 import type { Far } from './splice.ts'
@@ -27,14 +26,7 @@ interface Wanted { readonly target: Target; readonly authority: string; readonly
 
 type Attempt = Exclude<StreamOutcome, { kind: 'open' }> | { kind: 'open'; far: Far }
 
-/**
- * @param destinations the compiled destinations of the moment
- * @param link the link to a gateway by its serial; undefined where the profile gives no address for it
- */
-export function createOpener({ destinations, link, healing, timers, now, onDenial, log }: {
-  destinations: () => Destinations; link: (serial: string) => GatewayLink | undefined; healing: Healing
-  timers: Timers; now: () => number; onDenial: (denial: Denial) => void; log: TunnelLog
-}): Opener {
+export function createOpener({ askGateways, timers, now, onDenial, log }: { askGateways: AskGateways; timers: Timers; now: () => number; onDenial: (denial: Denial) => void; log: TunnelLog }): Opener {
   const traffic = createTraffic()
 
   /** A connection of its own. null: there is none to be had, and the stream goes with the others. */
@@ -56,7 +48,7 @@ export function createOpener({ destinations, link, healing, timers, now, onDenia
     }).catch((cause: Error) => log.info({ event: 'cut_unexplained', gateway: gateway.serial, cause: cause.message }, 'The gateway could not be asked why a session was cut'))
   }
 
-  async function attempt(gateway: GatewayLink, { target, authority, transport }: Wanted, signal: AbortSignal, { isLast, isOnly }: { isLast: boolean; isOnly: boolean }): Promise<Attempt> {
+  async function attempt(gateway: GatewayLink, { target, authority, transport }: Wanted, signal: AbortSignal, { isLast, isOnly }: Place): Promise<Attempt> {
     try {
       if (transport === 'tcp' && traffic.isBulk(authority)) {
         const outcome = await attemptBulk(gateway, authority, signal)
@@ -72,46 +64,9 @@ export function createOpener({ destinations, link, healing, timers, now, onDenia
     }
   }
 
-  /** Asks one gateway after the other until one has opened the way or has judged. */
-  async function attemptAll(gateways: readonly GatewayLink[], wanted: Wanted, signal: AbortSignal): Promise<Attempt> {
-    let told: Attempt | null = null
-    for (const [index, gateway] of inOrder(gateways).entries()) {
-      const place = { isLast: index === gateways.length - 1, isOnly: gateways.length === 1 }
-      let outcome = await attempt(gateway, wanted, signal, place)
-      // Once more, on a new connection: the old one may have ended while the request was under way.
-      if (outcome.kind === 'unanswered' && !signal.aborted && place.isOnly) outcome = await attempt(gateway, wanted, signal, place)
-      if (outcome.kind === 'open' || signal.aborted) return outcome
-      if (outcome.kind === 'refused') {
-        if (isAnswer(outcome.denial)) return outcome
-        gateway.rest()
-      }
-      // What a gateway says explains more than that another can't be reached.
-      if (told?.kind !== 'refused') told = outcome
-    }
-    return told ?? { kind: 'unreachable', message: 'the profile names none' }
-  }
-
   return async (target, signal, transport = 'tcp') => {
-    const serials = destinations()(target)
-    if (serials === null) return openDirect({ ...target, signal })
-    const authority = authorityOf(target)
-    const wanted: Wanted = { target, authority, transport }
-    const gateways = serials.flatMap((serial) => link(serial) ?? [])
-    const names = `gateway${serials.length > 1 ? 's' : ''} ${serials.join(', ')}`
-    if (gateways.length === 0) return { kind: 'unreachable', why: 'gateway', message: `${authority} is protected by ${names}, whose address the profile does not give.` }
-    const before = healing.renewals()
-    let outcome = await attemptAll(gateways, wanted, signal)
-    if (outcome.kind === 'refused' && !signal.aborted && await healing.heal(outcome.denial, before)) {
-      outcome = await attemptAll(gateways, wanted, signal)
-      if (outcome.kind === 'refused' && !signal.aborted && await healing.settle(outcome.denial)) outcome = await attemptAll(gateways, wanted, signal)
-      if (outcome.kind === 'open') healing.mended()
-    }
-    switch (outcome.kind) {
-      case 'open': return outcome
-      case 'refused':
-        onDenial(outcome.denial)
-        return outcome
-      default: return { kind: 'unreachable', why: 'gateway', message: `${authority} is protected by ${names}, which can't be reached: ${outcome.message}.` }
-    }
+    const wanted: Wanted = { target, authority: authorityOf(target), transport }
+    const outcome = await askGateways(target, signal, (gateway, place) => attempt(gateway, wanted, signal, place))
+    return outcome.kind === 'unprotected' ? openDirect({ ...target, signal }) : outcome
   }
 }

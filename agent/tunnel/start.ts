@@ -1,5 +1,7 @@
 // The agent's local proxy: traffic to protected destinations goes through gateways, all other goes direct. It holds no policy of its own.
 import type { ProfileSettings } from '../../protocol/profile.ts'
+import { createAskGateways } from './ask-gateways.ts'
+import { askSshCertificate, type SshCertificateOutcome, type SshCertificateWanted } from './ask-ssh-certificate.ts'
 import type { Denial } from './denial.ts'
 import { compileDestinations } from './destinations.ts'
 import type { Resolve } from './dial-gateway.ts'
@@ -65,6 +67,10 @@ export interface Tunnel {
   readonly pacUrl: string | null
   /** What programs without proxy settings reach. */
   transparent(): TransparentState | null
+  /** Whether a gateway leads there. */
+  protects(target: Target): boolean
+  /** Has a gateway that leads to a host certify a key for an SSH session there. */
+  sshCertificate(wanted: SshCertificateWanted): Promise<SshCertificateOutcome>
   /** Cuts every connection and frees the ports. */
   close(): Promise<void>
 }
@@ -99,7 +105,8 @@ export async function startTunnel({ settings, onSettings, identity, authorities,
   }
 
   const healing = createHealing({ renew: renew ?? (() => Promise.resolve(false)), timers, random, log })
-  const open = createOpener({ destinations: () => destinations, link: (serial) => links.get(serial)?.link, healing, timers, now, onDenial, log })
+  const askGateways = createAskGateways({ destinations: () => destinations, link: (serial) => links.get(serial)?.link, healing, onDenial })
+  const open = createOpener({ askGateways, timers, now, onDenial, log })
   const isProtected = (target: Target) => destinations(target) !== null
   const associate = createAssociate({ ownerUid, open, isProtected, timers, now, log })
   const pac = pacPath === undefined ? undefined : createPac(pacPath, (port) => pacScript(applied.destinations, port))
@@ -173,6 +180,8 @@ export async function startTunnel({ settings, onSettings, identity, authorities,
       return pac === undefined ? null : `http://127.0.0.1:${http.port}${pac.path}`
     },
     transparent: () => transparent?.state() ?? null,
+    protects: isProtected,
+    sshCertificate: (wanted) => askSshCertificate(wanted, { askGateways, timers, now }),
     async close() {
       closed = true
       stopListening()

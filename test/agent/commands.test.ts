@@ -55,9 +55,9 @@ describe('the command line', () => {
     const help = await agentProcess(['--help'])
     expect((await agentProcess(['dance'])).code).toBe(2)
     expect(help.code).toBe(0)
-    for (const word of ['enrol', 'run', 'status', 'explain', 'set', 'sign-in', 'sign-out', '--json', '--state', 'Examples:', 'Exit codes']) expect(help.out).toContain(word)
+    for (const word of ['enrol', 'run', 'status', 'explain', 'set', 'sign-in', 'sign-out', 'ssh', 'ssh-config', 'ssh-certificate', 'connect', '--json', '--state', 'Examples:', 'Exit codes']) expect(help.out).toContain(word)
     const wrong: [string[], RegExp][] = [
-      [[], /Say what to do: enrol, run, status, pac, explain, set, sign-in, sign-out/], [['dance'], /dance is no command/], [['status', '--loud'], /loud/], [['status', '--user', 'x'], /status takes no --user/], [['run', 'now'], /"now" is one word too many/],
+      [[], /Say what to do: enrol, run, status, pac, explain, set, sign-in, sign-out, ssh, ssh-config, ssh-certificate, connect/], [['dance'], /dance is no command/], [['status', '--loud'], /loud/], [['status', '--user', 'x'], /status takes no --user/], [['run', 'now'], /"now" is one word too many/],
       [['enrol'], /needs the invitation/], [['explain'], /needs a tag/], [['set'], /needs NAME=VALUE/], [['set', 'name=x'], /not NAME=VALUE/], [['set', 'email=nobody'], /^email: /], [['set', 'avatar=/etc/hostname'], /not a PNG or JPEG/],
       [['enrol', 'sp1.x', '--user', 'nobody-of-that-name'], /no user nobody-of-that-name/], [['__proto__'], /is no command/], [['constructor'], /is no command/],
     ]

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Sections } from '../../../protocol/facts.ts'
 import { createKept } from '../kept.ts'
 import { asLine, isThere, type RunCommand } from '../read.ts'
+import { LIST_LIMIT_MS } from './distribution-packages.ts'
 
 type Package = Sections['software']['packages'][number]
 const MOST_APPLICATIONS = 2_000
@@ -24,7 +25,7 @@ export const parseFlatpaks = (text: string): Package[] => text.split('\n').flatM
 export function linuxApplications(root: string, run: RunCommand): () => Promise<Package[]> {
   const kept = createKept<Package[] | null>()
   const ask = async (file: string, args: readonly string[], parse: (text: string) => Package[]) => {
-    const text = await run(file, args)
+    const text = await run(file, args, LIST_LIMIT_MS)
     return text === null ? null : parse(text)
   }
   /** Where a tool keeps nothing it has installed nothing, and need not be started to say so. */

@@ -6,6 +6,8 @@ import { createKept } from '../kept.ts'
 import { asLine, type RunCommand } from '../read.ts'
 
 type Package = Sections['software']['packages'][number]
+/** Such commands yield to the user's programs: on a busy machine a list takes long, and a list that was given up is software that nobody knows. */
+export const LIST_LIMIT_MS = 120_000
 /** Where the databases lie; a journal beside one changes before it does. */
 const databases = [
   'var/lib/dpkg/status', 'var/lib/rpm/rpmdb.sqlite', 'var/lib/rpm/rpmdb.sqlite-wal', 'var/lib/rpm/Packages', 'var/lib/rpm/Packages.db',
@@ -45,13 +47,13 @@ export const parseApk = (text: string): Package[] => rows(text, (row) => {
 }, 'apk')
 
 async function ask(run: RunCommand): Promise<Package[] | null> {
-  const deb = await run('dpkg-query', ['-W', '-f', '${db:Status-Abbrev}\t${Package}\t${Version}\t${source:Package}\t${source:Version}\n'])
+  const deb = await run('dpkg-query', ['-W', '-f', '${db:Status-Abbrev}\t${Package}\t${Version}\t${source:Package}\t${source:Version}\n'], LIST_LIMIT_MS)
   const debs = deb === null ? [] : parseDpkg(deb)
   if (debs.length > 0) return debs
-  const rpm = await run('rpm', ['-qa', '--qf', '%{NAME}\t%|EPOCH?{%{EPOCH}:}|%{VERSION}-%{RELEASE}\t%{SOURCERPM}\n'])
+  const rpm = await run('rpm', ['-qa', '--qf', '%{NAME}\t%|EPOCH?{%{EPOCH}:}|%{VERSION}-%{RELEASE}\t%{SOURCERPM}\n'], LIST_LIMIT_MS)
   const rpms = rpm === null ? [] : parseRpm(rpm)
   if (rpms.length > 0) return rpms
-  const apk = await run('apk', ['list', '--installed'])
+  const apk = await run('apk', ['list', '--installed'], LIST_LIMIT_MS)
   const apks = apk === null ? [] : parseApk(apk)
   return apks.length > 0 ? apks : null
 }

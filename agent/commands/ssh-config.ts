@@ -1,0 +1,14 @@
+// `agent ssh-config`: what to put into ~/.ssh/config.
+import { UsageError } from '../../node/config.ts'
+import { configBlock } from '../ssh/config-block.ts'
+import { keptDirectory } from '../ssh/kept.ts'
+import type { Perform } from './verb.ts'
+
+const PATTERN = /^[A-Za-z0-9*?_.:][A-Za-z0-9*?_.:-]{0,252}$/
+
+export const perform: Perform = ({ words, directory, print }) => {
+  const wrong = words.find((word) => !PATTERN.test(word))
+  if (wrong !== undefined) throw new UsageError(`"${wrong}" is no pattern of hosts, like *.corp.example.`)
+  print.out(configBlock({ directory, kept: keptDirectory(), patterns: words }))
+  return Promise.resolve(0)
+}

@@ -1,0 +1,89 @@
+// Carries a program's two streams to a destination through the agent's local proxy, which asks a gateway. It holds no policy, and decides nothing.
+import { connect, type Socket } from 'node:net'
+import type { Readable, Writable } from 'node:stream'
+import { authorityOf, type Target } from '../tunnel/target.ts'
+
+/** How it ended; `message`: why nothing was carried, or why it broke off, for a person. */
+export type Bridged = { readonly ok: true } | { readonly ok: false; readonly message: string }
+
+const HEAD_LIMIT_BYTES = 16_384
+const REFUSAL_LIMIT_BYTES = 65_536
+const NOT_SERVED = 'The local proxy cut the connection: it serves only the user for whom this machine was enrolled.'
+
+/** The proxy's answer: its first line, and what came behind its head. null: it ended before there was one. */
+function readHead(socket: Socket): Promise<{ first: string; rest: Uint8Array } | null> {
+  const { promise, resolve } = Promise.withResolvers<{ first: string; rest: Uint8Array } | null>()
+  let held = Buffer.alloc(0)
+  const finish = (answer: { first: string; rest: Uint8Array } | null) => {
+    socket.pause()
+    socket.off('data', take)
+    socket.off('close', fail)
+    socket.off('end', fail)
+    resolve(answer)
+  }
+  const fail = () => finish(null)
+  const take = (chunk: Buffer) => {
+    held = Buffer.concat([held, chunk])
+    const end = held.indexOf('\r\n\r\n')
+    if (end >= 0) finish({ first: held.subarray(0, end).toString('latin1').split('\r\n')[0] ?? '', rest: held.subarray(end + 4) })
+    else if (held.length > HEAD_LIMIT_BYTES) fail()
+  }
+  socket.on('data', take)
+  socket.once('close', fail)
+  socket.once('end', fail)
+  return promise
+}
+
+/** What the proxy says instead of opening the way. */
+function readRefusal(socket: Socket, rest: Uint8Array): Promise<string> {
+  const { promise, resolve } = Promise.withResolvers<string>()
+  let text = Buffer.from(rest)
+  const finish = () => resolve(text.toString('utf8').trimEnd())
+  socket.on('data', (chunk: Buffer) => {
+    text = Buffer.concat([text, chunk])
+    if (text.length > REFUSAL_LIMIT_BYTES) socket.destroy()
+  })
+  socket.once('close', finish)
+  socket.once('end', () => socket.destroy())
+  socket.resume()
+  return promise
+}
+
+/** Each direction ends by itself; a break of the far side ends both. */
+function carry(socket: Socket, rest: Uint8Array, input: Readable, output: Writable, target: Target): Promise<Bridged> {
+  const { promise, resolve } = Promise.withResolvers<Bridged>()
+  let failure: NodeJS.ErrnoException | null = null
+  let isUnread = false
+  socket.on('error', (error) => { failure = error })
+  // Nobody reads any more, or nothing can be read: neither is anybody's refusal.
+  output.on('error', () => {
+    isUnread = true
+    socket.destroy()
+  })
+  input.on('error', () => socket.destroy())
+  socket.once('close', () => {
+    if (failure === null || isUnread) output.end(() => resolve({ ok: true }))
+    else resolve({ ok: false, message: `The session with ${authorityOf(target)} was cut (${failure.code ?? failure.message}); agent status says why, where a gateway did it.` })
+    if (isUnread) resolve({ ok: true })
+  })
+  if (rest.length > 0) output.write(rest)
+  socket.pipe(output)
+  input.pipe(socket)
+  return promise
+}
+
+/** @param input ends what is sent; what comes is read on until its own end */
+export async function bridge({ proxyPort, target, input, output }: { proxyPort: number; target: Target; input: Readable; output: Writable }): Promise<Bridged> {
+  const socket = connect({ host: '127.0.0.1', port: proxyPort, allowHalfOpen: true, noDelay: true })
+  let failure: Error | null = null
+  socket.on('error', (error) => { failure = error })
+  const authority = authorityOf(target)
+  socket.write(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`)
+  const head = await readHead(socket)
+  if (head === null) {
+    socket.destroy()
+    const { code = '' } = (failure ?? {}) as NodeJS.ErrnoException
+    return { ok: false, message: code === 'ECONNREFUSED' ? 'The local proxy does not listen any more. Try again: agent status says where it does.' : NOT_SERVED }
+  }
+  return head.first.startsWith('HTTP/1.1 200 ') ? await carry(socket, head.rest, input, output, target) : { ok: false, message: await readRefusal(socket, head.rest) }
+}
