@@ -6,6 +6,7 @@ import { createCsr } from '../identity/request.ts'
 import { createControlClient, type ControlClient } from '../node/control-client.ts'
 import { silentLog } from '../node/logging.ts'
 import type { SectionName, Sections } from '../protocol/facts.ts'
+import { Fault } from '../protocol/faults.ts'
 import { INVITATION_PREFIX, readInvitation } from '../protocol/invitation.ts'
 import type { Call } from '../protocol/operation.ts'
 import { report } from '../protocol/operations/endpoint.ts'
@@ -13,6 +14,8 @@ import { enrol } from '../protocol/operations/public.ts'
 import { posture } from './posture.ts'
 
 type ReportBody = Call<typeof report>['body']
+/** How often a report is sent again. */
+const TRIES = 20
 
 export interface Device {
   readonly uid: string
@@ -51,8 +54,16 @@ export async function enrolDevice({ ems, tlsCaPem, invitation, conditionKey }: E
   }
   const flipOf = (on: boolean) => reportOf({ verdicts: { answers: { [conditionKey]: { value: on ? 'true' : 'false', seen: on ? 'running' : 'not running', at: Date.now() } } } })
   const send = async (body: ReportBody) => {
-    const { wanted } = await client.call(report, { body })
-    if (wanted.length > 0) throw new Error(`the EMS does not hold ${wanted.join()}`)
+    for (let tries = 0; ; tries++) {
+      try {
+        const { wanted } = await client.call(report, { body })
+        if (wanted.length > 0) throw new Error(`the EMS does not hold ${wanted.join()}`)
+        return
+      } catch (cause) {
+        // Taken, but a gateway has not acknowledged it in time: the same again writes nothing and tells it.
+        if (!(cause instanceof Fault && cause.code === 'busy') || tries === TRIES) throw cause
+      }
+    }
   }
   return {
     uid, client, credentials: { certificatePem: certificate, privateKeyPem: await exportPrivateKey(keys.privateKey), certificateDer: der, privateKey: keys.privateKey },

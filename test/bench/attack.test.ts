@@ -7,7 +7,7 @@ describe('strangers at a gateway that runs by itself', () => {
   let figures: Figure[]
   const value = (metric: string) => figures.find((figure) => figure.metric === metric)?.value ?? NaN
   beforeAll(async () => {
-    figures = await benchAttack({ seconds: 2, handshakes: 1_200, connects: 3_000, quietMs: 0, progress: () => undefined })
+    figures = await benchAttack({ seconds: 4, handshakes: 1_200, connects: 3_000, quietMs: 0, progress: () => undefined })
   }, 600_000)
 
   it('are refused, each that asked', () => {
