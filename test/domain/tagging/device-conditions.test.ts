@@ -46,10 +46,10 @@ describe('a certificate', () => {
   })
   it('is looked for in a time that grows with the text alone', async () => {
     const long = { ...own, subject: `${'a'.repeat(1_000)}b` }
-    const before = performance.now()
+    const before = process.cpuUsage()
     for (const matches of ['(a+)+$', '(a|a)*$', '(.*a){12}$']) await observe(named({ matches }), holding(long))
     await observe(named({ like: `${'*a'.repeat(200)}c` }), holding(long))
-    expect(performance.now() - before).toBeLessThan(1_000)
+    expect(process.cpuUsage(before).user / 1_000).toBeLessThan(1_000)
   })
 })
 

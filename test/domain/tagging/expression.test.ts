@@ -100,9 +100,9 @@ describe('what is refused', () => {
 describe('what an expression may cost', () => {
   const many: Facts = { ...osOf('linux'), ...fact('vulnerabilities', { scannedAt: now, scanner: 'x', found: Array.from({ length: 5_000 }, (_, n) => ({ id: `CVE-${n}`, name: 'a'.repeat(200), severity: 'low' as const, package: 'p' })) }) }
   it.each(['vulnerabilities.found.exists(a, vulnerabilities.found.exists(b, vulnerabilities.found.exists(c, a.id == "x" && b.id == c.id)))', 'vulnerabilities.found.all(v, !v.name.matches("(a+)+b(a+)+c"))', '!vulnerabilities.found.exists(a, vulnerabilities.found.exists(b, a.name == b.id))'])('is bounded: %s is unknown', (source) => {
-    const before = performance.now()
+    const before = process.cpuUsage()
     expect(found(source, many)).toMatchObject({ value: 'unknown', seen: expect.stringContaining('more than 100000 steps') as unknown })
-    expect(performance.now() - before).toBeLessThan(500)
+    expect(process.cpuUsage(before).user / 1_000).toBeLessThan(500)
   })
   it('is enough to look through one long list', () => {
     expect(found('vulnerabilities.found.exists(v, v.id == "CVE-4999" && severityAtLeast(v.severity, "low"))', many).value).toBe('true')
