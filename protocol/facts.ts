@@ -234,7 +234,7 @@ export interface Fact<S extends SectionName = SectionName> {
 export type Facts = { readonly [S in SectionName]?: Fact<S> }
 
 /** Sections that the fabric's sysinfo record shows: a change in one of them is a change of `sysinfo`. */
-export const sysinfoSections = ['os', 'user', 'network', 'hardware', 'security', 'antivirus', 'agent'] as const satisfies readonly SectionName[]
+export const sysinfoSections = ['os', 'user', 'network', 'hardware', 'security', 'antivirus', 'agent', 'identity'] as const satisfies readonly SectionName[]
 
 /** A user's avatar: PNG or JPEG of at most 48 KiB. */
 export const avatar = z.strictObject({ mediaType: z.enum(['image/png', 'image/jpeg']), image: base64(48 * 1024) })

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { instant, line, port } from './text.ts'
 
-/** On the gateway, POST, JSON, over a connection with the `agent` certificate. A refusal is answered as any other decision is. */
+/** On the gateway, POST, JSON, over a connection with the `agent` certificate. A refusal is answered like every other decision. */
 export const SSH_CERTIFICATE_PATH = '/.well-known/sallyport/ssh-certificate'
 
 /** A public key as OpenSSH writes it, without comment. */

@@ -48,7 +48,12 @@ export const endpoints = sqliteTable('endpoints', {
   fabricUntil: integer('fabric_until'),
   /** ms: when it last came or left while a policy had another profile for that; its profile is as new as this. */
   profileMovedAt: integer('profile_moved_at'),
+  /** The identity provider by whose word somebody is signed in; null: nobody is. */
+  identityBy: text('identity_by'),
+  /** ms: that provider was removed, or is another one now: nobody is signed in since, though the section may still say so. */
+  identityUntil: integer('identity_until'),
 }, (t) => [
+  index('endpoints_identity').on(t.identityBy).where(sql`identity_by IS NOT NULL`),
   index('endpoints_fabric').on(t.fabricBy).where(sql`fabric_by IS NOT NULL`),
   index('endpoints_due').on(t.nextDue).where(sql`next_due IS NOT NULL`),
   index('endpoints_registered').on(t.registered),

@@ -48,6 +48,8 @@ export interface EmsConditionType<P = unknown> extends Described<P> {
   readonly section: SectionName | { by(params: P): readonly [SectionName, ...SectionName[]] }
   /** The EMS keeps it up to date and ends it: why nothing can be demanded of its age. */
   readonly ageless?: string
+  /** For people: what it means that the section is not there, where that means something of its own; null: it does not. */
+  missing?(params: P): string | null
   /** @param fact of the first section */
   evaluate(params: P, fact: Fact, context: { readonly now: number; readonly facts: Facts }): Finding
 }

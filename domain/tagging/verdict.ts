@@ -16,13 +16,15 @@ export function verdictOf(condition: CompiledCondition, os: OsType, facts: Facts
     factAt: read.length === 0 ? null : Math.min(...read.map(({ at }) => at)), provenance: read.length === 0 ? null : read.every(({ provenance }) => provenance === 'proved') ? 'proved' as const : 'claimed' as const,
   }
   if (!type.os.includes(os)) return { value: 'unsupported', seen: `not supported on ${os}`, validUntil: null, ...rests }
-  if (read.length < sections.length) return { value: 'unknown', seen: rests.section in emsSections ? 'nobody has said anything of it yet' : 'not reported yet', validUntil: null, ...rests }
+  if (read.length < sections.length) return { value: 'unknown', seen: missingOf(condition) ?? (rests.section in emsSections ? 'nobody has said anything of it yet' : 'not reported yet'), validUntil: null, ...rests }
   try {
     return demanded(condition, { ...rests, ...findingOf(condition, facts, now, tags) }, read, now)
   } catch (cause) {
     return { value: 'unknown', seen: 'what was reported can not be worked out', validUntil: null, failure: cause instanceof Error ? cause.message : String(cause), ...rests }
   }
 }
+
+const missingOf = ({ type, params }: CompiledCondition): string | null => (type.side === 'ems' ? type.missing?.(params) ?? null : null)
 
 function findingOf({ type, params, key, sections }: CompiledCondition, facts: Facts, now: number, tags: TagsNow): Finding {
   switch (type.side) {

@@ -56,6 +56,8 @@ export const readEndpoint = operation({
   id: 'read-endpoint', method: 'GET', path: '/api/v1/admin/endpoints/{uid}', caller, summary: 'One endpoint with its certificates and facts.', params: z.object({ uid }),
   reply: endpointSummary.extend({
     agentVersion: z.string(), certificates: z.array(certificateRecord),
+    /** The identity provider by whose word somebody is signed in, in time or not; null: nobody is. The user is the fact `identity`. */
+    signedInBy: z.string().nullable(),
     /** `proved`: the EMS knows it by itself or from others that it trusts; `claimed`: the device says so. */
     facts: z.partialRecord(sectionName, z.object({ at: instant, provenance: z.enum(['claimed', 'proved']), value: z.unknown() })),
   }),

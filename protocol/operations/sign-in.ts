@@ -54,7 +54,7 @@ export const listIdentityProviders = operation({
 })
 export const setIdentityProvider = operation({
   id: 'set-identity-provider', method: 'PUT', path: '/api/v1/admin/identity-providers/{name}', caller,
-  summary: 'Add or replace an identity provider. With another issuer or client id, whoever is signed in by it is signed out.',
+  summary: 'Add or replace an identity provider. Where its word counts otherwise than before (issuer, client id, e-mail, groups, a shorter session), whoever is signed in by it is signed out.',
   params: z.object({ name: providerName }),
   body: identityProvider.omit({ name: true }).extend({
     /** Ask the issuer for its configuration and keys first, and refuse with the reason where that fails. */

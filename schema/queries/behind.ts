@@ -50,7 +50,7 @@ const evaluated = {
   uid: endpoints.uid, version: endpoints.version, registered: endpoints.registered, online: endpoints.online, onFabric: endpoints.onFabric, quarantined: endpoints.quarantined,
   certificates: endpoints.certificates, tags: endpoints.tags, addresses: endpoints.addresses, lastReportAt: endpoints.lastReportAt,
   rulesRevision: endpoints.rulesRevision, verdicts: endpoints.verdicts, nextDue: endpoints.nextDue, assigned: endpoints.assigned, tagChanges: endpoints.tagChanges, os: endpoints.os, hostName: endpoints.hostName,
-  fabricBy: endpoints.fabricBy, fabricUntil: endpoints.fabricUntil,
+  fabricBy: endpoints.fabricBy, fabricUntil: endpoints.fabricUntil, identityBy: endpoints.identityBy, identityUntil: endpoints.identityUntil,
 }
 export const evaluatedOf = (db: DrizzleD1Database, uids: readonly string[]) => db.select(evaluated).from(endpoints).where(sql`${endpoints.uid} IN ${among(uids)} AND ${registered}`).orderBy(asc(endpoints.uid))
 /** D1 hands a blob over as a list of numbers, which is three times as slow as its digits. */

@@ -21,6 +21,8 @@ export interface ComputedEndpoint {
   readonly damaged: readonly string[]
   /** Where it stands to the fabric now, and the section that says so where that is another one; absent: as before. */
   readonly fabric?: { readonly on: boolean; readonly by: string | null; readonly until: number | null; readonly moved: boolean; readonly at: number; readonly section: { readonly section: 'fabric'; readonly hash: string; readonly at: number; readonly body: Uint8Array } | null }
+  /** Nobody is signed in any more: the section that said so is among the damaged. */
+  readonly signedOut?: true
 }
 
 const rulesAre = (revision: number): SQL => sql`COALESCE((SELECT revision FROM rules_state WHERE id = 1), 0) = ${revision}`
@@ -59,6 +61,10 @@ export const putFabric = (db: DrizzleD1Database, computed: readonly ComputedEndp
   .from(sql`(SELECT json_extract(value, '$[0]') AS uid, json_extract(value, '$[1]') AS version, json_extract(value, '$[2]') AS on_fabric, json_extract(value, '$[3]') AS fabric_by, json_extract(value, '$[4]') AS fabric_until, json_extract(value, '$[5]') AS moved, json_extract(value, '$[6]') AS at
     FROM ${json(computed.flatMap(({ uid, version, fabric }) => (fabric === undefined ? [] : [[uid, version, fabric.on ? 1 : 0, fabric.by, fabric.until, fabric.moved ? 1 : 0, fabric.at]])))}) n`)
   .where(sql`${endpoints.uid} = n.uid AND ${endpoints.version} = n.version AND ${rulesAre(revision)}`)
+
+/** Whose sign-in has ended, and is written down as that. */
+export const forgetSignIns = (db: DrizzleD1Database, computed: readonly ComputedEndpoint[], revision: number) => db.update(endpoints).set({ identityBy: null, identityUntil: null })
+  .where(sql`${endpoints.uid} IN (SELECT e.uid FROM ${stillSo(computed.map(({ uid, version }) => [uid, version]), revision)})`)
 
 /** The last statement: as many rows as it changed were written; of the others nothing was. */
 export const advanceMany = (db: DrizzleD1Database, computed: readonly ComputedEndpoint[], revision: number) => db.update(endpoints)

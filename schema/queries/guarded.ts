@@ -5,11 +5,11 @@ import { changeLog } from '../change-log.ts'
 import { endpoints, endpointSections, endpointTags, type EndpointRow } from '../endpoint.ts'
 
 /** What a write was computed with. */
-export interface Guard { readonly uid: string; readonly version: number; readonly rulesRevision: number }
+export interface Guard { readonly uid: string; readonly version: number; readonly rulesRevision: number; /** What else must still hold. */ readonly when?: SQL }
 
 /** `AND`-able condition. A later statement of the batch must still see it hold, so the version is advanced by the last one only. */
-export const unchanged = ({ uid, version, rulesRevision }: Guard): SQL =>
-  sql`EXISTS (SELECT 1 FROM endpoints e WHERE e.uid = ${uid} AND e.version = ${version}) AND COALESCE((SELECT revision FROM rules_state WHERE id = 1), 0) = ${rulesRevision}`
+export const unchanged = ({ uid, version, rulesRevision, when }: Guard): SQL =>
+  sql`EXISTS (SELECT 1 FROM endpoints e WHERE e.uid = ${uid} AND e.version = ${version}) AND COALESCE((SELECT revision FROM rules_state WHERE id = 1), 0) = ${rulesRevision}${when === undefined ? sql`` : sql` AND ${when}`}`
 
 // Inserts are written with `.select(sql)`: drizzle can't put a bare `db.run(sql)` with parameters into a D1 batch. All columns, in the table's order.
 
@@ -39,4 +39,4 @@ export const insertLog = (db: DrizzleD1Database, row: { mark: string; at: number
 
 /** The last statement: if it changed no row, nothing did. */
 export const advance = (db: DrizzleD1Database, guard: Guard, set: Partial<EndpointRow>) => db.update(endpoints).set({ ...set, version: guard.version + 1 })
-  .where(sql`${endpoints.uid} = ${guard.uid} AND ${endpoints.version} = ${guard.version} AND COALESCE((SELECT revision FROM rules_state WHERE id = 1), 0) = ${guard.rulesRevision}`)
+  .where(sql`${endpoints.uid} = ${guard.uid} AND ${endpoints.version} = ${guard.version} AND COALESCE((SELECT revision FROM rules_state WHERE id = 1), 0) = ${guard.rulesRevision}${guard.when === undefined ? sql`` : sql` AND ${guard.when}`}`)

@@ -13,6 +13,7 @@ import { deregister } from '../flows/deregister.ts'
 import { explainOneTag } from '../flows/explain.ts'
 import { explainOneDecision } from '../flows/explain-decision.ts'
 import { loadFacts } from '../flows/facts.ts'
+import { withoutEnded } from '../flows/signed-in.ts'
 import { handle, type Route } from '../http/mount.ts'
 import { pageOf } from './paging.ts'
 
@@ -35,9 +36,9 @@ export const endpointRoutes: Route[] = [
   handle(readEndpoint, {
     async run(context, { params }) {
       const row = await find(context, params.uid)
-      const facts = await loadFacts(context.db, params.uid)
+      const facts = withoutEnded(row, await loadFacts(context.db, params.uid))
       const told = Object.entries(facts).map(([section, { at, provenance, value }]) => [section, { at, provenance, value }] as const)
-      return { ...summary(row, context.now()), agentVersion: row.agentVersion, certificates: JSON.parse(row.certificates) as CertificateRecord[], facts: Object.fromEntries(told) }
+      return { ...summary(row, context.now()), agentVersion: row.agentVersion, signedInBy: row.identityBy, certificates: JSON.parse(row.certificates) as CertificateRecord[], facts: Object.fromEntries(told) }
     },
   }),
   handle(setOwnership, {

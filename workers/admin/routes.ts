@@ -4,6 +4,7 @@ import { advisoryRoutes } from './advisories.ts'
 import { authorityRoutes } from './authorities.ts'
 import { endpointRoutes } from './endpoints.ts'
 import { gatewayRoutes } from './gateways.ts'
+import { identityProviderRoutes } from './identity-providers.ts'
 import { invitationRoutes } from './invitations.ts'
 import { licenceRoutes } from './licence.ts'
 import { packRoutes } from './packs.ts'
@@ -13,4 +14,4 @@ import { ruleSetRoutes } from './rule-sets.ts'
 import { signalRoutes } from './signals.ts'
 import { tagRoutes } from './tags.ts'
 
-export const routes: readonly Route[] = [...invitationRoutes, ...endpointRoutes, ...signalRoutes, ...ruleSetRoutes, ...tagRoutes, ...packRoutes, ...profileRoutes, ...policyRoutes, ...licenceRoutes, ...gatewayRoutes, ...authorityRoutes, ...advisoryRoutes]
+export const routes: readonly Route[] = [...invitationRoutes, ...endpointRoutes, ...signalRoutes, ...ruleSetRoutes, ...tagRoutes, ...packRoutes, ...profileRoutes, ...policyRoutes, ...licenceRoutes, ...gatewayRoutes, ...authorityRoutes, ...advisoryRoutes, ...identityProviderRoutes]

@@ -1,4 +1,5 @@
 // The one way to change an endpoint: a guarded batch that writes everything or nothing, then the gateways concerned are told.
+import type { SQL } from 'drizzle-orm'
 import type { BatchItem } from 'drizzle-orm/batch'
 import { readTagChanges } from '../../domain/tagging/flapping.ts'
 import { claimedMacs } from '../../domain/access/device-address.ts'
@@ -23,6 +24,8 @@ export interface Commit {
   /** Fabric tables that this changes; none: nobody is told and no row of the log is written. */
   readonly tables: readonly TableName[]
   readonly concerned: readonly Concerned[]
+  /** What else must still hold when it is written. */
+  readonly when?: SQL
   /** The endpoint's full record where the caller has it: gateways then need no pull. */
   readonly sysinfo?: SysinfoRecord | null
 }
@@ -38,7 +41,7 @@ export async function commitEndpoint(context: Context, commit: Commit): Promise<
   const publicIp = publicIpOf(context) ?? endpoint.publicIp
   const set = { ...commit.set, publicIp }
   const tables: readonly TableName[] = moved && !commit.tables.includes('tags') ? [...commit.tables, 'tags'] : commit.tables
-  const guard: Guard = { uid: endpoint.uid, version: endpoint.version, rulesRevision }
+  const guard: Guard = { uid: endpoint.uid, version: endpoint.version, rulesRevision, ...(commit.when === undefined ? {} : { when: commit.when }) }
   const after: EndpointRow = { ...endpoint, ...set, version: endpoint.version + 1 }
   const row = { mark: newMark(), at: context.now(), uid: endpoint.uid, tables: tables.join(','), entry: JSON.stringify(entryOf(after)) }
   const { db } = context

@@ -1,7 +1,7 @@
 // The one way to change what was computed for many endpoints: guarded batches, each endpoint whole or not at all, then every gateway concerned is told once.
 import { entryOf } from '../../durable-objects/log-entry.ts'
 import type { EndpointRow } from '../../schema/endpoint.ts'
-import { advanceMany, concernedByAny, dropManySections, dropManyTags, insertLogs, insertManySections, newestLogs, putFabric, putManyTags, type ComputedEndpoint } from '../../schema/queries/guarded-many.ts'
+import { advanceMany, concernedByAny, dropManySections, dropManyTags, forgetSignIns, insertLogs, insertManySections, newestLogs, putFabric, putManyTags, type ComputedEndpoint } from '../../schema/queries/guarded-many.ts'
 import { TAIL_ROWS } from '../../schema/queries/log-tail.ts'
 import { logEvent, type Context } from '../context.ts'
 import { newMark } from './commit-endpoint.ts'
@@ -16,13 +16,13 @@ export const MAX_COMMIT_BYTES = 2 * MAX_BATCH_BYTES
 const MAX_TAIL_ROWS = 60
 
 type Row = Pick<EndpointRow, 'version' | 'verdicts'> & Parameters<typeof entryOf>[0]
-/** An endpoint's row and what was worked out from it, as one commit takes it. @param fabric where it stands to the fabric, when it moved */
-export function computedOf(row: Row, worked: WorkedOut, damaged: readonly string[], fabric?: ComputedEndpoint['fabric']): ComputedEndpoint {
+/** An endpoint's row and what was worked out from it, as one commit takes it. @param fabric where it stands to the fabric, when it moved @param signedOut whoever was signed in is so no more */
+export function computedOf(row: Row, worked: WorkedOut, damaged: readonly string[], { fabric, signedOut = false }: { fabric?: ComputedEndpoint['fabric']; signedOut?: boolean } = {}): ComputedEndpoint {
   const { set, put, gone } = worked
   const onFabric = fabric?.on ?? row.onFabric
-  const tables = [...(onFabric === row.onFabric ? [] : ['sysinfo']), ...(put.length + gone.length === 0 ? [] : ['uid_tags', 'tags'])]
+  const tables = [...(onFabric === row.onFabric && !signedOut ? [] : ['sysinfo']), ...(put.length + gone.length === 0 ? [] : ['uid_tags', 'tags'])]
   return {
-    uid: row.uid, version: row.version, set, put, gone, damaged, ...(fabric === undefined ? {} : { fabric }),
+    uid: row.uid, version: row.version, set, put, gone, damaged: signedOut ? [...damaged, 'identity'] : damaged, ...(fabric === undefined ? {} : { fabric }), ...(signedOut ? { signedOut: true } : {}),
     log: tables.length === 0 ? null : { mark: newMark(), tables: tables.join(','), entry: JSON.stringify(entryOf({ ...row, onFabric, tags: set.tags })) },
   }
 }
@@ -85,7 +85,8 @@ async function commitBatch({ db }: Context, batch: readonly ComputedEndpoint[], 
   const moved = batch.filter(({ fabric }) => fabric !== undefined)
   const sections = moved.flatMap(({ uid, version, fabric }) => (fabric?.section == null ? [] : [{ uid, version, ...fabric.section }]))
   const fabric = [...(moved.length === 0 ? [] : [putFabric(db, moved, revision)]), ...(sections.length === 0 ? [] : insertManySections(db, sections, revision))]
-  const results = await db.batch([...told, ...fabric, advanceMany(db, batch, revision)] as const as unknown as typeof told)
+  const signedOut = batch.filter((each) => each.signedOut === true)
+  const results = await db.batch([...told, ...fabric, ...(signedOut.length === 0 ? [] : [forgetSignIns(db, signedOut, revision)]), advanceMany(db, batch, revision)] as const as unknown as typeof told)
   const [, , , , tail, concerned] = results
   return { tail, concerned, written: (results.at(-1) as unknown as D1Result).meta.changes }
 }

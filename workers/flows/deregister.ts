@@ -3,7 +3,8 @@ import { eq } from 'drizzle-orm'
 import { Fault } from '../../protocol/faults.ts'
 import type { TagState } from '../../protocol/rules.ts'
 import { endpoints } from '../../schema/endpoint.ts'
-import { dropTags } from '../../schema/queries/guarded.ts'
+import { dropSections, dropTags } from '../../schema/queries/guarded.ts'
+import { withdraw } from '../../schema/queries/sign-in.ts'
 import type { Context } from '../context.ts'
 import { signFor } from './authority.ts'
 import { revokeAll } from './certificates.ts'
@@ -23,9 +24,9 @@ export async function deregister(context: Context, uid: string, reason: string):
     await changeEndpoint(context, uid, (endpoint) => {
       if (!endpoint.registered) return endpoint.deregistration === null && document !== null ? { set: { deregistration: document }, tables: ['sysinfo'] } : 'tell-again'
       return {
-        set: { registered: false, online: false, onFabric: false, fabricBy: null, fabricUntil: null, deregisteredAt: context.now(), deregistration: document, certificates: '[]', tags: '[]', assigned: '[]', verdicts: '{}', nextDue: null },
+        set: { registered: false, online: false, onFabric: false, fabricBy: null, fabricUntil: null, deregisteredAt: context.now(), deregistration: document, certificates: '[]', tags: '[]', assigned: '[]', verdicts: '{}', nextDue: null, identityBy: null, identityUntil: null },
         tables: ['sysinfo', 'uid_tags', 'tags'],
-        also: (guard) => [revokeAll(context, guard), dropTags(db, guard, (JSON.parse(endpoint.tags) as TagState[]).map(({ tagUid }) => tagUid))],
+        also: (guard) => [revokeAll(context, guard), dropSections(db, guard, ['identity']), withdraw(db, uid), dropTags(db, guard, (JSON.parse(endpoint.tags) as TagState[]).map(({ tagUid }) => tagUid))],
       }
     })
   } finally {

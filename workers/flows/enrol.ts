@@ -64,7 +64,7 @@ async function enrolOnce(context: Context, body: Parsed<typeof enrol>['body'], c
   const endpoint: EndpointRow = {
     uid, version: 1, registered: true, online: false, onFabric: false, quarantined: false, group: invitation.group, hostName: body.hostName, os: body.os, account: '',
     agentVersion: body.agentVersion, protocol: body.protocol, enrolledAt: now, lastReportAt: null, deregisteredAt: null, deregistration: null, sequence: 0, rulesRevision: 0,
-    verdicts: '{}', tags: '[]', addresses: '{"ips":[],"macs":[]}', nextDue: null, publicIp: '', assigned: '[]', tagChanges: noTagChanges, ownership: invitation.ownership, fabricBy: null, fabricUntil: null, profileMovedAt: null,
+    verdicts: '{}', tags: '[]', addresses: '{"ips":[],"macs":[]}', nextDue: null, publicIp: '', assigned: '[]', tagChanges: noTagChanges, ownership: invitation.ownership, fabricBy: null, fabricUntil: null, profileMovedAt: null, identityBy: null, identityUntil: null,
     certificates: JSON.stringify([{ serial: issued.serial, purpose: 'agent', user: '', notAfter: issued.notAfter }]),
   }
   const spend = sql`EXISTS (SELECT 1 FROM invitation_spends WHERE invitation_id = ${invitation.id} AND key_hash = ${csr.publicKeyHash} AND uid = ${uid})`
@@ -75,7 +75,7 @@ async function enrolOnce(context: Context, body: Parsed<typeof enrol>['body'], c
       AND COALESCE((SELECT ends_at FROM licences WHERE id = 1), ${now} + 1) > ${now}
       AND ((SELECT seats FROM licences WHERE id = 1) IS NULL OR (SELECT seats FROM licences WHERE id = 1) > (${taken}))`).onConflictDoNothing(),
     db.insert(endpoints).select(sql`SELECT ${uid}, 1, 1, 0, 0, 0, ${endpoint.group}, ${endpoint.hostName}, ${endpoint.os}, '', ${endpoint.agentVersion}, ${endpoint.protocol}, ${now}, NULL, NULL, NULL,
-      0, 0, '{}', '[]', ${endpoint.certificates}, ${endpoint.addresses}, NULL, '', '[]', ${noTagChanges}, ${endpoint.ownership}, NULL, NULL, NULL WHERE ${spend}`),
+      0, 0, '{}', '[]', ${endpoint.certificates}, ${endpoint.addresses}, NULL, '', '[]', ${noTagChanges}, ${endpoint.ownership}, NULL, NULL, NULL, NULL, NULL WHERE ${spend}`),
     db.insert(certificates).select(sql`SELECT ${issued.serial}, ${uid}, 'agent', '', ${csr.publicKeyHash}, ${issued.pem}, ${issued.notAfter}, 'current', ${now}, NULL WHERE ${spend}`),
     insertLog(db, { mark: newMark(), at: now, uid, tables: 'sysinfo', entry: JSON.stringify(entryOf(endpoint)) }, spend),
     logTail(db), gatewaysConcerned(db, uid),

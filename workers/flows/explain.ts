@@ -10,6 +10,7 @@ import { tags } from '../../schema/rules.ts'
 import type { Context } from '../context.ts'
 import { readFacts, selectSections } from './facts.ts'
 import { rulesOf } from './rules.ts'
+import { withoutEnded } from './signed-in.ts'
 import { selectStates } from './states.ts'
 
 const OUTBREAK = 2
@@ -19,9 +20,9 @@ export async function explainTags(context: Context, uid: string, tagUids?: reado
   const { db } = context
   const named = tagUids === undefined ? sql`SELECT json_extract(j.value, '$.tagUid') FROM endpoints e, json_each(e.assigned) j WHERE e.uid = ${uid} UNION SELECT uid FROM tags WHERE type = ${OUTBREAK}` : sql`SELECT value FROM json_each(${JSON.stringify(tagUids)})`
   const [stateRows, sections, [bearer], there] = await db.batch([
-    selectStates(context), selectSections(db, uid), db.select({ assigned: endpoints.assigned, tags: endpoints.tags, verdicts: endpoints.verdicts }).from(endpoints).where(eq(endpoints.uid, uid)), db.select().from(tags).where(sql`${tags.uid} IN (${named})`),
+    selectStates(context), selectSections(db, uid), db.select({ assigned: endpoints.assigned, tags: endpoints.tags, verdicts: endpoints.verdicts, identityBy: endpoints.identityBy }).from(endpoints).where(eq(endpoints.uid, uid)), db.select().from(tags).where(sql`${tags.uid} IN (${named})`),
   ])
-  const [{ rules }, facts, now] = [await rulesOf(context, stateRows), readFacts(sections), context.now()]
+  const [{ rules }, facts, now] = [await rulesOf(context, stateRows), withoutEnded(bearer ?? { identityBy: null }, readFacts(sections)), context.now()]
   const bears = JSON.parse(bearer?.tags ?? '[]') as TagState[]
   const stored = JSON.parse(bearer?.verdicts ?? '{}') as RuleVerdicts
   const assigned = readAssigned(bearer?.assigned ?? '[]')

@@ -64,7 +64,7 @@ async function move(context: Context, serial: string, seers: ReadonlyMap<string,
     const fabric = by !== null ? seenBy(by, before, now) : atOnce || before === null ? left(serial, now) : lost(before, now)
     const moved = await moveFabric(row.onFabric, facts, fabric, by, now)
     const worked = workOut({ endpoint: { ...row, fabricUntil: moved.fabric.until }, held, through: Math.max(row.rulesRevision, evaluatedThrough(states)), facts: moved.facts, changed: ['fabric', ...damaged], now })
-    const each = computedOf(row, worked, damaged, moved.fabric)
+    const each = computedOf(row, worked, damaged, { fabric: moved.fabric })
     if (computed.length > 0 && (bytes += bytesOf(each)) > MAX_COMMIT_BYTES) {
       complete = false
       break

@@ -9,9 +9,9 @@ import { readFacts } from './facts.ts'
 import { MATCHES } from './inventory.ts'
 import { sysinfoRecord } from './sysinfo-record.ts'
 
-/** UIDs in one read: with nine sections each it stays below 5,000 rows. */
+/** UIDs in one read: with ten sections each it stays below 5,000 rows. */
 export const BODIES_AT_ONCE = 200
-const shownSections = ['os', 'user', 'network', 'hardware', 'security', 'antivirus', 'agent', 'vulnerabilities', MATCHES]
+const shownSections = ['os', 'user', 'network', 'hardware', 'security', 'antivirus', 'agent', 'identity', 'vulnerabilities', MATCHES]
 
 interface Body { readonly row: EndpointRow; readonly facts: Facts }
 async function load(db: DrizzleD1Database, uids: readonly string[]): Promise<Map<string, Body>> {

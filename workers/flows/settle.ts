@@ -48,11 +48,12 @@ export async function settle(context: Context, uids: readonly string[], held: He
     try {
       const { facts, damaged } = read.get(row.uid) ?? nothingKnown
       const moved = await leaveFabric(row, facts, now)
-      const endpoint = moved === null ? row : { ...row, fabricUntil: null }
+      const signedOut = row.identityUntil !== null && row.identityUntil <= now
+      const endpoint = { ...row, ...(moved === null ? {} : { fabricUntil: null }), ...(signedOut ? { identityUntil: null } : {}) }
       const worked = workOut({ endpoint, held, through: Math.max(row.rulesRevision, through), facts: moved?.facts ?? facts, changed: full.has(row.uid) ? 'all' : [], now })
       evaluated += worked.evaluation.evaluated.length
-      if (worked.differs || damaged.length > 0 || moved !== null) {
-        const each = computedOf(row, worked, damaged, moved?.fabric)
+      if (worked.differs || damaged.length > 0 || moved !== null || signedOut) {
+        const each = computedOf(row, worked, damaged, { fabric: moved?.fabric, signedOut })
         // What does not fit any more is for the next page.
         if (computed.length > 0 && (bytes += bytesOf(each)) > MAX_COMMIT_BYTES) break
         for (const section of damaged) logEvent('section-damaged', { uid: row.uid, section })

@@ -12,10 +12,12 @@ const seconds = (ms: number) => Math.floor(ms / 1000)
 const valueOf = <S extends keyof Sections>(facts: Facts, section: S) => facts[section]?.value
 const onOff = (state: 'on' | 'off' | 'unknown' | undefined) => (state === 'on' ? 'enabled' : state === 'off' ? 'disabled' : '')
 
+const verified = ({ authenticatedAt, expiresAt, ...said }: Sections['identity']): NonNullable<SysinfoRecord['verified_user']> => ({ ...said, authenticated_at: seconds(authenticatedAt), expires_at: expiresAt === null ? null : seconds(expiresAt) })
+
 /** Maps one endpoint. What is not known is empty, never guessed. */
 export function sysinfoRecord(row: EndpointRow, facts: Facts): SysinfoRecord {
-  const [os, user, network, hardware, security, antivirus, agent, vulnerabilities] = [
-    valueOf(facts, 'os'), valueOf(facts, 'user'), valueOf(facts, 'network'), valueOf(facts, 'hardware'), valueOf(facts, 'security'), valueOf(facts, 'antivirus'), valueOf(facts, 'agent'), valueOf(facts, 'vulnerabilities'),
+  const [os, user, network, hardware, security, antivirus, agent, vulnerabilities, identity] = [
+    valueOf(facts, 'os'), valueOf(facts, 'user'), valueOf(facts, 'network'), valueOf(facts, 'hardware'), valueOf(facts, 'security'), valueOf(facts, 'antivirus'), valueOf(facts, 'agent'), valueOf(facts, 'vulnerabilities'), row.identityBy === null ? undefined : valueOf(facts, 'identity'),
   ]
   // An agent of before 7.0.0 opens no tunnel: no gateway is told of a certificate of its.
   const certificates = gatesFor(row.protocol).certificates ? JSON.parse(row.certificates) as CertificateRecord[] : []
@@ -40,6 +42,8 @@ export function sysinfoRecord(row: EndpointRow, facts: Facts): SysinfoRecord {
     fct_ver: (agent?.version ?? row.agentVersion).split('.').map(Number).filter(Number.isInteger), fct_build_no: 0, fct_sn: row.uid,
     ip: addresses[0] ?? '', public_ip: row.publicIp, mac: macs[0] ?? '', mac_list: macs, ip_list: addresses.slice(0, MAX_ADDRESSES), vdom: 'root', gateway_route_list: [],
     ...(row.ownership === null ? {} : { ownership: row.ownership }),
+    // Told past its end too, with that end: whoever decides by it compares it with the clock of that moment.
+    ...(identity === undefined ? {} : { verified_user: verified(identity) }),
     group_name: row.group, hardware_sn: hardware?.serial ?? '', host_manufacturer: hardware?.manufacturer ?? '', host_model: hardware?.model ?? '',
     cpu: hardware?.cpu ?? '', memory: hardware === undefined ? '' : String(hardware.memoryBytes),
     av_running: antivirus?.products.some(({ running }) => running === 'on') ?? false, vuln_scan_running: false,

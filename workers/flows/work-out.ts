@@ -7,8 +7,9 @@ import type { TagState } from '../../protocol/rules.ts'
 import type { EndpointRow } from '../../schema/endpoint.ts'
 import { logEvent } from '../context.ts'
 import { standingSince, touchedSince, type HeldRules } from './rules.ts'
+import { withoutEnded } from './signed-in.ts'
 
-type Stored = Pick<EndpointRow, 'uid' | 'os' | 'verdicts' | 'tags' | 'assigned' | 'nextDue' | 'tagChanges' | 'fabricUntil'>
+type Stored = Pick<EndpointRow, 'uid' | 'os' | 'verdicts' | 'tags' | 'assigned' | 'nextDue' | 'tagChanges' | 'fabricUntil' | 'identityBy' | 'identityUntil'>
 /** `tagChanges` only where it is not what is stored. */
 export type Computed = Pick<EndpointRow, 'rulesRevision' | 'verdicts' | 'tags' | 'nextDue'> & { readonly tagChanges?: string }
 export interface WorkedOut {
@@ -28,20 +29,23 @@ export interface WorkedOut {
  * @param changed sections whose facts are not those that the stored verdicts were worked out with; `all`: work out everything
  */
 export function workOut(given: { endpoint: Stored; held: HeldRules; through: number | null; facts: Facts; changed: readonly SectionName[] | 'all'; renewed?: ReadonlySet<string>; now: number }): WorkedOut {
-  const { endpoint, held, through, facts, now } = given
+  const { endpoint, held, through, now } = given
+  const facts = withoutEnded(endpoint, given.facts)
+  const changed = facts === given.facts || given.changed === 'all' ? given.changed : [...given.changed, 'identity' as const]
   const touched = through === null ? 'all' : touchedSince(held, through)
   const previous = JSON.parse(endpoint.verdicts) as RuleVerdicts
   const [assigned, before] = [readAssigned(endpoint.assigned), JSON.parse(endpoint.tags) as TagState[]]
   const evaluation = evaluateEndpoint({
     rules: held.rules, facts, now, system: endpoint.os, bears: { set: assignedStates(assigned, now), before },
     // Where nobody knows what was edited, nothing from before stands.
-    ...(touched === 'all' || through === null ? { changed: 'all', previous: {} } : { changed: given.changed, touched, ...(given.renewed === undefined ? {} : { renewed: given.renewed }), standing: standingSince(held, through), previous }),
+    ...(touched === 'all' || through === null ? { changed: 'all', previous: {} } : { changed, touched, ...(given.renewed === undefined ? {} : { renewed: given.renewed }), standing: standingSince(held, through), previous }),
   })
   for (const { ruleSet, detail } of evaluation.failures) logEvent('rule-not-worked-out', { uid: endpoint.uid, ruleSet, detail })
   // No rule drops what is set, and what is set falls due with what rules gave.
   const tags = withAssigned(evaluation.tags, assigned, now)
   const ends = endsNext(assigned, now)
-  const dues = [ends, evaluation.nextDue, endpoint.fabricUntil].filter((at) => at !== null)
+  // Whoever was signed out with the others of a provider stays due until that is written down and told.
+  const dues = [ends, evaluation.nextDue, endpoint.fabricUntil, endpoint.identityUntil].filter((at) => at !== null)
   const nextDue = dues.length === 0 ? null : Math.min(...dues)
   const { put, gone } = tagChanges(before, tags)
   // What an administrator's edit changes is not the endpoint's doing.

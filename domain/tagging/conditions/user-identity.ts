@@ -47,5 +47,7 @@ export const userIdentity = conditionType<Params>({
     return { value: isOne(users, [account, email]) ? 'true' : mayBe(users, email) ? 'unknown' : 'false', seen: email === undefined ? account : `${account}, ${email}`, validUntil: null }
   },
   wanted: wantedOf,
-  mend: (params, negate) => (negate ? `Log in as another than ${wantedOf(params)}.` : `Log in as ${wantedOf(params)}.`),
+  missing: ({ verified }) => (verified === true ? 'nobody is signed in' : null),
+  mend: (params, negate) => (params.verified === true ? negate ? `Sign in as another than ${wantedOf(params)}, or sign out: agent sign-in, agent sign-out.` : `Sign in as ${wantedOf(params)}: agent sign-in.`
+    : negate ? `Log in as another than ${wantedOf(params)}.` : `Log in as ${wantedOf(params)}.`),
 })

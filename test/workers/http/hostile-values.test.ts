@@ -57,6 +57,7 @@ describe('hostile values', () => {
       'put-score': { score: 1 }, 'put-sandbox-detections': { detections: [{ name: 'n', severity: 'high', sha256: 'a'.repeat(64) }] }, 'put-firewall-threats': { detections: [{ name: 'n', severity: 'high', category: 'c' }] },
       'create-tag': { name: 'n', type: 3, description: 'd' }, 'assign-tag': { uids: [endpoint.uid], source: 's', reason: 'r' }, 'clear-tag': { uids: [endpoint.uid], source: 's' },
       'import-pack': { name: 'n', version: '1', issuedAt: '2026-11-25', description: 'd', tags: [{ name: 't', type: 'outbreak', description: 'd' }], ruleSets: [{ name: 'n', tag: 't', message: 'm', comment: 'c', rules: { linux: { conditions, logic } } }] },
+      'begin-sign-in': { provider: 'p' }, 'sign-in': { provider: 'p', idToken: 'a.b.c' }, 'set-identity-provider': { issuer: 'https://id.example.com', clientId: 'c', clientSecret: 's', scopes: ['openid'], groupsClaim: 'g', trustEmail: 'verified' },
       'set-ownership': { ownership: 'corporate' }, 'set-gateway-fabric': { place: { networks: ['10.0.0.0/8'] } },
       'set-importance': { uids: [endpoint.uid], importance: 'high', source: 's', reason: 'r' }, 'issue-licence': { features: ['all'] }, 'authorise-gateway': { fingerprint: 'AA' }, 'deauthorise-gateway': { reason: 'r' }, 'create-join-code': { name: 'n' },
       'fabric-join': { serial_number: 'n', management_ip: '10.0.0.1', host_name: 'h', vdom: 'v', csr, join_code: 'x' }, 'fabric-renew': { csr }, 'fabric-disconnect': { fgt_sns: ['SPGW00000000000F'] },
@@ -82,7 +83,7 @@ describe('hostile values', () => {
   it('are tried on every operation that takes a text of people', () => {
     const untried = operations.filter(({ id, body }) => body !== undefined && bodies[id] === undefined).map(({ id }) => id)
     // These take numbers, closed names and identifiers only; the walk of every operation has them.
-    expect(untried.filter((id) => !/^(report-|documents|roll-authority|rewrap-keys|revoke-certificate|check-now|fabric-vouch|fabric-gateway|fabric-vpn|find-|.*advisor)/.test(id))).toEqual([])
+    expect(untried.filter((id) => !/^(report-|documents|roll-authority|rewrap-keys|revoke-certificate|check-now|sign-out-endpoint|fabric-vouch|fabric-gateway|fabric-vpn|find-|.*advisor)/.test(id))).toEqual([])
   })
 
   it.each(operations.filter(({ body }) => body !== undefined))('$id refuses what deceives, wherever it stands, and stores nothing', async (operation) => {
@@ -148,7 +149,7 @@ describe('hostile values', () => {
 
   it('in cursors, which are read as text, find nothing and break nothing', async () => {
     for (const by of [...deceptive, ...texts]) {
-      for (const list of ['invitations', 'endpoints', 'rule-sets', 'tags', 'profiles', 'endpoint-policies', 'gateways']) {
+      for (const list of ['invitations', 'endpoints', 'rule-sets', 'tags', 'profiles', 'endpoint-policies', 'gateways', 'identity-providers']) {
         expect([list, by, (await admin('GET', `/${list}?after=${encodeURIComponent(by.toWellFormed())}`)).status]).toEqual([list, by, 200])
       }
     }
