@@ -7,6 +7,7 @@ import { explainCommands } from './explain.ts'
 import { gatewayCommands } from './gateways.ts'
 import { gatewaySightCommands } from './gateway-sight.ts'
 import { healthCommands } from './health.ts'
+import { identityProviderCommands } from './identity-providers.ts'
 import { invitationCommands } from './invitations.ts'
 import { licenceCommands } from './licence.ts'
 import { packCommands } from './packs.ts'
@@ -18,6 +19,6 @@ import { signalCommands } from './signals.ts'
 import { tagCommands } from './tags.ts'
 
 export const commands: readonly Command[] = [
-  ...explainCommands, ...endpointCommands, ...invitationCommands, ...ruleSetCommands, ...packCommands, ...reEvaluationCommands, ...tagCommands, ...signalCommands, ...profileCommands, ...policyCommands, ...licenceCommands,
+  ...explainCommands, ...endpointCommands, ...invitationCommands, ...ruleSetCommands, ...packCommands, ...reEvaluationCommands, ...tagCommands, ...signalCommands, ...profileCommands, ...policyCommands, ...identityProviderCommands, ...licenceCommands,
   ...gatewayCommands, ...gatewaySightCommands, ...authorityCommands, ...advisoryCommands, ...healthCommands,
 ]

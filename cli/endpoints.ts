@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { Fault } from '../protocol/faults.ts'
 import { certificateSerial, uid } from '../protocol/ids.ts'
 import { checkNow, deregisterEndpoint, listEndpoints, readEndpoint, revokeCertificate, setOwnership } from '../protocol/operations/admin.ts'
+import { signOutEndpoint } from '../protocol/operations/sign-in.ts'
 import { ownership } from '../protocol/ownership.ts'
 import { lineOrEmpty } from '../protocol/text.ts'
 import { command, type Session } from './command.ts'
@@ -78,6 +79,13 @@ export const endpointCommands = [
       if (printer.json) await printer.one(reply, () => [])
       if (!reply.told) throw new Fault('conflict', 'The agent has no open channel, so nobody was asked. It reports by itself when it is back.')
       if (!printer.json) await printer.say('The agent was asked; what changed is reported within seconds.')
+    },
+  }),
+  command({
+    name: 'endpoints sign-out', summary: 'Sign out whoever is signed in on an endpoint by an identity provider.', words: { UID }, options: {}, examples: [`endpoints sign-out ${EXAMPLE}`],
+    note: 'Its gateways have heard of it when the command returns. A sign-in that was begun is void too; the person may begin another.',
+    async run({ words }, { call, printer }) {
+      await printer.done(await call(signOutEndpoint, { params: { uid: words.UID }, body: {} }), `Nobody is signed in on ${words.UID}.`)
     },
   }),
   command({

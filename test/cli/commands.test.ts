@@ -10,6 +10,7 @@ import * as administration from '../../protocol/operations/admin.ts'
 import * as advisories from '../../protocol/operations/advisories.ts'
 import * as fabric from '../../protocol/operations/fabric.ts'
 import * as packs from '../../protocol/operations/packs.ts'
+import * as signIn from '../../protocol/operations/sign-in.ts'
 import * as signals from '../../protocol/operations/signals.ts'
 import * as tags from '../../protocol/operations/tags.ts'
 import { run, split } from './command-under-test.ts'
@@ -21,7 +22,7 @@ const without: Record<string, string> = { 'fabric-update-auth': 'it authorises w
 
 describe('the table of commands', () => {
   it('has a command for every operation of administrators', () => {
-    const named = Object.entries({ ...fabric, ...administration, ...signals, ...tags, ...packs, ...advisories }).flatMap(([name, operation]) => ('id' in operation ? [[operation.id, name] as const] : []))
+    const named = Object.entries({ ...fabric, ...administration, ...signals, ...tags, ...packs, ...advisories, ...signIn }).flatMap(([name, operation]) => ('id' in operation ? [[operation.id, name] as const] : []))
     const missing = operations.filter(({ caller, id }) => caller === 'administrator' && !(id in without))
       .filter(({ id }) => !new RegExp(`call\\(${named.find(([known]) => known === id)?.[1] ?? id}\\b`).test(sources)).map(({ id }) => id)
     expect(missing).toEqual([])

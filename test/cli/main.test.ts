@@ -1,4 +1,7 @@
 // Every command on its main path, against the real EMS over HTTPS, with a laptop and gateways that are really there.
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { commands } from '../../cli/commands.ts'
 import { JOIN_CODE_PREFIX, readInvitation } from '../../protocol/invitation.ts'
@@ -263,6 +266,35 @@ describe('the command line', () => {
     expect(await fabric.cli(['profiles', 'delete', 'Sales', '--yes'])).toMatchObject({ code: 1, err: 'The endpoint policy "Sales laptops" names this profile.\n' })
     expect(await fabric.json('policies', 'delete', 'Sales laptops', '--yes')).toEqual([{ ok: true }])
     expect(await fabric.json('profiles', 'delete', 'Sales', '--yes')).toEqual([{ ok: true }])
+  })
+
+  it('sets identity providers, which are asked first, and applies them from a file; signs out', async () => {
+    const provider = createServer((request, response) => {
+      const issuer = `http://127.0.0.1:${(provider.address() as AddressInfo).port}`
+      response.end(JSON.stringify(request.url === '/keys' ? { keys: [{ kty: 'RSA' }] } : { issuer, jwks_uri: `${issuer}/keys`, authorization_endpoint: `${issuer}/a`, token_endpoint: `${issuer}/t` }))
+    })
+    provider.listen(0, '127.0.0.1')
+    await once(provider, 'listening')
+    const issuer = `http://127.0.0.1:${(provider.address() as AddressInfo).port}`
+    try {
+      expect((await fabric.cli(['identity-providers', 'list'])).err).toBe('There is no identity provider yet.\n')
+      expect(await fabric.cli(['identity-providers', 'set', 'corp', '--issuer', issuer])).toMatchObject({ code: 2, err: expect.stringContaining('needs --issuer URL and --client-id ID') as string })
+      expect((await fabric.cli(['identity-providers', 'set', 'corp', '--issuer', issuer, '--client-id', 'sallyport', '--scopes', 'openid,email,groups', '--redirect-port', '8400'])).out).toContain(`added: corp\n  name: corp\n  issuer: ${issuer}\n`)
+      expect(await fabric.json('identity-providers', 'set', 'corp', '--session', '8h', '--groups-claim', 'roles', '--redirect-port', 'any')).toEqual([{ name: 'corp', issuer, clientId: 'sallyport', scopes: ['openid', 'email', 'groups'], groupsClaim: 'roles', trustEmail: 'verified', sessionSeconds: 28_800 }])
+      expect((await fabric.cli(['identity-providers', 'list'])).out).toMatch(new RegExp(`^corp +8h +verified +roles +sallyport +${issuer}$`, 'm'))
+      expect(await fabric.cli(['identity-providers', 'set', 'other', '--issuer', `${issuer}/realm`, '--client-id', 'x'])).toMatchObject({ code: 1, err: expect.stringContaining('is the configuration of another issuer') as string })
+      expect((await fabric.cli(['identity-providers', 'set', 'other', '--issuer', `${issuer}/realm`, '--client-id', 'x', '--unchecked'])).code).toBe(0)
+      expect((await fabric.cli(['identity-providers', 'delete', 'other', '--yes'])).err).toBe('The identity provider "other" is deleted.\n')
+      await fabric.cli(['identity-providers', 'export', 'identity-providers.yaml'])
+      expect((await fabric.cli(['identity-providers', 'apply', 'identity-providers.yaml'])).out).toBe('unchanged: corp\n')
+      const file = await fabric.file('idp.yaml', (await fabric.cli(['identity-providers', 'show', 'corp'])).out.replace('28800', '3600'))
+      expect((await fabric.cli(['identity-providers', 'import', file, '--yes'])).out).toBe('would be replaced: corp\n  /sessionSeconds: 28800 → 3600\nreplaced: corp\n  /sessionSeconds: 28800 → 3600\n')
+      expect((await fabric.cli(['identity-providers', 'apply', await fabric.file('bad.yaml', 'name: corp\nissuer: http://id.example.com\nclientId: x\n')])).err).toContain('bad.yaml:2:9 /issuer')
+      expect((await fabric.cli(['endpoints', 'show', laptop.uid])).out).toMatch(/^ {2}signed in +nobody$/m)
+      expect((await fabric.cli(['endpoints', 'sign-out', laptop.uid])).err).toBe(`Nobody is signed in on ${laptop.uid}.\n`)
+    } finally {
+      provider.close()
+    }
   })
 
   it('keeps of the licence what is not said', async () => {
