@@ -21,7 +21,7 @@ const texts = {
   'name-not-resolved': { means: 'the name could not be resolved by the gateway', mend: 'Look at the DNS of the gateway\'s host.' },
   'upstream-unreachable': { means: 'the destination did not answer the gateway', mend: 'Look at the service itself, and the way from the gateway to it.' },
   'ssh-host-key': { means: 'the host showed no SSH key that the service lists under hostKeys', mend: 'Find out why before anything else: it may be an impostor. If the host has a new key, put that into the policy file; the gateway\'s log has what it showed.' },
-  'portal-error': { means: 'the page for signing in did not work', mend: 'The gateway\'s log has the cause.' },
+  'portal-error': { means: 'the gateway has no such page of its own, or gives no SSH certificates for that destination', mend: 'See the address; for SSH, give the service an ssh part in the policy file of the gateway.' },
   'no-policy-matched': { means: 'no policy of the gateway matches', mend: 'Add a policy for this service to the policy file of the gateway.' },
   'fabric-mismatch': { means: 'the policy is for devices on the other side: on-fabric or off-fabric', mend: 'See where the EMS says the endpoint is: cli endpoints show UID.' },
   'ownership-mismatch': { means: 'the policy is for devices of another ownership', mend: 'If that is entered wrongly: cli endpoints set-ownership.' },

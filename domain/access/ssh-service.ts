@@ -3,6 +3,7 @@ import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
 import { issuer } from '../../protocol/identity.ts'
 import { hostName, line } from '../../protocol/text.ts'
+import { normalAddress } from './host.ts'
 import { keyLine, readKeyLine } from './ssh-key.ts'
 import { principalShape } from './ssh-principals.ts'
 
@@ -13,7 +14,8 @@ const hostKey = line(4_096).refine((text) => fingerprint.test(text) || readKeyLi
 
 /** An address or range as sshd compares it: with bits beyond its prefix it would refuse everybody. */
 function sourceRange(text: string): string | null {
-  if (!text.includes('/')) return ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text) ? ipaddr.parse(text).toString() : null
+  if (text.includes('%')) return null
+  if (!text.includes('/')) return normalAddress(text)
   if (!ipaddr.isValidCIDR(text)) return null
   const [address, bits] = ipaddr.parseCIDR(text)
   const network = address.kind() === 'ipv4' ? ipaddr.IPv4.networkAddressFromCIDR(text) : ipaddr.IPv6.networkAddressFromCIDR(text)

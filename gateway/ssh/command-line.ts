@@ -5,9 +5,10 @@ import { openSshAuthority, rotateSshAuthority, type PublishedKey } from './autho
 export const sshUsage = `
   gateway ssh-ca --state DIR [--json]
       Prints the public keys by which hosts know the SSH certificates of this gateway, one a line, for sshd's TrustedUserCAKeys; makes the key when there is none.
-      They stand at /.well-known/sallyport/ssh-ca.pub of the gateway too, while a service has an ssh part. On each host:
-        gateway ssh-ca --state /var/lib/sallyport-gateway > /etc/ssh/sallyport-ca.pub
-        echo 'TrustedUserCAKeys /etc/ssh/sallyport-ca.pub' > /etc/ssh/sshd_config.d/sallyport.conf && systemctl reload ssh
+      They stand at /.well-known/sallyport/ssh-ca.pub of the gateway too, while a service has an ssh part; who fetches them there must verify its certificate.
+      Here:              gateway ssh-ca --state /var/lib/sallyport-gateway > sallyport-ca.pub
+      On each host then: install -m 644 sallyport-ca.pub /etc/ssh/
+                         echo 'TrustedUserCAKeys /etc/ssh/sallyport-ca.pub' > /etc/ssh/sshd_config.d/sallyport.conf && systemctl reload ssh
   gateway ssh-ca rotate --state DIR [--signs-after SECONDS | --compromised] [--json]
       Makes the next key and prints all that hosts are to trust now. It signs after 604800 seconds (7 days) unless said: give it to the hosts before then.
       The one before stays listed until a day after that. --compromised: the new one signs at once, and no other is listed; take the old ones from the hosts.

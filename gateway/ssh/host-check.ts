@@ -26,7 +26,8 @@ export function createHostCheck(service: Service, host: string, now: () => numbe
   return {
     judgeHostKey(key) {
       const at = now()
-      shown = { key: Buffer.from(key), at }
+      // A copy of its own: Node's small buffers hold a page of others' for as long as the session lasts.
+      shown = { key: new Uint8Array(key), at }
       return judge(key, at)
     },
     strays(service) {

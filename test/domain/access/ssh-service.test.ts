@@ -22,7 +22,7 @@ describe('the ssh part of a service', () => {
     expect(compile(file('{}').replace(', ssh: {}', '')).services[0]?.ssh).toBeNull()
   })
   it('takes host keys in each of their forms, addresses as sshd compares them', () => {
-    expect(sshOf(`{hostKeys: ["${KEY} root@host", "${FINGERPRINT}", "@cert-authority ${KEY} our ca"], sourceAddresses: [10.0.0.1, "fd00::/8"], extensions: [permit-pty, no-touch-required]}`)).toMatchObject({
+    expect(sshOf(`{hostKeys: ["${KEY} root@host", "${FINGERPRINT}", "@cert-authority ${KEY} our ca"], sourceAddresses: ["::ffff:10.0.0.1", "fd00::/8"], extensions: [permit-pty, no-touch-required]}`)).toMatchObject({
       hostKeys: { keys: [KEY], fingerprints: [FINGERPRINT], authorities: [KEY] }, sourceAddresses: ['10.0.0.1', 'fd00::/8'], extensions: ['no-touch-required', 'permit-pty'],
     })
   })
@@ -30,7 +30,7 @@ describe('the ssh part of a service', () => {
     for (const [ssh, mistake] of [
       ['{principal: email-name}', '.emailDomains must name the domains: else alice@elsewhere.example would be alice'], ['{principal: subject}', '.issuers must name the provider: a subject is one user only within it'],
       ['{principal: subject, issuers: ["https://idp.test"], emailDomains: [corp.test]}', '.emailDomains stands with e-mails only'], ['{sourceAddresses: [10.0.0.1/8]}', '.sourceAddresses.0 must be an address, or a range without bits beyond its prefix'],
-      ['{hostKeys: [MD5:aa]}', '.hostKeys.0 must be a public key like'], ['{hostKeys: [host.test ssh-ed25519 AAAA]}', '.hostKeys.0 must be a public key like'], [`{hostKeys: ["${KEY.replace('ssh-ed25519', 'ssh-rsa')}"]}`, '.hostKeys.0 must be a public key like'],
+      ['{sourceAddresses: ["fe80::1%eth0"]}', '.sourceAddresses.0'], ['{sourceAddresses: [host.test]}', '.sourceAddresses.0'], ['{hostKeys: [MD5:aa]}', '.hostKeys.0 must be a public key like'], ['{hostKeys: [host.test ssh-ed25519 AAAA]}', '.hostKeys.0 must be a public key like'], [`{hostKeys: ["${KEY.replace('ssh-ed25519', 'ssh-rsa')}"]}`, '.hostKeys.0 must be a public key like'],
       ['{principals: [-oProxyCommand=x]}', '.principals.0 must be a login name'], ['{principals: ["a,root"]}', '.principals.0 must be a login name'], ['{certificateSeconds: 86401}', '.certificateSeconds'], ['{extensions: [permit-everything]}', '.extensions.0'],
       ['{forceCommand: "a\\nb"}', '.forceCommand'], ['{hostKeys: []}', '.hostKeys'],
     ] as const) expect([ssh, mistakes(ssh)]).toEqual([ssh, [expect.stringContaining(mistake)]])

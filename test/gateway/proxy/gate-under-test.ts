@@ -105,7 +105,7 @@ export const later = <T extends () => unknown>(action: T): void => void cleanUps
 /** Another gate of the same fabric: same CA, same device. */
 interface SameFabric { authority: Authority; agent: Credential; browser: Credential }
 
-export async function startGate(yaml: string, more: Partial<Pick<ProxyOptions, 'timers' | 'now' | 'resolve' | 'limits' | 'alsoRefused' | 'onProved' | 'traces'>> & { authorities?: () => string[] | undefined; originOf?: (source: string) => Origin; serial?: string; like?: SameFabric } = {}) {
+export async function startGate(yaml: string, more: Partial<Pick<ProxyOptions, 'timers' | 'now' | 'resolve' | 'limits' | 'alsoRefused' | 'onProved' | 'traces' | 'log'>> & { authorities?: () => string[] | undefined; originOf?: (source: string) => Origin; serial?: string; like?: SameFabric } = {}) {
   const now = more.now ?? Date.now
   const { serial = GATEWAY, like } = more
   const authority = like?.authority ?? await createAuthority({ name: 'Test CA', now: now() })

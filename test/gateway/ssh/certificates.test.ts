@@ -1,6 +1,8 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
+import { WireReader } from '../../../domain/access/ssh-wire.ts'
+import { createLog } from '../../../node/logging.ts'
 import { SSH_CERTIFICATE_PATH } from '../../../protocol/ssh.ts'
 import { UID, cleanUp, heldClock, openHttp1, readUntil, record, startGate, until, userOf, type Gate } from '../proxy/gate-under-test.ts'
 import { certificateFor, fingerprint, hasOpenSsh, inspect, newKey, post, publishedAuthority, scratch, ssh, startSshd, through } from './sshd-under-test.ts'
@@ -98,6 +100,15 @@ describe.skipIf(!hasOpenSsh)('a certificate, read by ssh-keygen (left out where 
 })
 
 describe('a certificate', () => {
+  it('stands in the log, in one line, by its serial', async () => {
+    const lines: string[] = []
+    const gate = await gateOf(1, '{principals: [deploy], sourceAddresses: [10.0.0.1]}', { log: createLog({ name: 'gateway', level: 'info', destination: { write: (line) => lines.push(line) } }) })
+    const [, base64 = ''] = (await certificateFor(gate, { publicKey })).certificate.split(' ')
+    const reader = new WireReader(Buffer.from(base64, 'base64'))
+    for (let each = 0; each < 3; each++) reader.string()
+    const told = lines.map((line) => JSON.parse(line) as Record<string, unknown>).filter(({ event }) => event === 'ssh_certificate')
+    expect(told).toEqual([expect.objectContaining({ serial: String(reader.uint64()), uid: UID, issuer: 'https://idp.test', subject: `id-of-${ALICE}`, principals: [ALICE, 'deploy'], destination: 'host.test:22', sourceAddresses: ['10.0.0.1'] })])
+  })
   it('is issued by HTTP/1.1 as by HTTP/2, for addresses however they are written', async () => {
     const gate = await gateOf(1, '{}')
     gate.putPolicies(policies(1).replace('host.test', 'host.test, "fd00::7"'))

@@ -4,7 +4,10 @@ import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, it } from 'vitest'
-import { UID, cleanUp, later, listen, record, startGate, until, userOf, type Gate } from '../proxy/gate-under-test.ts'
+import { keyLine } from '../../../domain/access/ssh-key.ts'
+import { joined } from '../../../domain/access/ssh-wire.ts'
+import { UID, ask, cleanUp, later, listen, openHttp1, openHttp2, record, startGate, until, userOf, type Gate } from '../proxy/gate-under-test.ts'
+import { client, hostKey, kexInit, reply, version } from './messages.ts'
 import { algorithms, certificateFor, fingerprint, hasOpenSsh, newKey, publishedAuthority, scratch, ssh, startSshd, through, type KeyFile, type Sshd } from './sshd-under-test.ts'
 
 afterEach(cleanUp)
@@ -122,6 +125,31 @@ describe.skipIf(!hasOpenSsh)('the host key check (needs sshd, ssh and ssh-keygen
 })
 
 describe('behind a service that lists host keys', () => {
+  it('what the client says with its request counts; over HTTP/1.1 a cut is a reset, and why is told to who asks', async () => {
+    const key = hostKey(1)
+    const server = createServer((socket) => socket.on('error', () => socket.destroy()).once('data', () => socket.write(joined([version, kexInit('curve25519-sha256'), reply(key)]))))
+    later(() => server.close())
+    const port = await listen(server)
+    const gate = await startGate(policies(port, [keyLine('ssh-ed25519', key)]))
+    const open = async () => {
+      const socket = await openHttp1(gate, gate.agent)
+      const whole: Uint8Array[] = []
+      socket.on('data', (chunk: Uint8Array) => whole.push(chunk))
+      socket.write(joined([Buffer.from('CONNECT host.test:22 HTTP/1.1\r\nHost: host.test:22\r\n\r\n'), client()]))
+      return { socket, text: () => Buffer.concat(whole).toString('latin1') }
+    }
+    const good = await open()
+    await until(() => good.text().endsWith(Buffer.from(reply(key)).toString('latin1')))
+    gate.putPolicies(policies(port, some))
+    await until(() => good.socket.destroyed)
+    const bad = await open()
+    await until(() => bad.socket.destroyed)
+    expect(bad.text()).not.toContain(Buffer.from(key).toString('latin1'))
+    const session = /sallyport-session: (\S+)/.exec(bad.text())?.[1] ?? ''
+    const told = await ask(openHttp2(gate, gate.agent), { ':method': 'GET', ':path': `/.well-known/sallyport/cut?session=${session}&destination=host.test:22`, ':authority': 'gate.test', ':scheme': 'https' })
+    expect({ status: told.status, ...JSON.parse(await told.body()) as object }).toMatchObject({ status: 502, reason: 'ssh-host-key', code: '022' })
+  })
+
   it('what does not speak SSH is cut, and nothing of it comes through', async () => {
     for (const said of ['HTTP/1.1 200 OK\r\n\r\nSSH-1.5-old\r\n', 'x'.repeat(300), 'SSH-2.0-x\rSSH-2.0-y\r\n', 'line\n'.repeat(40), 'SSH-2.0-x\r\n' + '\xff'.repeat(64), 'ssh-2.0-x\r\n']) {
       const server = createServer((socket) => socket.on('error', () => socket.destroy()).write(Buffer.from(said, 'latin1')))

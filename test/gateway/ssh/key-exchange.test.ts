@@ -8,21 +8,12 @@ import { strangeHostKey } from '../../../gateway/ssh/host-key.ts'
 import { createKeyExchange } from '../../../gateway/ssh/key-exchange.ts'
 import { screenHost } from '../../../gateway/ssh/screen-host.ts'
 import type { Take } from '../../../gateway/proxy/intake.ts'
+import { bytes, client, hostKey, kexInit, packet, reply, version } from './messages.ts'
 
-const bytes = (...values: number[]) => Uint8Array.from(values)
-const hostKey = (fill: number) => joined([string('ssh-ed25519'), string(new Uint8Array(32).fill(fill))])
 const [listed, strange] = [hostKey(1), hostKey(2)]
 const hostKeys = { keys: [keyLine('ssh-ed25519', listed)], fingerprints: [], authorities: [] }
 const isTaken = (key: Uint8Array) => strangeHostKey(key, { hostKeys, host: 'host.test', now: 0 })
 
-function packet(payload: Uint8Array): Uint8Array {
-  const padding = 4 + ((8 - ((payload.length + 9) % 8)) % 8)
-  return joined([uint32(payload.length + padding + 1), bytes(padding), payload, new Uint8Array(padding)])
-}
-const kexInit = (methods: string, { guesses = false } = {}) => packet(joined([bytes(20), new Uint8Array(16), string(methods), ...Array.from({ length: 9 }, () => string('x')), bytes(guesses ? 1 : 0), uint32(0)]))
-const reply = (key: Uint8Array, type = 31) => packet(joined([bytes(type), string(key), string(new Uint8Array(40).fill(7)), string('a signature')]))
-const version = Buffer.from('SSH-2.0-Test\r\n')
-const client = (methods = 'curve25519-sha256') => joined([version, kexInit(methods)])
 const GEX = 'diffie-hellman-group-exchange-sha256'
 
 /** Says all of it in pieces of those sizes, to whoever screens it. */
