@@ -1,10 +1,10 @@
-// How long one access decision takes, by itself: 1,000 policies on one service, 100,000 endpoints, each decision timed. No network, no log.
+// How long one access decision takes, by itself: 1,000 policies on one service, 100,000 endpoints and their users, each decision timed. No network, no log.
 import { decide, type AccessRequest } from '../domain/access/decide.ts'
 import type { EndpointRecord } from '../domain/access/endpoint-record.ts'
 import type { Policies } from '../domain/access/policies.ts'
 import { readPolicies } from '../domain/access/read-policies.ts'
 import { emptySnapshot, nextSnapshot, type Snapshot } from '../domain/access/snapshot.ts'
-import { sharedTags } from '../gateway/fabric/shared-parts.ts'
+import { sharedTags, sharedUser } from '../gateway/fabric/shared-parts.ts'
 import { alone, percentile, table, type Figure, type Progress } from './figures.ts'
 
 const BENCH = 'decision'
@@ -15,30 +15,48 @@ const SERVICES = 500
 const PAIRED = 46
 /** What every device bears beside its pair. */
 const COMMON = ['managed', 'disk-encrypted', 'firewall-on', 'patched', 'antivirus-on', 'screen-lock']
+/** Groups of every user, beside his team. */
+const COMPANY = ['staff', 'wiki', 'mail', 'vpn', 'printers', 'canteen', 'building-7', 'payroll', 'newsletter']
+const ISSUER = 'https://idp.corp.test'
 
 const pairs = Array.from({ length: PAIRED }, (_, a) => Array.from({ length: PAIRED - a - 1 }, (_, b) => [`group-${a}`, `group-${a + b + 1}`] as const)).flat().slice(0, POLICIES)
 const names = [...COMMON, 'infected', ...Array.from({ length: PAIRED }, (_, n) => `group-${n}`)]
 const uidOf = (n: number): string => `${(n * 2_654_435_761 % 0xffff_ffff).toString(16).padStart(8, '0')}${n.toString(16).padStart(24, '0')}`
 const serialOf = (n: number): string => n.toString(16).toUpperCase().padStart(40, '4')
 
+/** Of ten devices nine are let in, each by the policy of this number. */
+const policyOf = (n: number): number | null => (n % 10 === 9 ? null : n % POLICIES)
+const emailOf = (n: number): string => `User-${n}@corp.test`
+/** By turns: users and tags, groups and tags, groups alone, tags alone. */
+function askedOf(n: number, pair: readonly string[], endpoints: number): object {
+  const tags = { all: ['managed', ...pair], none: ['infected'] }
+  const own = Array.from({ length: Math.ceil(endpoints / POLICIES) }, (_, round) => round * POLICIES + n).filter((each) => each < endpoints && policyOf(each) === n)
+  if (n % 4 === 0 && own.length > 0) return { tags, users: own.map((each) => emailOf(each).toLowerCase()) }
+  if (n % 4 === 1) return { tags, groups: ['staff', 'contractors'], authenticatedWithinSeconds: 43_200 }
+  return n % 4 === 2 ? { groups: [`team-${n}`], issuer: ISSUER, tags: { all: ['managed'], none: ['infected'] } } : { tags }
+}
+
 /** Every policy stands on the service that is asked for: it is the walk over policies that is timed. */
-function policiesOf(): Policies {
+function policiesOf(endpoints: number): Policies {
   const services = Array.from({ length: SERVICES }, (_, n) => ({ name: `s${n}`, protocol: 'tcp', match: [`host-${n}.corp.test`, `*.zone-${n}.test`, `10.${n >> 8}.${n & 255}.0/24`], ports: [22, '8000-8100'] }))
-  const policies = pairs.map((pair, n) => ({ name: `p${n}`, services: ['s250'], tags: { all: ['managed', ...pair], none: ['infected'] }, action: 'allow' }))
+  const policies = pairs.map((pair, n) => ({ name: `p${n}`, services: ['s250'], ...askedOf(n, pair, endpoints), action: 'allow' }))
   const read = readPolicies(JSON.stringify({ services, policies }))
   if (!read.ok) throw new Error(JSON.stringify(read.errors))
   return read.policies
 }
 
-/** Nine of ten bear the pair of one policy, evenly; the tenth bears a single tag of a pair and matches none. */
+/** Nine of ten bear the pair of one policy, evenly, and their users are in its team; the tenth bears a single tag of a pair and matches none. */
 function snapshotOf(endpoints: number): Snapshot {
   const tagUids = new Map(names.map((name, n) => [name, `tag-${n}`]))
   const records = Array.from({ length: endpoints }, (_, n): [string, EndpointRecord] => {
     const uid = uidOf(n)
-    const own = n % 10 === 9 ? [`group-${n % PAIRED}`] : pairs[n % POLICIES] ?? []
+    const policy = policyOf(n)
+    const own = policy === null ? [`group-${n % PAIRED}`] : pairs[policy] ?? []
+    const groups = [...COMPANY, ...policy === null ? [] : [`team-${policy}`]]
     return [uid, {
       uid, registered: true, online: true, onFabric: false, quarantined: false, hostName: `laptop-${n}`, addresses: [], macs: [], tagsKnown: true,
       certificates: [{ serial: serialOf(n), purpose: 'agent', user: '', notAfter: NOW + 1e9 }], ...sharedTags({ tags: [...COMMON, ...own].map((name) => [tagUids.get(name) ?? '', null]), unknown: [] }), unknownUntil: null,
+      user: sharedUser({ issuer: ISSUER, subject: `${n}`, email: emailOf(n), name: `User ${n}`, groups, authenticatedAt: NOW - 60_000, expiresAt: NOW + 3_600_000 }),
     }]
   })
   return nextSnapshot(emptySnapshot, { revision: '1.x', currentAt: NOW, whole: true, endpoints: new Map(records), tagNames: new Map([...tagUids].map(([name, uid]) => [uid, name])) })
@@ -46,7 +64,7 @@ function snapshotOf(endpoints: number): Snapshot {
 
 /** Times decisions for endpoints in an order that no cache could follow. */
 export function benchDecision({ decisions = 500_000, endpoints = 100_000, progress }: { decisions?: number; endpoints?: number; progress: Progress }): Promise<Figure[]> {
-  const [policies, snapshot] = [policiesOf(), snapshotOf(endpoints)]
+  const [policies, snapshot] = [policiesOf(endpoints), snapshotOf(endpoints)]
   progress(`${BENCH}: ${endpoints} endpoints, ${POLICIES} policies`)
   const took = new Float64Array(decisions)
   // As the gate does: a certificate is read once, when its TLS session begins.

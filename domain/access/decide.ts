@@ -1,9 +1,8 @@
 // Decides whether a device may reach a service now, why, and until when that stands. Pure: whoever asks brings snapshot, policies and time.
 import type { AccessProtocol, Reason } from '../../protocol/decisions.ts'
 import type { VerifiedUser } from '../../protocol/identity.ts'
-import { hasExpired } from '../user/user-condition.ts'
 import type { Origin } from './geo.ts'
-import { identify, type Identified, type Presented } from './identify.ts'
+import { identify, peopleOf, type Identified, type Presented } from './identify.ts'
 import { matchPolicies, type Shadow } from './match-policies.ts'
 import { admitWithoutCertificate } from './no-certificate.ts'
 import type { Policies } from './policies.ts'
@@ -34,7 +33,7 @@ export interface Verdict {
   readonly allowed: boolean
   readonly reason: Reason
   readonly uid: string | null
-  /** Who is vouched for on it now; null: nobody, or it was not asked. */
+  /** Who was vouched for on it, even if that has expired; null: nobody, or it was not asked. */
   readonly user: VerifiedUser | null
   readonly service: Service | null
   readonly policy: string | null
@@ -65,8 +64,7 @@ export function decide(asked: World & { readonly request: AccessRequest }): Verd
   const service = found.kind === 'service' ? found.service : null
   const identified = recognise(request, service, asked)
   const uid = identified.ok ? identified.record?.uid ?? null : identified.uid
-  const told = identified.ok ? identified.record?.user : undefined
-  const user = told === undefined || hasExpired(told, now) ? null : told
+  const user = identified.ok ? identified.record?.user ?? null : null
   const refuse = (reason: Reason, more: Partial<Verdict> = {}): Verdict => ({ allowed: false, reason, uid, user, service, policy: null, tags: [], validUntil: null, shadow: null, ...more })
   if (!identified.ok) return refuse(identified.reason)
   if (service === null) return refuse(found.kind === 'ambiguous-path' ? 'path-ambiguous' : 'service-unknown')
@@ -74,7 +72,8 @@ export function decide(asked: World & { readonly request: AccessRequest }): Verd
   if (service.requireOnline && record?.online === false) return refuse('endpoint-offline')
   const those = policies.byService.get(service.name)
   if (those === undefined) return refuse('no-policy-matched')
-  const { allowed, reason, policy, tags, until, shadow } = matchPolicies(those, { record, origin: request.origin, snapshot, now })
+  const people = record === null || request.certificate.status !== 'proved' ? null : peopleOf(request.certificate, record, those)
+  const { allowed, reason, policy, tags, until, shadow } = matchPolicies(those, { record, origin: request.origin, snapshot, now, people })
   if (!allowed) return refuse(reason, { policy, tags, shadow })
   const stale = staleness(snapshot.currentAt, service.stale, request.event, now)
   if (!stale.ok) return refuse(stale.reason, { policy, shadow })

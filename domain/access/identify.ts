@@ -2,10 +2,12 @@
 import type { CertificateRecord, Purpose } from '../../protocol/certificates.ts'
 import type { AccessProtocol, Reason } from '../../protocol/decisions.ts'
 import type { EndpointRecord } from './endpoint-record.ts'
+import { peopleIn, type KeptPeople } from './kept-people.ts'
+import type { ServicePolicies } from './policy-index.ts'
 import { isStillAt, placeOf, type Place } from './sharded-map.ts'
 import { endpointByUid, type Snapshot } from './snapshot.ts'
 
-/** A certificate whose chain was verified. One object a TLS session: what its device's record says is looked up once, until that part of the snapshot is replaced. */
+/** A certificate whose chain was verified. One object a TLS session: what its device's record says, and where policies ask for its user, is looked up once, until that part of the snapshot is replaced. */
 export interface Proved {
   readonly status: 'proved'
   readonly serial: string
@@ -16,7 +18,7 @@ export interface Proved {
   /** Written here alone. */
   found?: Found
 }
-interface Found { readonly place: Place<EndpointRecord>; readonly record: EndpointRecord; readonly entry: CertificateRecord | null }
+interface Found { readonly place: Place<EndpointRecord>; readonly record: EndpointRecord; readonly entry: CertificateRecord | null; people: KeptPeople | null }
 
 /** The certificate of the TLS session; `refused` ones proved nothing, not even a UID. */
 export type Presented =
@@ -35,7 +37,13 @@ function find(snapshot: Snapshot, certificate: Proved): Found | null {
   const record = endpointByUid(snapshot, certificate.commonName)
   if (record === undefined) return null
   const entry = record.certificates.find(({ serial }) => serial === certificate.serial) ?? null
-  return certificate.found = { place: placeOf(snapshot.endpoints, certificate.commonName), record, entry }
+  return certificate.found = { place: placeOf(snapshot.endpoints, certificate.commonName), record, entry, people: null }
+}
+
+/** Where policies of a service ask for the user of an identified device; kept for the service that was asked for last. */
+export function peopleOf({ found }: Proved, record: EndpointRecord, index: ServicePolicies): KeptPeople {
+  if (found === undefined || found.record !== record) return peopleIn(index, record.user)
+  return found.people?.index === index ? found.people : found.people = peopleIn(index, record.user)
 }
 
 /**

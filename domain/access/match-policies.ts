@@ -33,9 +33,11 @@ function nearest({ policies, allowing }: ServicePolicies, subject: Subject): Pic
   return { reason, policy: policy.name, tags }
 }
 
+const nobody: readonly Int32Array[] = []
+
 /** The first enforced policy that matches decides. */
 export function matchPolicies(index: ServicePolicies, subject: Subject): Match {
-  const marked = markCandidates(index, subject.record, subject.snapshot)
+  const marked = markCandidates(index, subject.record, subject.people?.rows ?? nobody, subject.snapshot)
   let until = Infinity
   let shadow: Shadow | null = null
   for (let word = 0; word < marked.length; word++) {

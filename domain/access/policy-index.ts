@@ -1,5 +1,4 @@
 // The policies of one service, arranged so that only those are evaluated which a device's tags could satisfy. Built at reload.
-import type { VerifiedUser } from '../../protocol/identity.ts'
 import type { EndpointRecord } from './endpoint-record.ts'
 import type { Policy } from './policy.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -131,8 +130,7 @@ function writePossible({ numbers, untold, possible }: Numbering, record: Endpoin
 }
 
 /** Marks those of a key's policies that could match: no tag of `all`, nor every tag of `any`, is certainly absent. */
-function markPossible(rows: Int32Array | undefined, possible: Uint8Array, marked: Uint32Array): void {
-  if (rows === undefined) return
+function markPossible(rows: Int32Array, possible: Uint8Array, marked: Uint32Array): void {
   for (let at = 0, end = 0; at < rows.length; at = end) {
     const anyFrom = at + 3 + (rows[at + 1] ?? 0)
     end = anyFrom + (rows[at + 2] ?? 0)
@@ -144,29 +142,22 @@ function markPossible(rows: Int32Array | undefined, possible: Uint8Array, marked
   }
 }
 
-/** Marks policies by who the user is. Whoever is not told to be one of those that a policy allows is not let in by it, whether another or unknown. */
-function markPeople({ byUser, byGroup }: ServicePolicies, { subject, email, groups }: VerifiedUser, possible: Uint8Array, marked: Uint32Array): void {
-  if (byUser.size > 0) {
-    markPossible(byUser.get(subject), possible, marked)
-    if (email !== undefined) markPossible(byUser.get(email.toLowerCase()), possible, marked)
-  }
-  if (byGroup.size > 0 && groups !== undefined) for (const group of groups) markPossible(byGroup.get(group), possible, marked)
-}
-
 /**
  * Marks the policies that could match a device; of the others a tag is certainly absent, or they allow other users.
  * @param record null: somebody without a device
+ * @param people rows in which its user stands
  * @returns one bit a position, valid until the next call
  */
-export function markCandidates(index: ServicePolicies, record: EndpointRecord | null, snapshot: Snapshot): Uint32Array {
+export function markCandidates(index: ServicePolicies, record: EndpointRecord | null, people: readonly Int32Array[], snapshot: Snapshot): Uint32Array {
   if (record === null) return index.always
   const numbering = numberingOf(index, snapshot)
   const { possible, marked } = numbering
   writePossible(numbering, record)
   marked.set(index.always)
   for (let number = 0; number < index.byTag.length; number++) {
-    if (possible[number] === 1) markPossible(index.byTag[number], possible, marked)
+    const rows = index.byTag[number]
+    if (possible[number] === 1 && rows !== undefined) markPossible(rows, possible, marked)
   }
-  if (record.user !== undefined) markPeople(index, record.user, possible, marked)
+  for (const rows of people) markPossible(rows, possible, marked)
   return marked
 }

@@ -1,9 +1,10 @@
 // One access policy in the form that it is evaluated in, with three values. Which policy decides is found in match-policies.ts.
 import type { Reason } from '../../protocol/decisions.ts'
 import type { Ownership } from '../../protocol/ownership.ts'
-import { readUser, userCondition, type UserCondition } from '../user/user-condition.ts'
+import { userCondition, type UserCondition } from '../user/user-condition.ts'
 import { tagPresence, type EndpointRecord, type TagPresence } from './endpoint-record.ts'
 import type { Origin } from './geo.ts'
+import { readPerson, type KeptPeople } from './kept-people.ts'
 import type { PolicyFile } from './policy-file.ts'
 import { compileSchedule, type Schedule } from './schedule.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -44,8 +45,8 @@ export function compilePolicy(written: PolicyFile['policies'][number]): Policy {
 /** A tag that decided, by the name that policies use; no UID when the EMS has never told of it. */
 export interface DecidingTag { readonly uid: string | null; readonly name: string; readonly state: TagPresence }
 
-/** What policies are held against: a device, or somebody without one. */
-export interface Subject { readonly record: EndpointRecord | null; readonly origin: Origin; readonly snapshot: Snapshot; readonly now: number }
+/** What policies are held against: a device, or somebody without one. `people`: what is kept of its user; null where there is no device. */
+export interface Subject { readonly record: EndpointRecord | null; readonly people: KeptPeople | null; readonly origin: Origin; readonly snapshot: Snapshot; readonly now: number }
 
 /** Whether a policy's conditions hold, why not, and the earliest instant (ms; Infinity: never) at which that could change without news. */
 export interface Reading { readonly value: 'true' | 'false' | 'unknown'; readonly reason: Reason; readonly tags: readonly DecidingTag[]; readonly until: number }
@@ -88,13 +89,6 @@ function readOrigin({ countries }: Policy, origin: Origin): Reading | null {
   return origin === 'unknown' ? { value: 'unknown', reason: 'country-unknown', tags: [], until: Infinity } : falsehood('country-mismatch')
 }
 
-function readPerson({ user: condition }: Policy, { user }: EndpointRecord, now: number): Reading | null {
-  if (condition === null) return null
-  if (user === undefined) return { value: 'unknown', reason: 'user-unverified', tags: [], until: Infinity }
-  const { value, until } = readUser(condition, user, now)
-  return { value, reason: value === 'true' ? 'allowed' : value === 'false' ? 'user-mismatch' : 'user-unverified', tags: [], until }
-}
-
 /** Evaluates the conditions of one policy. What is false by one condition is false, whatever is unknown of another. */
 export function readPolicy(policy: Policy, subject: Subject): Reading {
   const { record, origin, now } = subject
@@ -124,8 +118,8 @@ export function readPolicy(policy: Policy, subject: Subject): Reading {
   if (eligible?.value === 'false') return eligible
   const located = readOrigin(policy, origin)
   if (located?.value === 'false') return located
-  const person = record === null ? null : readPerson(policy, record, now)
-  if (person?.value === 'false') return person
+  const person = record === null ? null : readPerson(policy, record.user, subject.people, now)
+  if (person?.value === 'false') return falsehood('user-mismatch', person.until)
   const standing = policy.schedule?.(now)
   if (standing?.stands === false) return falsehood('outside-schedule', standing.until)
   let until = Math.min(standing?.until ?? Infinity, policy.until ?? Infinity, person?.until ?? Infinity)
@@ -136,7 +130,8 @@ export function readPolicy(policy: Policy, subject: Subject): Reading {
     else known.push(tag)
   }
   if (unknown.length > 0) return { value: 'unknown', reason: 'tag-unknown', tags: unknown, until }
-  const open = eligible ?? located ?? (person?.value === 'unknown' ? person : null)
+  const open = eligible ?? located
   if (open !== null) return { value: 'unknown', reason: open.reason, tags: [], until }
+  if (person?.value === 'unknown') return { value: 'unknown', reason: 'user-unverified', tags: [], until }
   return { value: 'true', reason: 'allowed', tags: known, until }
 }

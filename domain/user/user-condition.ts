@@ -31,9 +31,14 @@ const MAX_AHEAD_MS = 60_000
 export const hasExpired = ({ expiresAt }: VerifiedUser, now: number): boolean => expiresAt !== null && now >= expiresAt
 
 function isNamed({ users, emails }: UserCondition, { subject, email }: VerifiedUser): UserReading['value'] {
-  if (users === null || users.has(subject) || (email !== undefined && (emails.has(email) || emails.has(folded(email))))) return 'true'
+  if (users === null || (email !== undefined && emails.has(folded(email))) || users.has(subject)) return 'true'
   // An e-mail that is not told may be the one that is asked for.
   return email === undefined && [...users].some((user) => user.includes('@')) ? 'unknown' : 'false'
+}
+
+function isMember(groups: ReadonlySet<string>, own: readonly string[]): boolean {
+  for (const group of own) if (groups.has(group)) return true
+  return false
 }
 
 /**
@@ -47,7 +52,7 @@ export function readUser(condition: UserCondition, user: VerifiedUser, now: numb
   if (now >= until || (withinMs !== null && provedAt > now + MAX_AHEAD_MS)) return { value: 'unknown', open: 'expired', until: Infinity }
   const named = isNamed(condition, user)
   if (named === 'false' || (issuer !== null && issuer !== user.issuer)) return { value: 'false', open: null, until }
-  if (groups !== null && user.groups?.some((group) => groups.has(group)) === false) return { value: 'false', open: null, until }
+  if (groups !== null && user.groups !== undefined && !isMember(groups, user.groups)) return { value: 'false', open: null, until }
   if (named === 'unknown') return { value: 'unknown', open: 'email', until }
   return groups !== null && user.groups === undefined ? { value: 'unknown', open: 'groups', until } : { value: 'true', open: null, until }
 }

@@ -1,6 +1,7 @@
 // Takes decisions for the proxy: asks about unknown devices, decides, and takes each decision down. It touches no socket.
 import { decide, type AccessRequest, type Verdict } from '../../domain/access/decide.ts'
 import type { Origin } from '../../domain/access/geo.ts'
+import { hasExpired } from '../../domain/user/user-condition.ts'
 import { reasons, type Decision, type Reason } from '../../protocol/decisions.ts'
 import type { Audit } from '../audit/audit.ts'
 import { newDecisionId } from '../audit/decision-id.ts'
@@ -15,8 +16,8 @@ export interface Question extends Pick<AccessRequest, 'protocol' | 'host' | 'por
 interface JudgeOptions { readonly world: World; readonly policies: PolicyStore; readonly serial: string; readonly audit: Audit; readonly metrics: Metrics; readonly now: () => number }
 
 const worthAsking = new Set<Reason>(['endpoint-unknown', 'certificate-unknown', 'snapshot-missing'])
-/** As it is written down: e-mail, or where none is told the subject. */
-const userOf = ({ user }: Verdict): Decision['user'] => (user === null ? undefined : { name: user.email ?? user.subject, issuer: user.issuer })
+/** As it is written down: e-mail, or where none is told the subject. Whoever has expired is nobody. */
+const userOf = ({ user }: Verdict, now: number): Decision['user'] => (user === null || hasExpired(user, now) ? undefined : { name: user.email ?? user.subject, issuer: user.issuer })
 const printable = (text: string): string => text.replaceAll(/[^\x21-\x7e]/g, '?').slice(0, 290)
 
 /** The judge of one gateway. */
@@ -26,7 +27,7 @@ export function createJudge({ world, policies, serial, audit, metrics, now }: Ju
     decide({ snapshot: world.snapshot(), policies: policies.current(), request: { ...question, origin: originOf(question), event, asked }, now: now() })
 
   /** Takes a decision down: log, counters. `reason` overrides an allowing verdict that came to nothing. */
-  function record(question: Question, verdict: Verdict, { event = 'decide', reason, session = null, user = userOf(verdict) }: { event?: Decision['event']; reason?: Reason; session?: string | null; user?: Decision['user'] } = {}): Decision {
+  function record(question: Question, verdict: Verdict, { event = 'decide', reason, session = null, user = userOf(verdict, now()) }: { event?: Decision['event']; reason?: Reason; session?: string | null; user?: Decision['user'] } = {}): Decision {
     const { currentAt, revision } = world.snapshot()
     const at = now()
     const told = reason ?? verdict.reason

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { EndpointRecord } from '../../../domain/access/endpoint-record.ts'
 import { matchPolicies } from '../../../domain/access/match-policies.ts'
 import type { Origin } from '../../../domain/access/geo.ts'
+import { peopleIn } from '../../../domain/access/kept-people.ts'
 import { indexPolicies } from '../../../domain/access/policy-index.ts'
 import { readPolicies } from '../../../domain/access/read-policies.ts'
 import { readPolicy, type Policy } from '../../../domain/access/policy.ts'
@@ -81,9 +82,9 @@ describe('a policy asks who uses the device', () => {
     const told = (record: EndpointRecord, user?: EndpointRecord['user']) => reason(policy(asked), { ...record, ...(user === undefined ? {} : { user }) })
     expect([told(tagged([])), told(tagged([], ['t-a']), { ...alice, subject: 's-2' }), told(tagged([], ['t-a']), alice), told(tagged(['t-a'])), told(tagged(['t-a']), alice)]).toEqual(['tag-missing', 'user-mismatch', 'tag-unknown', 'user-unverified', 'allowed'])
   })
-  it('and every decision tells who it is, whatever was asked', () => {
+  it('and every decision tells whom it was about, whatever was asked', () => {
     const open = policiesOf('[{name: p, services: [s], action: allow}]')
-    expect([decideFor(open, recordOf({ user: alice })).user, decideFor(open, recordOf({ user: alice }), { now: NOW + 3_600_000 }).user, decideFor(open, recordOf()).user, decideFor(open, recordOf({ user: alice, quarantined: true })).user]).toEqual([alice, null, null, null])
+    expect([decideFor(open, recordOf({ user: alice })).user, decideFor(open, recordOf()).user, decideFor(open, recordOf({ user: alice, quarantined: true })).user]).toEqual([alice, null, null])
     expect(decideFor(policiesOf('[{name: p, services: [s], users: [bob], action: allow}]'), recordOf({ user: alice }))).toMatchObject({ allowed: false, reason: 'user-mismatch', policy: 'p', user: alice })
   })
   it('by a file that says what is wrong with it, and where', () => {
@@ -178,15 +179,16 @@ describe('the index of policies', () => {
     fc.assert(fc.property(fc.array(anyPolicy, { maxLength: 70 }), tags, tags, fc.constantFrom(true, true, true, false), fc.constantFrom<Origin>('DE', 'FR', 'unknown'), anyUser, (drawn, present, unknown, tagsKnown, origin, user) => {
       const policies: Policy[] = drawn.map((each, n) => ({ ...each, name: `p${n}`, hours: null, schedule: null }))
       const record = { ...tagged(present.filter((tag) => !unknown.includes(tag)), unknown), tagsKnown, user }
-      const subject = { record, origin, snapshot: snapshotOf(record), now: NOW }
+      const index = indexPolicies(policies)
+      const subject = { record, people: peopleIn(index, user), origin, snapshot: snapshotOf(record), now: NOW }
       const enforced = policies.filter(({ mode }) => mode === 'enforce').map((each) => ({ each, ...readPolicy(each, subject) })).find(({ each, value }) => value === 'true' || (each.action === 'deny' && value === 'unknown'))
-      const found = matchPolicies(indexPolicies(policies), subject)
+      const found = matchPolicies(index, subject)
       expect({ allowed: found.allowed, policy: found.allowed || enforced !== undefined ? found.policy : null }).toEqual({ allowed: enforced?.each.action === 'allow', policy: enforced?.each.name ?? null })
       const before = enforced === undefined ? policies : policies.slice(0, policies.indexOf(enforced.each))
       const shadow = before.filter(({ mode }) => mode === 'report').map((each) => ({ each, ...readPolicy(each, subject) })).find(({ each, value }) => value === 'true' || (each.action === 'deny' && value === 'unknown'))
       expect(found.shadow?.policy ?? null).toBe(shadow?.each.name ?? null)
       // What was let in stands until then: nothing that was passed over comes to decide before.
-      const still = matchPolicies(indexPolicies(policies), { ...subject, now: Math.min(found.until - 1, NOW + 3_600_000) })
+      const still = matchPolicies(index, { ...subject, now: Math.min(found.until - 1, NOW + 3_600_000) })
       if (found.allowed) expect(still).toMatchObject({ allowed: true, policy: found.policy })
     }), { numRuns: 600 })
   })
@@ -203,7 +205,7 @@ describe('the index of policies', () => {
       const snapshot = { ...snapshotOf(record), tagsByName: new Map([['a', ['t-a']], ['b', ['t-b']], ...policies.map((_, n): [string, string[]] => [`other-${n}`, [`t-other-${n}`]])]) }
       const index = indexPolicies(policies)
       read = 0
-      expect(matchPolicies(index, { record, origin: 'unknown', snapshot, now: NOW }).policy).toBe(`p${count - 1}`)
+      expect(matchPolicies(index, { record, people: null, origin: 'unknown', snapshot, now: NOW }).policy).toBe(`p${count - 1}`)
       return read
     }
     expect(work(4_000)).toBe(work(40))
