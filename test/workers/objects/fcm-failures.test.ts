@@ -67,11 +67,19 @@ describe('one endpoint that changes again and again', () => {
 })
 
 describe('a burst', () => {
+  /** Told to the gateway: one that it did not acknowledge in time is sent again, as the EMS asks. */
+  async function reported(each: Endpoint, n: number): Promise<void> {
+    for (;;) {
+      const { status } = await report(each, n, { verdicts: answer(n % 2 === 1) })
+      if (status === 200) return
+      expect(status).toBe(503)
+    }
+  }
   /** Every endpoint's tag flips, in parallel; what was told, and when it began and ended. */
   async function burst(endpoints: readonly Endpoint[], flips: number, listening: Listening<Frame>): Promise<{ notices: number; seconds: number }> {
     const before = listening.frames.length
     const began = Date.now()
-    await Promise.all(endpoints.map(async (each) => { for (let n = 2; n < 2 + flips; n++) expect((await report(each, n, { verdicts: answer(n % 2 === 1) })).status).toBe(200) }))
+    await Promise.all(endpoints.map(async (each) => { for (let n = 2; n < 2 + flips; n++) await reported(each, n) }))
     const last = await head()
     await listening.next((frame) => messageOf(frame, 'current')?.revision === last)
     return { notices: listening.frames.slice(before).filter(has('changed')).length, seconds: (Date.now() - began) / 1000 }
