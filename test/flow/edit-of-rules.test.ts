@@ -44,7 +44,7 @@ describe('an edit of the rules', () => {
     ruleSet = await administrator.call(administration.createRuleSet, { body: bodyOf(['one']) })
     const { text } = await administrator.call(administration.createInvitation, { body: { name: 'this machine' } })
     await enrolAgent({ invitation: text, stateDirectory: join(directory, 'state'), tlsCa: [ems.tlsCaPem], ownerUid: userInfo().uid, now: Date.now, log })
-    agent = await startAgent({ stateDirectory: join(directory, 'state'), now: Date.now, log, onEvent: () => undefined })
+    agent = await startAgent({ stateDirectory: join(directory, 'state'), now: Date.now, log, command: () => Promise.resolve(null), onEvent: () => undefined })
   })
   afterAll(async () => {
     await agent.close()

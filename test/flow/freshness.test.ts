@@ -26,7 +26,7 @@ describe('a rule that wants a fact known within a minute', { timeout: 600_000 },
     return fits(now) ? now ?? null : null
   }, ms)
   const database = () => ems.miniflare.getD1Database('DB')
-  const start = () => startAgent({ stateDirectory: join(directory, 'state'), now: Date.now, log, onEvent: () => undefined })
+  const start = () => startAgent({ stateDirectory: join(directory, 'state'), now: Date.now, log, command: () => Promise.resolve(null), onEvent: () => undefined })
 
   beforeAll(async () => {
     directory = await mkdtemp(join(tmpdir(), 'sallyport-fresh-'))

@@ -84,7 +84,7 @@ policies:
     await administrator.call(administration.createPolicy, { body: { name: 'everybody', position: 0, profileId: profile.id } })
     const { text } = await administrator.call(administration.createInvitation, { body: { name: 'this machine' } })
     await enrolAgent({ invitation: text, stateDirectory: stateOf('agent'), tlsCa: [ems.tlsCaPem], ownerUid: process.getuid?.() ?? 0, now: Date.now, log })
-    const agent = await startAgent({ stateDirectory: stateOf('agent'), now: Date.now, log, onEvent: (event) => events.push(event) })
+    const agent = await startAgent({ stateDirectory: stateOf('agent'), now: Date.now, log, command: () => Promise.resolve(null), onEvent: (event) => events.push(event) })
     closing.push(() => agent.close())
     await until('the channel', async () => ((await status()).channel === 'open' ? true : null), 60_000)
   }, 300_000)
