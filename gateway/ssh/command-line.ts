@@ -1,4 +1,5 @@
 // The room's part of the gateway's command line: shows the keys of the SSH CA, and replaces them. It touches nothing but the state directory.
+import { existsSync } from 'node:fs'
 import { UsageError } from '../../node/config.ts'
 import { openSshAuthority, rotateSshAuthority, type PublishedKey } from './authority.ts'
 
@@ -33,6 +34,8 @@ const told = ({ state, from }: PublishedKey): string => (state === 'signs' ? 'si
 
 /** Runs it. @returns the exit code */
 export async function runSshCommand({ stateDirectory, rotate, json }: SshCommand, { print, tell, now }: { readonly print: (text: string) => void; readonly tell: (text: string) => void; readonly now: () => number }): Promise<number> {
+  // A mistyped one would be made, and hosts would trust a CA that signs nothing.
+  if (!existsSync(stateDirectory)) throw new Error(`There is no directory ${stateDirectory}; gateway run makes it.`)
   const keys = rotate === null ? await openSshAuthority({ directory: stateDirectory, now }).published() : await rotateSshAuthority(stateDirectory, { now: now(), ...rotate })
   if (json) print(JSON.stringify({ keys }))
   else {

@@ -94,6 +94,7 @@ describe('gateway ssh-ca', () => {
     expect((JSON.parse(both) as { keys: object[] }).keys).toMatchObject([{ line: first.trim(), state: 'signs' }, { state: 'next' }])
     const { stdout: fresh } = await gateway('rotate', '--compromised', '--state', directory)
     expect(both).not.toContain(fresh.trim())
+    await expect(gateway('--state', join(directory, 'mistyped'))).rejects.toMatchObject({ code: 1, stderr: expect.stringContaining('There is no directory') as string })
   })
   it('says what is wrong with how it is used', () => {
     for (const argv of [['show', '--state', '/x'], ['--state', '/x', '--compromised'], ['rotate', '--state', '/x', '--signs-after', 'soon'], ['rotate', '--state', '/x', '--signs-after', '5', '--compromised']]) expect(() => readCommand(['ssh-ca', ...argv]), argv.join(' ')).toThrow(UsageError)

@@ -1,11 +1,13 @@
+import fc from 'fast-check'
 import { execFile } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, it } from 'vitest'
 import { keyLine } from '../../../domain/access/ssh-key.ts'
 import { joined } from '../../../domain/access/ssh-wire.ts'
+import { strangeHostKey } from '../../../gateway/ssh/host-key.ts'
 import { UID, ask, cleanUp, later, listen, openHttp1, openHttp2, record, startGate, until, userOf, type Gate } from '../proxy/gate-under-test.ts'
 import { client, hostKey, kexInit, reply, version } from './messages.ts'
 import { algorithms, certificateFor, fingerprint, hasOpenSsh, newKey, publishedAuthority, scratch, ssh, startSshd, through, type KeyFile, type Sshd } from './sshd-under-test.ts'
@@ -122,6 +124,25 @@ describe.skipIf(!hasOpenSsh)('the host key check (needs sshd, ssh and ssh-keygen
       expect(host.log()).toContain('Accepted')
     }
   }, 60_000)
+})
+
+describe.skipIf(!hasOpenSsh)('a certificate of a host, made by ssh-keygen (left out where that is missing)', () => {
+  it('is taken as it is, and refused with any byte of it changed, cut off or added', async () => {
+    const directory = scratch()
+    const [ca, key] = [await newKey(directory, 'ca'), await newKey(directory, 'host')]
+    await run('ssh-keygen', ['-q', '-s', ca.file, '-I', 'host', '-h', '-n', 'other.test,host.test', '-V', '+1h', `${key.file}.pub`])
+    const certificate = Buffer.from(readFileSync(`${key.file}-cert.pub`, 'utf8').split(' ')[1] ?? '', 'base64')
+    const strange = (shown: Uint8Array) => strangeHostKey(shown, { hostKeys: { keys: [], fingerprints: [], authorities: [ca.line] }, host: 'HOST.test', now: Date.now() })
+    expect(strange(certificate)).toBeNull()
+    for (let at = 0; at < certificate.length; at++) {
+      const changed = Buffer.from(certificate)
+      changed[at] = (changed[at] ?? 0) ^ (1 << (at % 8))
+      expect([at, strange(changed)]).toEqual([at, expect.any(String)])
+      expect([at, strange(certificate.subarray(0, at))]).toEqual([at, expect.any(String)])
+    }
+    expect(strange(Buffer.concat([certificate, Buffer.from([0])]))).toEqual(expect.any(String))
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 400 }), (shown) => strange(shown) !== null))
+  })
 })
 
 describe('behind a service that lists host keys', () => {
