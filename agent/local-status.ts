@@ -74,6 +74,8 @@ const answer = z.object({ ok: z.boolean(), value: z.unknown(), message: z.string
 export type Question = z.infer<typeof question>
 /** An ID token may list many groups. */
 const MAX_QUESTION_BYTES = 65_536
+/** The enrolled user may be another than the agent's account: theirs are not all the descriptors that it has. */
+const MAX_CONNECTIONS = 64
 /** Longer than the agent itself waits for its EMS. */
 const ANSWER_WITHIN_MS = 40_000
 /** What a socket's address holds on Linux; a little less elsewhere. */
@@ -119,6 +121,7 @@ export async function serveStatus(stateDirectory: string, tell: (question: Quest
       void told.catch((cause: unknown) => ({ ok: false, value: null, message: sentenceFor(cause) })).then((reply) => socket.end(JSON.stringify(reply)))
     })
   })
+  server.maxConnections = MAX_CONNECTIONS
   await new Promise<void>((resolve, reject) => {
     // Stays: a connection that can not be accepted (no descriptors left) is no reason to end the agent.
     server.on('error', reject)

@@ -32,8 +32,8 @@ export async function temporaryDirectory(): Promise<string> {
   return directory
 }
 
-/** An EMS, and an enrolment with it; `before` sets the EMS up. */
-export async function enrolledScene(before: (ems: EmsDouble) => Promise<void> | void = (ems) => ems.setProfile()): Promise<Scene> {
+/** An EMS, and an enrolment with it; `before` sets the EMS up. @param ownerUid the enrolled user; whoever runs this unless said */
+export async function enrolledScene(before: (ems: EmsDouble) => Promise<void> | void = (ems) => ems.setProfile(), ownerUid = process.getuid?.() ?? 0): Promise<Scene> {
   const ems = await startEmsDouble()
   onEnd(() => ems.stop())
   await before(ems)
@@ -41,7 +41,7 @@ export async function enrolledScene(before: (ems: EmsDouble) => Promise<void> | 
   const lines: Record<string, unknown>[] = []
   const log = createLog({ name: 'agent', level: 'debug', destination: { write: (line: string) => { lines.push(JSON.parse(line) as Record<string, unknown>) } } })
   const events: AgentEvent[] = []
-  await enrolAgent({ invitation: ems.invitation, stateDirectory: directory, tlsCa: [ems.tlsCa], ownerUid: process.getuid?.() ?? 0, now: Date.now, log })
+  await enrolAgent({ invitation: ems.invitation, stateDirectory: directory, tlsCa: [ems.tlsCa], ownerUid, now: Date.now, log })
   return {
     ems, directory, events, lines,
     async start(over = {}) {

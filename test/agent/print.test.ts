@@ -19,6 +19,17 @@ describe('the status', () => {
     const text = describeStatus(status, NOW)
     for (const part of ['none has been assigned', 'not told', 'waiting', 'never', 'not running: port 8630', 'not known: the EMS does not answer']) expect(text).toContain(part)
     expect(text).not.toContain('clock')
+    for (const [identity, shown] of [
+      [{ state: 'nobody' }, 'signed in    nobody is signed in (agent sign-in)\n'],
+      [{ state: 'somebody', provider: 'okta', user: { issuer: 'https://okta.test', subject: 'x', email: 'ada@example.com', name: 'Ada\u001b[2J', authenticatedAt: NOW, expiresAt: NOW + 60_000 } }, 'signed in    ada@example.com (Ada\uFFFD[2J) by okta, since 2027-01-15T08:00:00.000Z, until 2027-01-15T08:01:00.000Z\n'],
+      [{ state: 'somebody', provider: 'okta', user: { issuer: 'https://okta.test', subject: 'x', authenticatedAt: NOW, expiresAt: null } }, 'signed in    x by okta, since 2027-01-15T08:00:00.000Z, until you sign out\n'],
+    ] as const) expect(describeStatus({ ...status, identity }, NOW)).toContain(shown)
+    const refused = (reason: string, tags: AgentStatus['tags'] = null, message = 'No.') => describeStatus({ ...status, tags, denials: [{ ...denial, reason, message }] }, NOW)
+    expect(refused('user-unverified')).toMatch(/: No\.\n +Sign in: agent sign-in\n/)
+    expect(refused('user-mismatch')).toMatch(/: No\.\n +Sign in as a user who may: agent sign-in\n/)
+    expect(refused('user-unverified', null, 'Run "agent sign-in".')).not.toContain('Sign in:')
+    expect(refused('tag-missing', [{ tag: 'managed', state: 'absent', needsSignIn: true }])).toMatch(/managed: absent \(agent sign-in; agent explain "managed"\)[^]*\n +Sign in: agent sign-in\n/)
+    expect(refused('tag-missing', [{ tag: 'other', state: 'absent', needsSignIn: true }])).not.toContain('Sign in:')
     const full = describeStatus({ ...status, profile: { id: 'x', name: 'p', policy: 'q', version: 1 }, licence: { state: 'seated', features: [], endsAt: null }, lastReportAt: NOW - 7_200_000, clockOffsetMs: -300_000, tunnel: { running: true, httpPort: 1, socksPort: 2 }, pacUrl: 'http://127.0.0.1:1/secret/proxy.pac', transparent: { asked: true, served: ['wiki.corp.test', '10.0.0.0/8'], lacking: ['git.corp.test port 22: another program has it'] }, tags: [{ tag: 'a', state: 'present' }, { tag: 'b c', state: 'unknown' }], denials: [denial], troubles: [{ kind: 'storage', since: NOW, sentence: 'The disk is full. Make room.' }] }, NOW)
     for (const part of ['p, by the policy "q"', 'seated', '2 h ago', '5 min ahead', '/secret/proxy.pac', 'transparent  wiki.corp.test, 10.0.0.0/8', 'not git.corp.test port 22: another program has it', 'HTTP 127.0.0.1:1, SOCKS5 127.0.0.1:2', 'a\n', 'b c: unknown (agent explain "b c")', 'wiki.corp.test:443, 3 min ago', 'agent explain D0123456789AB-0123456789ABCDEF', 'The disk is full. Make room. (since just now)']) expect(full).toContain(part)
   })

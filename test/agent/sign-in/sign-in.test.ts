@@ -1,47 +1,25 @@
 // Signing in by a real OpenID provider: what the person sees, and what whoever is not that person gets.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { chmod } from 'node:fs/promises'
 import { request } from 'node:http'
 import { connect, createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
-import { agentCommand } from '../../../agent/command-line.ts'
 import { agentStatus, askAgent } from '../../../agent/local-status.ts'
 import { signIn } from '../../../agent/sign-in/sign-in.ts'
-import { closeAll, enrolledScene, happened, onEnd, type Scene } from '../agent-under-test.ts'
+import { closeAll, enrolledScene, happened, onEnd } from '../agent-under-test.ts'
 import { refusal } from '../ems-double.ts'
 import { manualTimers } from '../manual-timers.ts'
-import { createVisitor, startProvider, type RunningProvider } from './identity-provider.ts'
-import { vouch, type Vouching } from './vouching.ts'
+import { createVisitor, startProvider } from './identity-provider.ts'
+import { agent, begun, world } from './sign-in-scene.ts'
+import { vouch } from './vouching.ts'
 
 afterEach(closeAll)
 const program = fileURLToPath(new URL('../../../agent/main.ts', import.meta.url))
 
-interface World { readonly scene: Scene; readonly provider: RunningProvider; readonly vouching: Vouching }
-async function world(over?: Parameters<typeof startProvider>[0]): Promise<World> {
-  const provider = await startProvider(over)
-  onEnd(() => provider.close())
-  const scene = await enrolledScene()
-  const vouching = vouch(scene.ems, provider)
-  await scene.start()
-  return { scene, provider, vouching }
-}
-
-interface Said { readonly code: number; readonly out: string; readonly err: string }
-async function agent(scene: Scene, ...words: string[]): Promise<Said> {
-  const said = { out: '', err: '' }
-  const code = await agentCommand([...words, '--state', scene.directory], { out: (line) => { said.out += `${line}\n` }, err: (line) => { said.err += `${line}\n` } })
-  return { code, ...said }
-}
-/** Begins `agent sign-in`; resolves when it has printed where to go. */
-async function begun(scene: Scene, ...words: string[]): Promise<{ address: string; redirect: URL; state: string; ended: Promise<Said> }> {
-  const said = { out: '', err: '' }
-  const ended = agentCommand(['sign-in', '--no-browser', ...words, '--state', scene.directory], { out: (line) => { said.out += `${line}\n` }, err: (line) => { said.err += `${line}\n` } }).then((code) => ({ code, ...said }))
-  const address = await happened('the address', () => /^ +(http\S+)$/m.exec(said.err)?.[1])
-  const { searchParams } = new URL(address)
-  return { address, redirect: new URL(searchParams.get('redirect_uri') ?? ''), state: searchParams.get('state') ?? '', ended }
-}
 /** One request to the agent's address, as somebody else may make it. */
 async function knock(port: string, path: string, over: { method?: string; host?: string } = {}): Promise<{ status: number; text: string; headers: Record<string, unknown> }> {
   const asked = request({ host: '127.0.0.1', port, path, method: over.method ?? 'GET', headers: { host: over.host ?? `127.0.0.1:${port}` }, agent: false })
@@ -133,6 +111,34 @@ describe('agent sign-in', () => {
     vouching.providers = []
     expect(await agent(scene, 'sign-in')).toMatchObject({ code: 1, err: expect.stringMatching(/no identity provider.*Ask an administrator/) as string })
     expect(await agent(scene, 'sign-in', '--provider', 'nobody')).toMatchObject({ code: 1 })
+  })
+})
+
+describe('the enrolled user of an agent that runs as root', () => {
+  it('signs in without root\'s help; another user of the machine does not, nor can they sign them out', async ({ skip }) => {
+    if (process.getuid?.() !== 0) return skip('needs root to act as other users')
+    const [owner, stranger] = [65_534, 65_533]
+    const provider = await startProvider()
+    onEnd(() => provider.close())
+    const scene = await enrolledScene(undefined, owner)
+    const vouching = vouch(scene.ems, provider)
+    await scene.start()
+    await chmod(join(scene.directory, '..'), 0o755)
+    const as = (uid: number, ...words: string[]) => {
+      const child = spawn(process.execPath, [program, ...words, '--state', scene.directory], { stdio: ['ignore', 'pipe', 'pipe'], uid, gid: uid, env: { HOME: '/nonexistent', PATH: process.env.PATH ?? '' } })
+      onEnd(() => Promise.resolve(void child.kill('SIGKILL')))
+      const said = { out: '', err: '' }
+      child.stdout.on('data', (chunk: Buffer) => { said.out += chunk.toString() })
+      child.stderr.on('data', (chunk: Buffer) => { said.err += chunk.toString() })
+      return { said, ended: once(child, 'exit').then(([code]) => ({ code: code as number | null, ...said })) }
+    }
+    const { said, ended } = as(owner, 'sign-in', '--no-browser')
+    const address = await happened('the address', () => /^ +(http\S+)$/m.exec(said.err)?.[1])
+    await createVisitor().signIn(address)
+    expect(await ended).toMatchObject({ code: 0, out: expect.stringContaining('Signed in as ada@example.com') as string })
+    for (const words of [['sign-in', '--no-browser'], ['sign-out'], ['status'], ['ssh-certificate', 'host.test']]) expect(await as(stranger, ...words).ended).toMatchObject({ code: 1, out: '', err: expect.stringMatching(/status\.sock: this account may not/) as string })
+    expect(vouching.signedIn?.user.subject).toBe('ada')
+    expect(vouching.nonces).toHaveLength(1)
   })
 })
 
