@@ -1,7 +1,7 @@
 // Plays one fault: laptops change while it lasts, and when it is over every gateway must do what is true, in time, and hold no session that is not.
 import { setTimeout as pause } from 'node:timers/promises'
 import { LEARNT_MS, limitOf, STALE_AFTER_MS, type Fault } from './kinds.ts'
-import type { World } from './world.ts'
+import type { Held, World } from './world.ts'
 
 export interface Played { readonly fault: string; readonly flips: number; readonly rounds: number; readonly violations: readonly string[]; /** ms from the fault's end to all being true, the longest of all rounds. */ readonly slowestMs: number }
 
@@ -35,6 +35,16 @@ async function converge(world: World, limitMs: number): Promise<{ left: string[]
   }
 }
 
+/** @returns sessions that should have ended and have not when the time is over: their ends come from other processes */
+async function leftAfter(world: World, ends: (held: Held) => boolean, limitMs: number): Promise<string[]> {
+  const begun = performance.now()
+  for (;;) {
+    const left = world.held.filter((each) => !each.ended && ends(each))
+    if (left.length === 0 || performance.now() - begun > limitMs) return left.map(({ gate, laptop }) => `${gate.name} holds a session of ${laptop.device.uid.slice(0, 8)}`)
+    await pause(50)
+  }
+}
+
 interface Game {
   readonly world: World
   readonly fault: Fault
@@ -63,8 +73,8 @@ export async function play({ world, fault, flips, random, patience = 1, onRound 
     }
     done += flipsARound(flips)
     if (fault.outlastsStaleness === true) {
-      await pause(STALE_AFTER_MS + 1_000)
-      for (const { gate, laptop, ended } of world.held) if (!ended) violations.push(`${gate.name} held a session of ${laptop.device.uid.slice(0, 8)} for longer than its staleness contract`)
+      await pause(STALE_AFTER_MS)
+      violations.push(...(await leftAfter(world, () => true, 1_000 * patience)).map((each) => `${each} for longer than its staleness contract`))
     }
     if (fault.learns === true) {
       if (!await settle(world, 10_000 * patience)) violations.push(`a report was not taken during ${fault.name}`)
@@ -86,7 +96,7 @@ export async function play({ world, fault, flips, random, patience = 1, onRound 
     const { left } = await converge(world, limitOf(fault) * patience - (fault.deaf === true ? 0 : performance.now() - ended))
     slowestMs = Math.max(slowestMs, performance.now() - ended)
     violations.push(...left)
-    for (const { gate, laptop, ended: over } of world.held) if (!over && !laptop.healthy()) violations.push(`${gate.name} still holds a session of ${laptop.device.uid.slice(0, 8)}, which is not healthy`)
+    violations.push(...(await leftAfter(world, ({ laptop }) => !laptop.healthy(), 1_000 * patience)).map((each) => `${each} still, which is not healthy`))
     world.held.splice(0, world.held.length, ...world.held.filter((each) => !each.ended))
     onRound(Math.min(done, flips))
     if (violations.length > 0) break
