@@ -87,7 +87,7 @@ describe('reading', () => {
     const running = readCommand('sleep', ['60'], 60_000, stop.signal)
     stop.abort()
     expect(await running).toBeNull()
-    expect(performance.now() - begun).toBeLessThan(5_000)
+    expect(performance.now() - begun).toBeLessThan(30_000)
     // What may wait takes no time from the user's programs.
     expect(await readCommand('sh', ['-c', 'sleep 0.2; nice'])).toBe('19\n')
     expect(await readCommand('sh', ['-c', 'echo $PATH $LC_ALL $HOME'])).toBe('/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin C.UTF-8\n')
