@@ -27,13 +27,13 @@ const serialOf = (n: number): string => n.toString(16).toUpperCase().padStart(40
 /** Of ten devices nine are let in, each by the policy of this number. */
 const policyOf = (n: number): number | null => (n % 10 === 9 ? null : n % POLICIES)
 const emailOf = (n: number): string => `User-${n}@corp.test`
-/** By turns: users and tags, groups and tags, groups alone, tags alone. */
+/** Of ten policies one asks for users, one for groups and the tags of a pair, one for a team alone; the others ask for tags. */
 function askedOf(n: number, pair: readonly string[], endpoints: number): object {
   const tags = { all: ['managed', ...pair], none: ['infected'] }
   const own = Array.from({ length: Math.ceil(endpoints / POLICIES) }, (_, round) => round * POLICIES + n).filter((each) => each < endpoints && policyOf(each) === n)
-  if (n % 4 === 0 && own.length > 0) return { tags, users: own.map((each) => emailOf(each).toLowerCase()) }
-  if (n % 4 === 1) return { tags, groups: ['staff', 'contractors'], authenticatedWithinSeconds: 43_200 }
-  return n % 4 === 2 ? { groups: [`team-${n}`], issuer: ISSUER, tags: { all: ['managed'], none: ['infected'] } } : { tags }
+  if (n % 10 === 0 && own.length > 0) return { tags, users: own.map((each) => emailOf(each).toLowerCase()) }
+  if (n % 10 === 1) return { tags, groups: ['staff', 'contractors'], authenticatedWithinSeconds: 43_200 }
+  return n % 10 === 2 ? { groups: [`team-${n}`], issuer: ISSUER, tags: { all: ['managed'], none: ['infected'] } } : { tags }
 }
 
 /** Every policy stands on the service that is asked for: it is the walk over policies that is timed. */

@@ -8,14 +8,17 @@ export interface KeptPeople {
   readonly index: ServicePolicies
   /** Rows of the index in which the user stands. */
   readonly rows: readonly Int32Array[]
-  read: { readonly policy: Policy; readonly reading: UserReading } | null
+  /** Of the policy that was read last, where it is known. */
+  policy: Policy | null
+  reading: UserReading | null
+  until: number
 }
 
 /** Looks a user up. Whoever is not told to be one of those that a policy allows is not let in by it, whether another or unknown. */
 export function peopleIn(index: ServicePolicies, user: VerifiedUser | undefined): KeptPeople {
   const { byUser, byGroup } = index
   const rows = user === undefined ? [] : [byUser.get(user.subject), byUser.get(user.email?.toLowerCase() ?? ''), ...(user.groups ?? []).map((group) => byGroup.get(group))]
-  return { index, rows: rows.filter((each) => each !== undefined), read: null }
+  return { index, rows: rows.filter((each) => each !== undefined), policy: null, reading: null, until: -Infinity }
 }
 
 const nobody: UserReading = { value: 'unknown', open: 'expired', until: Infinity }
@@ -24,8 +27,12 @@ const nobody: UserReading = { value: 'unknown', open: 'expired', until: Infinity
 export function readPerson(policy: Policy, user: VerifiedUser | undefined, kept: KeptPeople | null, now: number): UserReading | null {
   if (policy.user === null) return null
   if (user === undefined) return nobody
-  if (kept?.read?.policy === policy && now < kept.read.reading.until) return kept.read.reading
+  if (kept?.policy === policy && kept.reading !== null && now < kept.until) return kept.reading
   const reading = readUser(policy.user, user, now)
-  if (kept !== null && reading.value !== 'unknown') kept.read = { policy, reading }
+  if (kept !== null && reading.value !== 'unknown') {
+    kept.policy = policy
+    kept.reading = reading
+    kept.until = reading.until
+  }
   return reading
 }
