@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { describe, expect, it } from 'vitest'
 import { createDatagramGate } from '../../../agent/tunnel/datagram-gate.ts'
 import { holderIn, portHolder, type PortHolder } from '../../../agent/tunnel/datagram-owner.ts'
+import { freePort } from '../../../start/free-port.ts'
 import { eventually } from './tunnel-under-test.ts'
 
 const row = (local: string, { uid = 1000, inode = 4242, remote = '00000000:0000' } = {}) => ` 1234: ${local} ${remote} 07 00000000:00000000 00:00000000 00000000  ${uid}        0 ${inode} 2 00000000bf271f3d 0\n`
@@ -22,9 +23,10 @@ describe('the holder of a UDP port', () => {
     expect(holderIn([row(LOOPBACK, { uid: 0, inode: 0 })], 0xac30)).toBeNull()
   })
   it('is told by the kernel of this machine', async () => {
-    const socket = createSocket('udp4').bind(0, '127.0.0.1')
+    // Nobody else is given it once it is free again.
+    const port = await freePort()
+    const socket = createSocket('udp4').bind(port, '127.0.0.1')
     await once(socket, 'listening')
-    const { port } = socket.address()
     expect((await portHolder(port))?.uid).toBe(process.getuid?.())
     socket.close()
     await once(socket, 'close')
