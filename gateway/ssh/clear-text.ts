@@ -2,8 +2,8 @@
 
 /** A version, or a packet; `raw` is all that came for it. */
 export type Said =
-  | { readonly kind: 'version'; readonly text: string; readonly raw: Uint8Array }
-  | { readonly kind: 'packet'; readonly payload: Uint8Array; readonly raw: Uint8Array }
+  | { readonly kind: 'version'; readonly text: string; readonly raw: Buffer }
+  | { readonly kind: 'packet'; readonly payload: Uint8Array; readonly raw: Buffer }
   | { readonly kind: 'unreadable'; readonly why: string }
 
 const MAX_LINE = 255
@@ -15,13 +15,17 @@ const MIN_PADDING = 4
 const BLOCK = 8
 const FIRST_BYTES = 4_096
 
+/** Sessions begin one after the other: those that have begun leave theirs to the next. */
+const MAX_SPARE = 64
+const spare: Buffer[] = []
+
 const NEWLINE = 10
 /** A version or what stands before it: any text but control characters. Whatever else could be read as an end of line by one and not by the other. */
 const readable = /^[^\x00-\x1f\x7f]*$/
 
 /** @param linesFirst whether lines may stand before the version: a server's alone may */
 export function createClearText({ linesFirst }: { readonly linesFirst: boolean }) {
-  let buffer = Buffer.allocUnsafe(FIRST_BYTES)
+  let buffer = spare.pop() ?? Buffer.allocUnsafeSlow(FIRST_BYTES)
   let [from, to] = [0, 0]
   /** Where the line that is being read begins, within what is held: lines are given with the version. */
   let line = 0
@@ -33,7 +37,7 @@ export function createClearText({ linesFirst }: { readonly linesFirst: boolean }
     return broken
   }
   /** What is given is a copy: the memory is used again. */
-  const take = (length: number): Uint8Array => {
+  const take = (length: number): Buffer => {
     const raw = Buffer.from(buffer.subarray(from, from + length))
     from += length
     return raw
@@ -70,7 +74,7 @@ export function createClearText({ linesFirst }: { readonly linesFirst: boolean }
     put(piece: Uint8Array): void {
       if (broken !== null) return
       if (to + piece.length > buffer.length) {
-        const wider = to - from + piece.length > buffer.length ? Buffer.allocUnsafe(Math.max(2 * buffer.length, to - from + piece.length)) : buffer
+        const wider = to - from + piece.length > buffer.length ? Buffer.allocUnsafeSlow(Math.max(2 * buffer.length, to - from + piece.length)) : buffer
         buffer.copy(wider, 0, from, to)
         buffer = wider
         ;[from, to] = [0, to - from]
@@ -84,6 +88,13 @@ export function createClearText({ linesFirst }: { readonly linesFirst: boolean }
     rest: (): Uint8Array => Buffer.from(buffer.subarray(from, to)),
     get heldBytes() {
       return to - from
+    },
+    /** Ends it: nothing is put or read any more. */
+    close(): void {
+      if (buffer.length === FIRST_BYTES && spare.length < MAX_SPARE) spare.push(buffer)
+      buffer = Buffer.alloc(0)
+      ;[from, to] = [0, 0]
+      broken = { kind: 'unreadable', why: 'it is closed' }
     },
   }
 }

@@ -37,8 +37,8 @@ function onlyStrings(payload: Uint8Array, count: number): Uint8Array | null {
 
 /** What of a piece may go on to the client. `shown`: the host showed this key, in what is `held`; no more is read. */
 export type Progress =
-  | { readonly state: 'reading'; readonly pass: readonly Uint8Array[] }
-  | { readonly state: 'shown'; readonly pass: readonly Uint8Array[]; readonly key: Uint8Array; readonly held: Uint8Array }
+  | { readonly state: 'reading'; readonly pass: readonly Buffer[] }
+  | { readonly state: 'shown'; readonly pass: readonly Buffer[]; readonly key: Uint8Array; readonly held: Buffer }
   | { readonly state: 'unreadable'; readonly why: string }
 
 /** Follows one session from its first byte. */
@@ -84,7 +84,7 @@ export function createKeyExchange() {
       if (clientFails !== null) return { state: 'unreadable', why: clientFails }
       server.put(piece)
       bytes += piece.length
-      const pass: Uint8Array[] = []
+      const pass: Buffer[] = []
       for (let said = server.next(); said !== null; said = server.next()) {
         if (said.kind === 'unreadable') return { state: 'unreadable', why: said.why }
         if (said.kind === 'packet') {
@@ -94,6 +94,11 @@ export function createKeyExchange() {
         pass.push(said.raw)
       }
       return bytes - server.heldBytes > MAX_BYTES ? { state: 'unreadable', why: 'it says too much before it shows its key' } : { state: 'reading', pass }
+    },
+    /** Ends it, once. */
+    close(): void {
+      client.close()
+      server.close()
     },
     get heldBytes() {
       return client.heldBytes + server.heldBytes

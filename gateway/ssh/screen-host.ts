@@ -18,7 +18,10 @@ export function screenHost(client: Client, intake: Intake, head: Uint8Array, jud
   const hear = (piece: Uint8Array) => exchange.fromClient(piece)
   exchange.fromClient(head)
   client.on('data', hear)
-  const done = () => client.removeListener('data', hear)
+  const done = () => {
+    client.removeListener('data', hear)
+    exchange.close()
+  }
   return {
     onread: intake.onread,
     handTo(take) {
@@ -36,12 +39,12 @@ export function screenHost(client: Client, intake: Intake, head: Uint8Array, jud
         if (progress.state === 'unreadable') return refuse(progress.why)
         const strange = progress.state === 'shown' ? judge(progress.key) : null
         let more = true
-        for (const each of progress.pass) more = take(Buffer.from(each), nothing)
+        for (const each of progress.pass) more = take(each, nothing)
         if (strange !== null) return refuse(strange)
         if (progress.state === 'reading') return more
         done()
         intake.handTo(take)
-        return take(Buffer.from(progress.held), nothing)
+        return take(progress.held, nothing)
       }
       intake.handTo(screen)
     },
