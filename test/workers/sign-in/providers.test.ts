@@ -178,6 +178,11 @@ describe('whoever is signed in', () => {
     expect(page[endpoint.uid]).not.toHaveProperty('verified_user')
     expect((await DB.prepare('SELECT tables FROM change_log WHERE uid = ? ORDER BY revision DESC LIMIT 1').bind(endpoint.uid).first<{ tables: string }>())?.tables).toContain('sysinfo')
   })
+  it('by a provider whose record is damaged can not be verified anew, and is signed out when it is set again', async () => {
+    await DB.prepare('UPDATE identity_providers SET body = \'{\' WHERE name = ?').bind(provider.name).run()
+    expect([(await begin(endpoint)).status, await list()]).toEqual([404, []])
+    expect([(await setting(provider, { sessionSeconds: 3600 })).status, await ownIdentity(endpoint), (await list()).length]).toEqual([200, null, 1])
+  })
   it('stays so when the provider is set again as it is, or to what does not touch what was said', async () => {
     await setting(provider, { sessionSeconds: 3600 })
     await setting(provider, { sessionSeconds: 7200, scopes: ['openid', 'groups'], redirectPort: 9000 })
