@@ -150,7 +150,8 @@ describe('a running agent', () => {
     const agent = await scene.start({ timers, command: (file) => { commands.push(file); return Promise.resolve(null) } })
     await reported(scene)
     const { socket } = await happened('the channel', () => scene.ems.sockets[0])
-    await happened('the slow probes', () => commands.includes('apk'))
+    // No tool answers them, which is told when they have looked.
+    await happened('the slow probes', () => ['software', 'vulnerabilities'].every((section) => scene.ems.requests.some(({ body }) => (body.unknown as string[] | undefined)?.includes(section) === true)))
     let [pings, quiet] = [0, 0]
     socket.on('message', (data: Buffer) => { if (data.toString() === 'ping') pings++ })
     /** The agent has read whatever it was sent before. */
@@ -173,6 +174,8 @@ describe('a running agent', () => {
       await timers.advance(0)
     }
     const ran = (name: string) => commands.filter((each) => each === name).length
+    // The last look of the hour begins with it and reads files first.
+    await happened('the inventory', () => ran('dpkg-query') > 0)
     // None of them answers here, so that nothing is kept: a machine whose tools answer runs fewer.
     const everyMinute = ['nft', 'iptables-save', 'apt-config', 'lsattr']
     // Addresses come and go by themselves.
