@@ -41,7 +41,8 @@ Examples:
 
 The local proxy serves one user of this machine: --user (a name or a user id), else whoever enrols it. An agent that runs as root
 answers that user too: status, sign-in and the others need no sudo.
-State is kept in --state, else in SALLYPORT_STATE, else in ~/.sallyport-agent.
+State is kept in --state, else in SALLYPORT_STATE, else in ~/.sallyport-agent. Who has none there asks the agent of the machine,
+whose state is in /var/lib/sallyport.
 An additional TLS root comes from --tls-ca, else from SALLYPORT_TLS_CA.
 Exit codes: 0 done, 1 failed, 2 wrong usage.
 `

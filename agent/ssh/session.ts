@@ -52,10 +52,19 @@ function runSsh(args: readonly string[], stopping: AbortSignal): Promise<number>
   return promise
 }
 
+/** A person who calls it off does not wait for a gateway. @throws a sentence then */
+function unlessStopped<T>(asked: Promise<T>, stopping: AbortSignal): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const stop = () => reject(new Error('Called off.'))
+  if (stopping.aborted) stop()
+  else stopping.addEventListener('abort', stop, { once: true })
+  return Promise.race([asked, promise]).finally(() => stopping.removeEventListener('abort', stop))
+}
+
 async function begin({ ask, directory, target, user, words, tell }: SessionOptions, room: string, stopping: AbortSignal): Promise<number> {
   const key = join(room, 'key')
   await makeKey(key)
-  const answer = await askCertificate(ask, target, await publicKeyOf(key))
+  const answer = await unlessStopped(askCertificate(ask, target, await publicKeyOf(key)), stopping)
   if (answer.outcome !== 'issued' && answer.outcome !== 'none') throw new Error(whyNone(answer, target) ?? '')
   if (answer.outcome === 'none') tell(whyNone(answer, target) ?? '')
   const [principal] = answer.outcome === 'issued' ? answer.reply.principals : []

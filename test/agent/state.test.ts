@@ -12,6 +12,7 @@ import { forgetEnrolment, readIdentity, readLetGo, stateFiles } from '../../agen
 import { enrolAgent } from '../../agent/enrol.ts'
 import { keepFile } from '../../agent/kept-file.ts'
 import { askAgent, serveStatus, statusSocket } from '../../agent/local-status.ts'
+import { statePlace } from '../../agent/state-place.ts'
 import { lockState } from '../../agent/state-lock.ts'
 import { createTroubles } from '../../agent/troubles.ts'
 import { silentLog } from '../../node/logging.ts'
@@ -204,6 +205,19 @@ describe('a let-go that a crash interrupted', () => {
     await forgetEnrolment(scene.directory, record)
     await forgetEnrolment(scene.directory, record)
     expect(await readdir(scene.directory)).toEqual(['deregistered.json', 'lock'])
+  })
+})
+
+describe('the state that a command means', () => {
+  it('is the person\'s own, and for what asks an agent the machine\'s where only that one runs', async () => {
+    const [home, machine] = [await temporaryDirectory(), await temporaryDirectory()]
+    const own = join(home, '.sallyport-agent')
+    expect([statePlace(true, home, machine), statePlace(false, home, machine)]).toEqual([own, own])
+    const served = await serveStatus(machine, () => Promise.resolve(1))
+    onEnd(served.close)
+    expect([statePlace(true, home, machine), statePlace(false, home, machine)]).toEqual([machine, own])
+    await mkdir(own)
+    expect(statePlace(true, home, machine)).toBe(own)
   })
 })
 
