@@ -6,6 +6,7 @@ export default defineConfig({
   test: {
     // More than cores: much of it waits for what a fault, a browser or a kernel delays.
     maxWorkers: 3,
+    teardownTimeout: 60_000,
     projects: [
       {
         test: {
