@@ -162,6 +162,7 @@ describe('the command line', () => {
       }
       expect(await agentProcess(['status', '--state', directory], owner)).toMatchObject({ code: 0, err: '', out: expect.stringContaining('nobody is signed in') as string })
       expect((await agentProcess(['status', '--state', directory])).code).toBe(0)
+      expect(await agentProcess(['connect', 'wiki.corp.test:22', '--state', directory])).toMatchObject({ code: 1, out: '', err: expect.stringMatching(/serves user id 65534 only.*this is user id 0/) as string })
       for (const uid of [owner, stranger]) {
         for (const name of ['identity.json', 'identity.copy.json', 'documents.json', 'telemetry.json', 'lock', 'status.sock', 'pac.path']) {
           const path = join(directory, name)

@@ -1,7 +1,7 @@
 // Signing in by a real OpenID provider: what the person sees, and what whoever is not that person gets.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod } from 'node:fs/promises'
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -35,7 +35,7 @@ const isClosed = async (port: string): Promise<boolean> => {
   })
 }
 
-describe('agent sign-in', () => {
+describe('agent sign-in', { timeout: 120_000 }, () => {
   it('has the provider vouch for the person, tells both the browser and the terminal, and shows it until they sign out', async () => {
     const { scene, provider, vouching } = await world()
     expect((await agent(scene, 'status')).out).toContain('signed in    nobody is signed in (agent sign-in)\n')
@@ -114,7 +114,7 @@ describe('agent sign-in', () => {
   })
 })
 
-describe('the enrolled user of an agent that runs as root', () => {
+describe('the enrolled user of an agent that runs as root', { timeout: 120_000 }, () => {
   it('signs in without root\'s help; another user of the machine does not, nor can they sign them out', async ({ skip }) => {
     if (process.getuid?.() !== 0) return skip('needs root to act as other users')
     const [owner, stranger] = [65_534, 65_533]
@@ -140,9 +140,41 @@ describe('the enrolled user of an agent that runs as root', () => {
     expect(vouching.signedIn?.user.subject).toBe('ada')
     expect(vouching.nonces).toHaveLength(1)
   })
+
+  it('has their own browser opened, also where root signs them in; none where there is no screen, or they want none', async ({ skip }) => {
+    if (process.getuid?.() !== 0) return skip('needs root to act as other users')
+    const provider = await startProvider()
+    onEnd(() => provider.close())
+    const scene = await enrolledScene(undefined, 65_534)
+    vouch(scene.ems, provider)
+    await scene.start()
+    const tools = join(scene.directory, '..', 'tools')
+    await mkdir(tools)
+    for (const open of [join(scene.directory, '..'), tools]) await chmod(open, 0o777)
+    await writeFile(join(tools, 'xdg-open'), `#!/bin/sh\necho "$(id -u) $(id -g) $HOME $1" > ${tools}/opened.part\nmv ${tools}/opened.part ${tools}/opened\n`, { mode: 0o755 })
+    const opened = () => readFile(join(tools, 'opened'), 'utf8').catch(() => null)
+    const begin = async (env: Record<string, string>, ...words: string[]) => {
+      const child = spawn(process.execPath, [program, 'sign-in', ...words, '--state', scene.directory], { stdio: ['ignore', 'ignore', 'pipe'], env: { HOME: '/root', PATH: `${tools}:${process.env.PATH ?? ''}`, ...env } })
+      onEnd(() => Promise.resolve(void child.kill('SIGKILL')))
+      let err = ''
+      child.stderr.on('data', (chunk: Buffer) => { err += chunk.toString() })
+      const address = await happened('the address', () => /^ +(http\S+)$/m.exec(err)?.[1])
+      return { address, async end() {
+        child.kill('SIGTERM')
+        await once(child, 'exit')
+      } }
+    }
+    for (const [env, ...words] of [[{}], [{ DISPLAY: ':9' }, '--no-browser']] as const) {
+      await (await begin(env, ...words)).end()
+      expect(await opened()).toBeNull()
+    }
+    const { address, end } = await begin({ DISPLAY: ':9' })
+    expect(await happened('the browser', opened)).toBe(`65534 65534 /nonexistent ${address}\n`)
+    await end()
+  })
 })
 
-describe('an answer that is none', () => {
+describe('an answer that is none', { timeout: 120_000 }, () => {
   it('ends nothing: foreign state, none, two, another path, POST, a foreign name', async () => {
     const { scene, vouching } = await world()
     const { redirect: { port }, address, state, ended } = await begun(scene)
@@ -203,7 +235,7 @@ describe('an answer that is none', () => {
   })
 })
 
-describe('a sign-in that fails', () => {
+describe('a sign-in that fails', { timeout: 120_000 }, () => {
   it('says what the provider said, with nothing in it that speaks to a terminal or a browser', async () => {
     const { scene } = await world()
     const declined = await begun(scene)

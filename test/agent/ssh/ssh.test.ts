@@ -13,7 +13,7 @@ afterEach(closeAll)
 const at = `${login}@${HOST}`
 const left = ({ home }: SshScene) => readdir(join(home, 'tmp'))
 
-describe.skipIf(!hasOpenSsh)('agent ssh (needs sshd, ssh and ssh-keygen, as root or with /run/sshd)', () => {
+describe.skipIf(!hasOpenSsh)('agent ssh (needs sshd, ssh and ssh-keygen, as root or with /run/sshd)', { timeout: 240_000 }, () => {
   it('comes in with a certificate of its own to the host that the gateway knows, passes the exit code on, and leaves nothing', async () => {
     const scene = await sshScene()
     expect(await scene.run('ssh', at, '--', 'echo inside; exit 7')).toEqual({ code: 7, out: 'inside\n', err: '' })
@@ -84,7 +84,7 @@ describe.skipIf(!hasOpenSsh)('agent ssh (needs sshd, ssh and ssh-keygen, as root
   })
 })
 
-describe.skipIf(!hasOpenSsh)('agent connect', () => {
+describe.skipIf(!hasOpenSsh)('agent connect', { timeout: 240_000 }, () => {
   it('carries both ways, each to its own end', async () => {
     const scene = await sshScene()
     const child = scene.begin('connect', 'echo.test:7')
@@ -108,7 +108,7 @@ describe.skipIf(!hasOpenSsh)('agent connect', () => {
   })
 })
 
-describe.skipIf(!hasOpenSsh)('agent ssh-config', () => {
+describe.skipIf(!hasOpenSsh)('agent ssh-config', { timeout: 240_000 }, () => {
   async function configured(part?: string, ...patterns: string[]) {
     const scene = await sshScene(part)
     const config = join(scene.home, 'config')
@@ -138,7 +138,7 @@ describe.skipIf(!hasOpenSsh)('agent ssh-config', () => {
     expect((await ssh(at, 'echo again')).code).toBe(0)
     expect(await readFile(join(kept, 'host.test_22-cert.pub'), 'utf8')).not.toBe(first)
     expect(JSON.parse((await scene.run('ssh-certificate', HOST, '--json')).out)).toEqual({ certificate: join(kept, 'host.test_22-cert.pub'), renewed: false })
-  }, 60_000)
+  })
 
   it('lets nobody in whom nobody vouches for, says why, and keeps nothing then', async () => {
     const { scene, kept, ssh } = await configured()
