@@ -28,7 +28,7 @@ export const closeAll = async (): Promise<void> => {
 
 export async function temporaryDirectory(): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'agent-'))
-  onEnd(() => rm(directory, { recursive: true, force: true }))
+  onEnd(() => rm(directory, { recursive: true, force: true, maxRetries: 10 }))
   return directory
 }
 

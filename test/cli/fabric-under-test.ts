@@ -133,7 +133,7 @@ export async function startFabric() {
       for (const close of closing.reverse()) await close()
       await service.close()
       await ems.close()
-      await rm(directory, { recursive: true })
+      await rm(directory, { recursive: true, maxRetries: 10 })
     },
   }
 }

@@ -142,7 +142,7 @@ export async function startWorld({ laptops: count, random, onDefect }: { laptops
       await front.close()
       await ems.close()
       await echo.close()
-      await rm(root, { recursive: true, force: true })
+      await rm(root, { recursive: true, force: true, maxRetries: 10 })
     },
   }
   await until('a world in which all is as it is true', async () => ((await world.mismatches()).length === 0 ? true : null), 60_000, 50)

@@ -75,7 +75,7 @@ describe('an agent and its EMS', { timeout: 300_000 }, () => {
     for (const child of children) child.kill('SIGKILL')
     await administrator.close()
     await ems.close()
-    await rm(directory, { recursive: true, force: true })
+    await rm(directory, { recursive: true, force: true, maxRetries: 10 })
   })
 
   it('reports real facts of this machine and gets its tags', async () => {

@@ -50,7 +50,7 @@ describe('an edit of the rules', () => {
     await agent.close()
     await administrator.close()
     await ems.close()
-    await rm(directory, { recursive: true, force: true })
+    await rm(directory, { recursive: true, force: true, maxRetries: 10 })
   })
 
   it('cuts nobody who fulfils it: the tag is there in every row, first until the transition ends and with the answer for good', async () => {

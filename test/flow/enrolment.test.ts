@@ -28,7 +28,7 @@ describe('a device and its EMS', () => {
   })
   afterAll(async () => {
     await ems.close()
-    await rm(directory, { recursive: true, force: true })
+    await rm(directory, { recursive: true, force: true, maxRetries: 10 })
   })
   const administrator = () => createControlClient({ ems: ems.address, token: ems.adminToken, tlsCa: [ems.tlsCaPem], now: Date.now, log })
   const invitation = async (client: ReturnType<typeof administrator>) => {

@@ -42,7 +42,7 @@ describe('a rule that wants a fact known within a minute', { timeout: 600_000 },
     await agent.close()
     await administrator.close()
     await ems.close()
-    await rm(directory, { recursive: true, force: true })
+    await rm(directory, { recursive: true, force: true, maxRetries: 10 })
   })
 
   it('has the idle agent look again, though its own cadence is an hour: the tag does not run out', async () => {

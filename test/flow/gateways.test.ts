@@ -110,7 +110,7 @@ describe('an agent, its EMS and two gateways', () => {
     await administrator.close()
     await service.close()
     await ems.close()
-    await rm(directory, { recursive: true, force: true })
+    await rm(directory, { recursive: true, force: true, maxRetries: 10 })
   })
 
   it('goes on by the second when the first is told to stop, and what is open by the first stays open meanwhile', async () => {

@@ -21,7 +21,7 @@ describe('npm start', { timeout: 600_000 }, () => {
   })
   afterAll(async () => {
     for (const child of running) child.kill('SIGKILL')
-    await rm(directory, { recursive: true, force: true })
+    await rm(directory, { recursive: true, force: true, maxRetries: 10 })
   })
 
   function start(...options: string[]) {

@@ -57,7 +57,7 @@ describe('a gateway that an administrator cuts off', { timeout: 300_000 }, () =>
 
   beforeAll(async () => {
     directory = await mkdtemp(join(tmpdir(), 'sallyport-revoked-'))
-    closing.push(() => rm(directory, { recursive: true, force: true }))
+    closing.push(() => rm(directory, { recursive: true, force: true, maxRetries: 10 }))
     const server = createServer((socket) => {
       socket.on('error', () => socket.destroy())
       socket.write('ready\n')

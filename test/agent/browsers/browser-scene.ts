@@ -43,7 +43,7 @@ export interface Scene {
 export async function startScene(services: readonly string[]): Promise<Scene> {
   const directory = await mkdtemp(join(tmpdir(), 'browsers-'))
   await chmod(directory, 0o711)
-  const closing: (() => Promise<unknown>)[] = [() => rm(directory, { recursive: true, force: true })]
+  const closing: (() => Promise<unknown>)[] = [() => rm(directory, { recursive: true, force: true, maxRetries: 10 })]
   const ems = await startEms({ directory: join(directory, 'ems') })
   closing.push(() => ems.close())
   const administrator = createControlClient({ ems: ems.address, token: ems.adminToken, tlsCa: [ems.tlsCaPem], now: Date.now, log })

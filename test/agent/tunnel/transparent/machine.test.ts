@@ -20,7 +20,7 @@ async function machine(program: string, ...phases: string[]): Promise<Map<string
     const { stdout } = await promisify(execFile)('unshare', ['-n', '-m', '--propagation', 'private', 'sh', '-c', script, process.execPath, programAt(program), directory], { timeout: 600_000, maxBuffer: 1 << 22 })
     return new Map(stdout.trim().split('\n').map((line) => JSON.parse(line) as { step: string; value: unknown }).map(({ step, value }) => [step, value]))
   } finally {
-    await rm(directory, { recursive: true, force: true })
+    await rm(directory, { recursive: true, force: true, maxRetries: 10 })
   }
 }
 
