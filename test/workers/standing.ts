@@ -3,6 +3,7 @@ import { listDurableObjectIds, runDurableObjectAlarm, runInDurableObject } from 
 import { env } from 'cloudflare:workers'
 import { makeContext, type Context } from '../../workers/context.ts'
 import { readConfig, type Env } from '../../workers/env.ts'
+import { forgetAuthorities, trustedAuthorities } from '../../workers/flows/authority.ts'
 import { admin, ORIGIN } from './ems.ts'
 
 export const real = env as unknown as Env
@@ -52,6 +53,11 @@ export async function reEvaluated(): Promise<void> {
     await runDurableObjectAlarm(real.RE_EVALUATION.getByName('one'))
   }
   throw new Error('the re-evaluation does not end')
+}
+/** The isolate has just read who the CAs are: for ten seconds no request asks that, and it is in no count. */
+export async function casAreKnown(): Promise<void> {
+  forgetAuthorities()
+  await trustedAuthorities(contextOf(real))
 }
 /** What works by itself has ended and wakes no more: for tests that count what the database is asked, or come between two of its answers. */
 export async function still(): Promise<void> {

@@ -10,7 +10,7 @@ import worker from '../../../workers/index.ts'
 import { enrolled, linux, ORIGIN, report, reportBody, type Endpoint } from '../ems.ts'
 import { joined, type Caller, type Gateway } from '../gateway.ts'
 import { meter } from '../meter.ts'
-import { envWith } from '../standing.ts'
+import { casAreKnown, envWith, still } from '../standing.ts'
 
 const { DB, FCM_NOTIFY } = env as unknown as Env
 const metered = meter(DB)
@@ -89,6 +89,7 @@ describe('a question whether anything is new', () => {
   it('costs two trips, as many rows read and none written when nothing is: the caller\'s record, and the head of the log', async () => {
     const gateway = await joined()
     await report(await enrolled(), 1, { os: linux() })
+    await still()
     // The Worker's trips are counted by the meter, its object's by a spy on the database that both have.
     const object = FCM_NOTIFY.getByName(gateway.serial)
     const rows: number[] = []
@@ -96,6 +97,7 @@ describe('a question whether anything is new', () => {
     const version = { updated_after: `${cursor?.revision}.${cursor?.mark}` }
     const body = Object.fromEntries(['sysinfo', 'uid_tags', 'host_tags'].map((table) => [table, { version }]))
     await call(gateway, 'POST', fabric.status.path, body)
+    await casAreKnown()
     const spy = vi.spyOn(Object.getPrototypeOf(DB.prepare('SELECT 1')) as D1PreparedStatement, 'raw')
     spy.mockImplementation(async function read(this: D1PreparedStatement) {
       const { results, meta } = await this.all<Record<string, unknown>>()

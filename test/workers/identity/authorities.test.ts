@@ -43,6 +43,7 @@ describe('a CA', () => {
   afterEach(() => { vi.restoreAllMocks() })
 
   it('made by another isolate is known here a second later, and its certificates then work', async () => {
+    later(0)
     const endpoint = await enrolled()
     const renewed = await certifiedBy(await madeElsewhere(), endpoint)
     expect((await signed(renewed, 'GET', tags)).code).toBe('bad_certificate')
@@ -50,7 +51,7 @@ describe('a CA', () => {
     expect((await signed(renewed, 'GET', tags)).status).toBe(200)
   })
   it('is asked for once, however many come when what is known has grown old', async () => {
-    const [endpoint, metered] = [await enrolled(), meter(DB)]
+    const [endpoint, metered] = [await enrolled(), meter(DB, true)]
     later(11_000)
     const requests = await Promise.all(Array.from({ length: 40 }, async () => requestOf('GET', tags, { headers: { ...await signatureOf(endpoint, 'GET', tags), signature: 'sallyport=:AAAA:' } })))
     await Promise.all(requests.map(async (request) => await worker.fetch(request, envWith({ DB: metered.database }), createExecutionContext())))

@@ -7,7 +7,7 @@ import { NOTIFY_PING, NOTIFY_PONG, serverFrame } from '../../../protocol/fabric/
 import { sysinfoData, uidTagsData } from '../../../protocol/fabric/tables.ts'
 import type { Env } from '../../../workers/env.ts'
 import { admin, enrolled, linux, report, type Endpoint } from '../ems.ts'
-import { still } from '../standing.ts'
+import { casAreKnown, still } from '../standing.ts'
 import { answerTo, greeted, has, joined, messageOf, NOTIFY, open, proved, say, update, type Frame, type Gateway } from '../gateway.ts'
 
 const real = env as unknown as Env
@@ -29,6 +29,7 @@ async function withLostPokes(work: () => Promise<unknown>): Promise<void> {
 }
 /** Every trip to D1 while `work` runs, the Worker's and the objects' alike. */
 async function tripsOf(work: () => Promise<unknown>): Promise<number> {
+  await casAreKnown()
   const statement = Object.getPrototypeOf(DB.prepare('SELECT 1')) as D1PreparedStatement
   const spies = [vi.spyOn(Object.getPrototypeOf(DB) as D1Database, 'batch'), ...(['all', 'run', 'raw', 'first'] as const).map((name) => vi.spyOn(statement, name))]
   await work()
