@@ -4,7 +4,8 @@
 /** Ends the process once what it wrote has left it. Nothing runs after this: close everything first. */
 export async function endProcess(code: number): Promise<never> {
   for (const stream of [process.stdout, process.stderr]) {
-    // Where the reader has gone, the callback comes with the error.
+    // Where the reader has gone, or the program has closed it, the callback comes with the error.
+    stream.on('error', () => undefined)
     await new Promise<void>((resolve) => { stream.write('', () => resolve()) })
   }
   process.exit(code)

@@ -53,18 +53,19 @@ function readRefusal(socket: Socket, rest: Uint8Array): Promise<string> {
 function carry(socket: Socket, rest: Uint8Array, input: Readable, output: Writable, target: Target): Promise<Bridged> {
   const { promise, resolve } = Promise.withResolvers<Bridged>()
   let failure: NodeJS.ErrnoException | null = null
-  let isUnread = false
+  let unwritten: NodeJS.ErrnoException | null = null
   socket.on('error', (error) => { failure = error })
-  // Nobody reads any more, or nothing can be read: neither is anybody's refusal.
-  output.on('error', () => {
-    isUnread = true
+  output.on('error', (error) => {
+    unwritten ??= error
     socket.destroy()
   })
   input.on('error', () => socket.destroy())
   socket.once('close', () => {
-    if (failure === null || isUnread) output.end(() => resolve({ ok: true }))
-    else resolve({ ok: false, message: `The session with ${authorityOf(target)} was cut (${failure.code ?? failure.message}); agent status says why, where a gateway did it.` })
-    if (isUnread) resolve({ ok: true })
+    // Nobody reads any more: that is the program's own end. All else that was lost is said.
+    if (unwritten?.code === 'EPIPE') resolve({ ok: true })
+    else if (unwritten !== null) resolve({ ok: false, message: `What came from ${authorityOf(target)} could not be written: ${unwritten.message}.` })
+    else if (failure !== null) resolve({ ok: false, message: `The session with ${authorityOf(target)} was cut (${failure.code ?? failure.message}); agent status says why, where a gateway did it.` })
+    else output.end(() => resolve({ ok: true }))
   })
   if (rest.length > 0) output.write(rest)
   socket.pipe(output)

@@ -24,6 +24,14 @@ describe.skipIf(!hasOpenSsh)('agent ssh (needs sshd, ssh and ssh-keygen, as root
     expect(kept).toEqual(['tmp'])
   })
 
+  it('carries much, whole, both ways', async () => {
+    const scene = await sshScene()
+    expect(await scene.run('ssh', at, '--', 'head -c 40000000 /dev/zero | tr "\\0" x')).toMatchObject({ code: 0, out: 'x'.repeat(40_000_000), err: '' })
+    const child = scene.begin('ssh', at, '--', 'wc -c')
+    child.stdin?.end(Buffer.alloc(40_000_000))
+    expect(await ended(child)).toEqual({ code: 0, out: '40000000\n', err: '' })
+  })
+
   it('gives ssh what it needs and nothing that a person did not say', async () => {
     const scene = await sshScene('{principal: email-name, emailDomains: [corp.test], hostKeys: ["KEY"]}')
     const configured = async (...words: string[]) => Object.fromEntries((await scene.run('ssh', ...words, '--', '-G')).out.split('\n').map((line): [string, string] => [line.slice(0, line.indexOf(' ')), line.slice(line.indexOf(' ') + 1)]))
