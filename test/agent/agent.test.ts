@@ -179,7 +179,7 @@ describe('a running agent', () => {
     // None of them answers here, so that nothing is kept: a machine whose tools answer runs fewer.
     const everyMinute = ['nft', 'iptables-save', 'apt-config', 'lsattr']
     // Addresses come and go by themselves.
-    const requests = scene.ems.requests.slice(asked).filter(({ body }) => Object.keys((body.sections ?? {}) as object).join() !== 'network').map(({ id }) => id)
+    const requests = scene.ems.requests.slice(asked).filter(({ body }) => Object.keys(body.sections ?? {}).join() !== 'network').map(({ id }) => id)
     expect({ requests, dpkg: ran('dpkg-query'), others: commands.filter((each) => ![...everyMinute, 'dpkg-query', 'rpm', 'apk', 'apt-get', 'id'].includes(each)) })
       .toEqual({ requests: [], dpkg: 1, others: [] })
     expect(everyMinute.filter((name) => ran(name) > 60)).toEqual([])
