@@ -4,7 +4,7 @@ import { faults } from './kinds.ts'
 import { play, seeded } from './play.ts'
 import { startWorld } from './world.ts'
 
-const FLIPS = 50
+const FLIPS = 25
 /** Written into what fails, so that it can be repeated. */
 const seed = 20_261_125
 

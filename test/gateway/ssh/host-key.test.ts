@@ -33,7 +33,12 @@ async function scene({ hostKey, more = [] }: { hostKey?: KeyFile; more?: string[
   const way = await through(gate, 'host.test:22')
   const list = (...keys: string[]) => gate.putPolicies(policies(host.port, keys))
   const enterFor = (command: string, ...options: string[]) => ssh({ port: way.port, key: key.file, certificate, command, options })
-  return { gate, host, way, list, enterFor, enter: (...options: string[]) => enterFor('echo inside', ...options) }
+  return { gate, host, way, list, enterFor, async enter(...options: string[]) {
+    const outcome = await enterFor('echo inside', ...options)
+    // The client is gone before its session is: one that is still open is cut by the next list.
+    await until(async () => (await gate.metrics.text()).includes('sallyport_open_sessions 0'))
+    return outcome
+  } }
 }
 const inside = { code: 0, stdout: 'inside\n' }
 /** Cut, and told why, before the client had begun to prove who it is. */
