@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { nodeFlags } from '../gateway/node-flags.ts'
 import { gatewayTlsName } from '../protocol/certificates.ts'
 import { createJoinCode } from '../protocol/operations/admin.ts'
 import { freePort } from '../start/free-port.ts'
@@ -48,7 +49,7 @@ async function startGatewayProcess(stage: Stage, directory: string, echoPort: nu
   const { text } = await stage.administrator.call(createJoinCode, { body: { name: 'attacked' } })
   const metricsPort = await freePort()
   const child = spawn(process.execPath, [
-    '--max-semi-space-size=2', fileURLToPath(new URL('../gateway/main.ts', import.meta.url)), 'run', '--state', join(directory, 'state'), '--policies', await file('policies.yaml', policies(echoPort)),
+    ...nodeFlags, fileURLToPath(new URL('../gateway/main.ts', import.meta.url)), 'run', '--state', join(directory, 'state'), '--policies', await file('policies.yaml', policies(echoPort)),
     '--listen', '127.0.0.1:0', '--metrics-port', String(metricsPort), '--join-code-file', await file('join-code', text), '--tls-ca', await file('tls-ca.pem', stage.ems.tlsCaPem), '--drain', '0',
   ], { stdio: ['ignore', 'ignore', 'pipe'] })
   const ended = once(child, 'exit')

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { createAuthority } from '../identity/authority.ts'
 import { readArguments, UsageError } from '../node/config.ts'
+import { nodeFlags } from '../gateway/node-flags.ts'
 import { gatewayTlsName } from '../protocol/certificates.ts'
 import { table, type Figure, type Progress } from './figures.ts'
 import { issue } from './issue.ts'
@@ -24,8 +25,6 @@ const UID = '0'.repeat(32)
 /** Devices that may pass, beside the one that does. */
 const KNOWN = 1_000
 const WARM_UPS = Math.max(...works.map(({ warmUps = 1 }) => warmUps))
-/** The script `gateway` of package.json. */
-const AS_THE_SCRIPT_DOES = '--max-semi-space-size=2'
 const run = promisify(execFile)
 const help = `Usage: npm run bench:gateway -- [--json] [--processes N] [--rounds N] [--only PART] [--column bare|full] [--memory]
 
@@ -52,7 +51,7 @@ Exit code: 0 it ran, also when a goal was missed; 1 it broke; 2 wrong usage.
 interface Pinned { readonly child: ChildProcess; readonly said: unknown; /** Settled when it has ended. */ readonly ended: Promise<unknown> }
 /** Forks a module onto a core and waits for its first word. */
 async function forkOn(core: number, module: string, setting?: object): Promise<Pinned> {
-  const child = fork(new URL(`race/${module}.ts`, import.meta.url), { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], serialization: 'json', execArgv: module === 'gate' ? [AS_THE_SCRIPT_DOES] : [] })
+  const child = fork(new URL(`race/${module}.ts`, import.meta.url), { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], serialization: 'json', execArgv: module === 'gate' ? [...nodeFlags] : [] })
   await run('taskset', ['-a', '-cp', String(core), String(child.pid)])
   const heard = once(child, 'message')
   if (setting !== undefined) child.send(setting)

@@ -110,7 +110,7 @@ const carried = (count: number, bytes: number, carry: typeof down): Work['run'] 
 const ONE = 192 << 20
 const MANY = 8 << 20
 const byBytes = (direction: 'down' | 'up', count: number, goals: { http1: number; http2: number }): Work[] => (['http1', 'framed', 'http2'] as const).map((way) => ({
-  name: `${count === 1 ? 'one-stream' : `${count}-streams`}-${direction}-${way === 'framed' ? 'http1-framed' : way}`, unit: 'CPU-s/GiB', way, over: 'tcp', goal: goals[way === 'framed' ? 'http1' : way],
+  name: `${count === 1 ? 'one-stream' : `${count}-streams`}-${direction}-${way === 'framed' ? 'http1-framed' : way}`, unit: 'CPU-s/GiB', way, over: 'tcp', goal: goals[way === 'framed' ? 'http1' : way], warmUps: 3,
   run: carried(count, count === 1 ? ONE : MANY, direction === 'down' ? down : up),
 }))
 

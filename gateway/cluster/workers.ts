@@ -7,11 +7,9 @@ import type { Log } from '../../node/logging.ts'
 import type { Proved } from '../../domain/access/identify.ts'
 import type { Timers } from '../../node/timers.ts'
 import type { ChangeCause, Changed, World } from '../world.ts'
+import { nodeFlags } from '../node-flags.ts'
 import type { FromWorker, Shared, ToWorker, WorkerSetting } from './messages.ts'
 import { inParts, recordChanges } from './snapshot-step.ts'
-
-/** Buffers of uploads live until the young generation is collected: a small one is used again while the processor's cache still holds it. As in package.json. */
-const YOUNG_GENERATION = '--max-semi-space-size=2'
 
 export interface WorkersOptions {
   readonly count: number
@@ -50,7 +48,7 @@ const START_MS = 30_000
 
 /** Starts workers; resolves when each listens. Throws when one can't. */
 export async function startWorkers({ count, setting, shared, world, timers, log, onProved }: WorkersOptions): Promise<Workers> {
-  cluster.setupPrimary({ exec: fileURLToPath(new URL('worker.ts', import.meta.url)), execArgv: [YOUNG_GENERATION], args: [], serialization: 'advanced', silent: false })
+  cluster.setupPrimary({ exec: fileURLToPath(new URL('worker.ts', import.meta.url)), execArgv: [...nodeFlags], args: [], serialization: 'advanced', silent: false })
   const slots: Slot[] = []
   /** Where they listen; workers that ask for the same port, 0 too, share one listener of this process. */
   let { port } = setting.listen
