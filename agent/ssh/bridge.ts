@@ -1,56 +1,17 @@
 // Carries a program's two streams to a destination through the agent's local proxy, which asks a gateway. It holds no policy, and decides nothing.
 import { connect, type Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
+import { readBody, readHead } from '../tunnel/answer-head.ts'
 import { authorityOf, type Target } from '../tunnel/target.ts'
 
 /** How it ended; `message`: why nothing was carried, or why it broke off, for a person. */
 export type Bridged = { readonly ok: true } | { readonly ok: false; readonly message: string }
 
-const HEAD_LIMIT_BYTES = 16_384
 const REFUSAL_LIMIT_BYTES = 65_536
 const NOT_SERVED = 'The local proxy cut the connection: it serves only the user for whom this machine was enrolled.'
 
-/** The proxy's answer: its first line, and what came behind its head. null: it ended before there was one. */
-function readHead(socket: Socket): Promise<{ first: string; rest: Uint8Array } | null> {
-  const { promise, resolve } = Promise.withResolvers<{ first: string; rest: Uint8Array } | null>()
-  let held = Buffer.alloc(0)
-  const finish = (answer: { first: string; rest: Uint8Array } | null) => {
-    socket.pause()
-    socket.off('data', take)
-    socket.off('close', fail)
-    socket.off('end', fail)
-    resolve(answer)
-  }
-  const fail = () => finish(null)
-  const take = (chunk: Buffer) => {
-    held = Buffer.concat([held, chunk])
-    const end = held.indexOf('\r\n\r\n')
-    if (end >= 0) finish({ first: held.subarray(0, end).toString('latin1').split('\r\n')[0] ?? '', rest: held.subarray(end + 4) })
-    else if (held.length > HEAD_LIMIT_BYTES) fail()
-  }
-  socket.on('data', take)
-  socket.once('close', fail)
-  socket.once('end', fail)
-  return promise
-}
-
-/** What the proxy says instead of opening the way. */
-function readRefusal(socket: Socket, rest: Uint8Array): Promise<string> {
-  const { promise, resolve } = Promise.withResolvers<string>()
-  let text = Buffer.from(rest)
-  const finish = () => resolve(text.toString('utf8').trimEnd())
-  socket.on('data', (chunk: Buffer) => {
-    text = Buffer.concat([text, chunk])
-    if (text.length > REFUSAL_LIMIT_BYTES) socket.destroy()
-  })
-  socket.once('close', finish)
-  socket.once('end', () => socket.destroy())
-  socket.resume()
-  return promise
-}
-
 /** Each direction ends by itself; a break of the far side ends both. */
-function carry(socket: Socket, rest: Uint8Array, input: Readable, output: Writable, target: Target): Promise<Bridged> {
+function carry(socket: Socket, input: Readable, output: Writable, target: Target): Promise<Bridged> {
   const { promise, resolve } = Promise.withResolvers<Bridged>()
   let failure: NodeJS.ErrnoException | null = null
   let unwritten: NodeJS.ErrnoException | null = null
@@ -67,7 +28,6 @@ function carry(socket: Socket, rest: Uint8Array, input: Readable, output: Writab
     else if (failure !== null) resolve({ ok: false, message: `The session with ${authorityOf(target)} was cut (${failure.code ?? failure.message}); agent status says why, where a gateway did it.` })
     else output.end(() => resolve({ ok: true }))
   })
-  if (rest.length > 0) output.write(rest)
   socket.pipe(output)
   input.pipe(socket)
   return promise
@@ -86,5 +46,8 @@ export async function bridge({ proxyPort, target, input, output }: { proxyPort: 
     const { code = '' } = (failure ?? {}) as NodeJS.ErrnoException
     return { ok: false, message: code === 'ECONNREFUSED' ? 'The local proxy does not listen any more. Try again: agent status says where it does.' : NOT_SERVED }
   }
-  return head.first.startsWith('HTTP/1.1 200 ') ? await carry(socket, head.rest, input, output, target) : { ok: false, message: await readRefusal(socket, head.rest) }
+  if (head.status === 200) return await carry(socket, input, output, target)
+  const message = (await readBody(socket, head, REFUSAL_LIMIT_BYTES)).trimEnd()
+  socket.destroy()
+  return { ok: false, message }
 }

@@ -1,5 +1,5 @@
-// Reads the head of one HTTP/1.1 answer from a socket and leaves everything behind it there. The far side has proved that it is a gateway.
-import type { TLSSocket } from 'node:tls'
+// Reads the head of one HTTP/1.1 answer from a socket and leaves everything behind it there. The far side is known: a gateway that has proved itself, or this machine's own proxy.
+import type { Socket } from 'node:net'
 
 export interface AnswerHead { readonly status: number; readonly headers: ReadonlyMap<string, string> }
 
@@ -16,7 +16,7 @@ function parse(text: string): AnswerHead | null {
 }
 
 /** @returns null when the connection ended before an answer was whole, or what came is none. The socket is paused afterwards. */
-export function readHead(socket: TLSSocket): Promise<AnswerHead | null> {
+export function readHead(socket: Socket): Promise<AnswerHead | null> {
   const { promise, resolve } = Promise.withResolvers<AnswerHead | null>()
   let held: Uint8Array = new Uint8Array()
   const finish = (head: AnswerHead | null) => {
@@ -43,7 +43,7 @@ export function readHead(socket: TLSSocket): Promise<AnswerHead | null> {
 }
 
 /** Reads a body of at most `limit` bytes: as long as the answer says, else to the end. What is longer, or breaks off, reads as far as it came. */
-export function readBody(socket: TLSSocket, { headers }: AnswerHead, limit: number): Promise<string> {
+export function readBody(socket: Socket, { headers }: AnswerHead, limit: number): Promise<string> {
   const wanted = Math.min(limit, Number(headers.get('content-length') ?? limit) || 0)
   const { promise, resolve } = Promise.withResolvers<string>()
   const chunks: Uint8Array[] = []
