@@ -1,5 +1,5 @@
 // What an identity provider publishes: its configuration (OpenID Connect Discovery) and its keys. Fetched within bounds, remembered for a while; never believed where it names itself otherwise than it was asked for.
-import { createRemoteJWKSet, customFetch, errors, type JWTVerifyGetKey } from 'jose'
+import { createRemoteJWKSet, customFetch, type JWTVerifyGetKey } from 'jose'
 import { z } from 'zod'
 import { Fault } from '../protocol/faults.ts'
 import { issuer as issuerShape, type IdentityProvider } from '../protocol/identity.ts'
@@ -22,7 +22,8 @@ const configuration = z.object({
   id_token_signing_alg_values_supported: z.array(z.string()).optional(), code_challenge_methods_supported: z.array(z.string()).optional(),
 })
 type Configuration = z.infer<typeof configuration>
-interface Held { readonly keyOf: JWTVerifyGetKey; readonly until: number }
+/** `now`: of whoever asks, for what is fetched meanwhile. */
+interface Held { readonly keyOf: JWTVerifyGetKey; readonly until: number; now: number }
 
 /** Keys of identity providers by issuer. One for an isolate. */
 export class ProviderKeys {
@@ -33,26 +34,33 @@ export class ProviderKeys {
 
   /** @param now ms @throws Fault `busy` where the provider does not answer as it must */
   async of(issuer: string, now: number): Promise<JWTVerifyGetKey> {
-    const away = this.#away.get(issuer)
-    if (away !== undefined && away.until > now) throw away.fault
-    const held = this.#held.get(issuer)
-    if (held !== undefined && held.until > now) return held.keyOf
-    const { jwks_uri: uri } = await this.#orAway(issuer, now, () => discover(this.#fetch, issuer))
-    const remote = remoteKeys(this.#fetch, uri)
-    const keyOf: JWTVerifyGetKey = (header, token) => this.#orAway(issuer, now, async () => await remote(header, token))
-    put(this.#held, issuer, { keyOf, until: now + REMEMBERED_MS })
-    return keyOf
+    const known = this.#held.get(issuer)
+    if (known !== undefined && known.until > now) {
+      known.now = now
+      return known.keyOf
+    }
+    const { jwks_uri: uri } = await this.#orAway(issuer, () => now, () => discover(this.#fetch, issuer))
+    // Around what is fetched only: who names a key that there is not must not keep others from those that there are.
+    const held: Held = { keyOf: remoteKeys(uri, (init) => this.#orAway(uri, () => held.now, () => readKeys(this.#fetch, uri, init))), until: now + REMEMBERED_MS, now }
+    put(this.#held, issuer, held)
+    return held.keyOf
   }
 
-  async #orAway<T>(issuer: string, now: number, ask: () => Promise<T>): Promise<T> {
+  async #orAway<T>(what: string, now: () => number, ask: () => Promise<T>): Promise<T> {
+    const away = this.#away.get(what)
+    if (away !== undefined && away.until > now()) throw away.fault
     try {
       return await ask()
     } catch (cause) {
-      if (cause instanceof Fault) put(this.#away, issuer, { fault: cause, until: now + AWAY_MS })
+      if (cause instanceof Fault) put(this.#away, what, { fault: cause, until: now() + AWAY_MS })
       throw cause
     }
   }
 }
+
+const remoteKeys = (uri: string, read: (init: RequestInit) => Promise<object>): JWTVerifyGetKey =>
+  createRemoteJWKSet(new URL(uri), { cacheMaxAge: REMEMBERED_MS, cooldownDuration: ASKED_AGAIN_MS, timeoutDuration: TIMEOUT_MS, [customFetch]: async (_, init) => Response.json(await read(init)) })
+
 function put<V>(map: Map<string, V>, key: string, value: V): void {
   map.delete(key)
   map.set(key, value)
@@ -65,32 +73,32 @@ export async function checkProvider(fetch: Fetch, { issuer }: Pick<IdentityProvi
   if (found.authorization_endpoint === undefined || found.token_endpoint === undefined) throw away(`${issuer} publishes no endpoints for the authorization code flow.`)
   if (found.code_challenge_methods_supported?.includes('S256') === false) throw away(`${issuer} does not take PKCE with S256, which native applications need.`)
   if (found.id_token_signing_alg_values_supported?.some((algorithm) => ID_TOKEN_ALGORITHMS.includes(algorithm)) === false) throw away(`${issuer} signs ID tokens with none of ${ID_TOKEN_ALGORITHMS.join(', ')}.`)
-  const read = z.object({ keys: z.array(z.looseObject({ kty: z.string() })) }).safeParse(await readJson(await ask(fetch, found.jwks_uri, {}), found.jwks_uri))
-  if (!read.success || !read.data.keys.some(({ kty }) => ['RSA', 'EC', 'OKP'].includes(kty))) throw away(`${found.jwks_uri} publishes no key that could have signed an ID token.`)
+  const { keys } = await readKeys(fetch, found.jwks_uri, {})
+  if (!keys.some(({ kty }) => kty === 'RSA' || kty === 'EC' || kty === 'OKP')) throw away(`${found.jwks_uri} publishes no key that could have signed an ID token.`)
 }
 
 async function discover(fetch: Fetch, issuer: string): Promise<Configuration> {
   const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
-  const read = configuration.safeParse(await readJson(await ask(fetch, url, { headers: { accept: 'application/json' } }), url))
+  const read = configuration.safeParse(await readJson(fetch, url, { headers: { accept: 'application/json' } }))
   if (!read.success) throw away(`${url} is no OpenID Connect configuration.`)
   // Otherwise whoever serves this address could speak for any issuer.
   if (read.data.issuer !== issuer) throw away(`${url} is the configuration of another issuer. Name the issuer exactly as the provider does.`)
-  const plain = new URL(issuer).protocol === 'http:'
+  const { protocol, hostname } = new URL(issuer)
   const keys = URL.parse(read.data.jwks_uri)
-  if (keys?.protocol !== 'https:' && !(plain && keys !== null && issuerShape.safeParse(keys.origin).success)) throw away(`${url} names keys that are not at an https address.`)
-  return read.data
+  if (keys === null || (keys.protocol !== 'https:' && !(protocol === 'http:' && issuerShape.safeParse(keys.origin).success))) throw away(`${url} names keys that are not at an https address.`)
+  // Else a provider could have the EMS knock at doors of the network around it.
+  if (protocol === 'https:' && keys.hostname !== hostname && UNNAMED.test(keys.hostname)) throw away(`${url} names keys at ${keys.href}, which is no name of its own.`)
+  // As it is parsed: what is written may move a terminal or a reader.
+  return { ...read.data, jwks_uri: keys.href }
 }
+/** Addresses, however they were written, and this very machine. */
+const UNNAMED = /^(\[.*\]|[\d.]+|(.+\.)?localhost\.?)$/
 
-const remoteKeys = (fetch: Fetch, uri: string): JWTVerifyGetKey => {
-  const keys = createRemoteJWKSet(new URL(uri), { cacheMaxAge: REMEMBERED_MS, cooldownDuration: ASKED_AGAIN_MS, timeoutDuration: TIMEOUT_MS, [customFetch]: async (url, init) => Response.json(await readJson(await ask(fetch, url, init), url)) })
-  return async (header, token) => {
-    try {
-      return await keys(header, token)
-    } catch (cause) {
-      if (cause instanceof errors.JWKSTimeout || cause instanceof errors.JWKSInvalid) throw away(`${uri} gives no set of keys.`, cause)
-      throw cause
-    }
-  }
+const keySet = z.looseObject({ keys: z.array(z.looseObject({ kty: z.unknown() })) })
+async function readKeys(fetch: Fetch, uri: string, init: RequestInit): Promise<z.infer<typeof keySet>> {
+  const read = keySet.safeParse(await readJson(fetch, uri, init))
+  if (!read.success) throw away(`${uri} gives no set of keys.`)
+  return read.data
 }
 
 /** One answer with status 200; a redirect is none: it could lead anywhere, into the network of the EMS too. */
@@ -101,7 +109,8 @@ async function ask(fetch: Fetch, url: string, init: RequestInit): Promise<Respon
   throw away(response.status >= 300 && response.status < 400 ? `${url} answers with a redirect, which is not followed.` : `${url} answers with status ${response.status}.`)
 }
 
-async function readJson(response: Response, url: string): Promise<unknown> {
+async function readJson(fetch: Fetch, url: string, init: RequestInit): Promise<unknown> {
+  const response = await ask(fetch, url, init)
   const chunks: Uint8Array[] = []
   let bytes = 0
   try {

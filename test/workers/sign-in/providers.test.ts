@@ -66,6 +66,8 @@ describe('an identity provider', () => {
     ['answers with what is no JSON', ({ answers }) => answers.set(CONFIGURATION, () => new Response('<html>')), /no JSON/],
     ['has no configuration', ({ answers }) => answers.set(CONFIGURATION, () => Response.json({})), /no OpenID Connect configuration/],
     ['is another', ({ answers, issuer }) => answers.set(CONFIGURATION, () => Response.json({ issuer: `${issuer}/`, jwks_uri: `${issuer}/keys` })), /another issuer/],
+    ['has its keys at an address of the network around', ({ answers, issuer }) => answers.set(CONFIGURATION, () => Response.json({ issuer, jwks_uri: 'https://0xa9fea9fe/keys' })), /https:\/\/169\.254\.169\.254\/keys, which is no name of its own/],
+    ['has its keys on the machine of the EMS', ({ answers, issuer }) => answers.set(CONFIGURATION, () => Response.json({ issuer, jwks_uri: 'https://localhost./keys' })), /no name of its own/],
     ['has its keys where anybody can change them on the way', ({ answers, issuer }) => answers.set(CONFIGURATION, () => Response.json({ issuer, jwks_uri: 'http://127.0.0.1/keys' })), /not at an https address/],
   ]
   const wrongKeys: typeof wrong = [
@@ -127,6 +129,30 @@ describe('an identity provider', () => {
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 5001 })
     expect((await present(endpoint, provider, token)).status).toBe(200)
     vi.useRealTimers()
+  })
+  it.each([['can not be had', null], ['are none', () => Response.json({ keys: 'none' })]] as const)('whose keys %s is asked for a key that is made up once in five seconds, and whoever shows one that is known gets in', async (_, answers) => {
+    const [provider, endpoint] = [await providerOf(), await enrolled()]
+    const start = Date.now()
+    const at = async (afterMs: number, header: object) => {
+      vi.useFakeTimers({ toFake: ['Date'], now: start + afterMs })
+      try {
+        return (await present(endpoint, provider, await provider.token(await nonceFor(endpoint, provider), {}, { ...header }))).status
+      } finally {
+        vi.useRealTimers()
+      }
+    }
+    expect(await at(0, {})).toBe(200)
+    if (answers === null) provider.answers.delete('/keys')
+    else provider.answers.set('/keys', answers)
+    provider.asked.length = 0
+    expect([await at(60_000, { kid: 'made-up' }), await at(60_001, { kid: 'made-up-2' }), await at(60_002, { kid: 'made-up-3' }), await at(60_003, {}), provider.asked.length]).toEqual([503, 503, 503, 200, 1])
+    expect([await at(65_001, { kid: 'made-up' }), provider.asked.length]).toEqual([503, 2])
+  })
+  it('that names its keys by what a terminal obeys is told of without it', async () => {
+    const provider = await providerOf()
+    provider.answers.set(CONFIGURATION, () => Response.json({ issuer: provider.issuer, jwks_uri: `${provider.issuer}/\u001b]0;x\u0007\u202ekeys`, authorization_endpoint: 'x', token_endpoint: 'x' }))
+    const { status, json } = await admin('PUT', `/identity-providers/${provider.name}`, { issuer: provider.issuer, clientId: CLIENT })
+    expect([status, /[\u0007\u001b\u202e]/.test(String(json.detail)), json.detail]).toEqual([422, false, expect.stringContaining('/%1B]0;x%07%E2%80%AEkeys')])
   })
   it('that was removed while a token is looked at lets nobody in', async () => {
     const [provider, endpoint] = [await providerOf(), await enrolled()]
