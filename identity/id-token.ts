@@ -12,7 +12,7 @@ export type IdTokenRefusal = 'malformed' | 'algorithm' | 'key' | 'signature' | '
 /** Why nothing is told of groups. A list that is not whole would let a person pass as not in a group. */
 export type GroupsTold = 'told' | 'absent' | 'overage' | 'no-list' | 'too-many' | 'unfit'
 export type IdTokenVerdict =
-  | { readonly ok: true; readonly user: VerifiedUser; readonly groups: GroupsTold; /** `iat`: the provider does not say when the person proved it. */ readonly provedBy: 'auth_time' | 'iat' }
+  | { readonly ok: true; readonly user: VerifiedUser; readonly groups: GroupsTold }
   | { readonly ok: false; readonly reason: IdTokenRefusal; readonly message: string }
 
 const sentences = {
@@ -54,7 +54,8 @@ export async function verifyIdToken(given: { token: string; provider: IdentityPr
 }
 
 function userOf(claims: JWTPayload, provider: IdentityProvider, now: number): IdTokenVerdict {
-  const { iat, auth_time: authTime = iat } = claims as { iat: number; auth_time?: unknown }
+  // A provider tells it to whom `max_age` is asked with. By `iat` instead, a device that leaves that out would make an old proof new as often as it likes.
+  const { iat, auth_time: authTime } = claims as { iat: number; auth_time?: unknown }
   if (typeof authTime !== 'number' || !Number.isFinite(authTime) || authTime < 0) return refuseClaim('auth_time')
   if (Math.max(iat, authTime) * 1000 > now + SKEW_SECONDS * 1000) return refuse('future')
   const authenticatedAt = Math.min(Math.floor(authTime * 1000), now)
@@ -67,7 +68,7 @@ function userOf(claims: JWTPayload, provider: IdentityProvider, now: number): Id
     ...(claims.email == null || !trusted ? {} : { email: claims.email }), ...(claims.name == null ? {} : { name: claims.name }), ...(groups === null ? {} : { groups }),
   })
   if (!user.success) return refuseClaim(claimNames[String(user.error.issues[0]?.path[0])] ?? 'iss')
-  return { ok: true, user: user.data, groups: told, provedBy: claims.auth_time === undefined ? 'iat' : 'auth_time' }
+  return { ok: true, user: user.data, groups: told }
 }
 const claimNames: Readonly<Record<string, string>> = { subject: 'sub', email: 'email', name: 'name', groups: 'groups', authenticatedAt: 'auth_time', expiresAt: 'auth_time' }
 

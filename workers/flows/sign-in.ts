@@ -90,7 +90,7 @@ async function take(context: Context, loaded: Loaded, { provider: name, idToken:
     when: sql`${providerIs(loaded.provider)} AND ${isBegun(endpoint.uid, open.nonceHash)}`, also: (guard) => [spend(context.db, guard, open.nonceHash, tokenHash)],
   })
   if (committed === null) return null
-  logEvent('signed-in', { uid: endpoint.uid, provider: name, subject: user.subject, groups: verdict.groups === 'told' ? user.groups?.length : `not told: ${verdict.groups}`, email: user.email === undefined ? 'not told' : 'told', provedBy: verdict.provedBy })
+  logEvent('signed-in', { uid: endpoint.uid, provider: name, subject: user.subject, groups: verdict.groups === 'told' ? user.groups?.length : `not told: ${verdict.groups}`, email: user.email === undefined ? 'not told' : 'told' })
   return user
 }
 
