@@ -4,7 +4,7 @@ import { env } from 'cloudflare:workers'
 import { makeContext, type Context } from '../../workers/context.ts'
 import { readConfig, type Env } from '../../workers/env.ts'
 import { forgetAuthorities, trustedAuthorities } from '../../workers/flows/authority.ts'
-import { admin, ORIGIN } from './ems.ts'
+import { admin, ORIGIN, reportBody, sendTo, signatureOf, type Answer, type Endpoint } from './ems.ts'
 
 export const real = env as unknown as Env
 /** The bindings with some replaced. */
@@ -13,6 +13,13 @@ export const envWith = (changes: Partial<Env>): Env => ({
   ADMIN_TOKEN: real.ADMIN_TOKEN ?? '', WRAPPING_KEYS: real.WRAPPING_KEYS ?? '', PUBLIC_ORIGIN: real.PUBLIC_ORIGIN ?? '', ...changes,
 })
 export const contextOf = (bindings: Env): Context => makeContext(bindings, readConfig(bindings), new Request(ORIGIN), { waitUntil: (promise) => { void promise } })
+
+/** A report to the EMS with those bindings. */
+export async function reportTo(bindings: Env, endpoint: Endpoint, sequence: number, sections: Parameters<typeof reportBody>[1]): Promise<Answer> {
+  const path = '/api/v1/endpoint/report'
+  const body = await reportBody(sequence, sections)
+  return await sendTo(bindings, 'POST', path, { body, headers: await signatureOf(endpoint, 'POST', path, body) })
+}
 
 export interface Trip { readonly sql: readonly string[]; readonly rowsWritten: number }
 /** A database that tells of each trip: `before` it is made, and `after` it was. What is thrown after it is an answer that was lost. */

@@ -1,37 +1,18 @@
-// What an edit of a rule set does not do at once, and what can be known before it is made: transitions, report-only rule sets, dry runs; and endpoints that flap.
+// What an edit of a rule set does not do at once: transitions, report-only rule sets; and endpoints that flap.
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { evictDurableObject, runDurableObjectAlarm } from 'cloudflare:test'
 import { conditionKey } from '../../../domain/tagging/condition-key.ts'
-import { atRest, reEvaluate, type Standing } from '../../../workers/flows/re-evaluate.ts'
 import type { Env } from '../../../workers/env.ts'
 import type { Sections, VerdictValue } from '../../../protocol/facts.ts'
-import { admin, enrolled, linux, report, sendTo, signed, TOKEN } from '../ems.ts'
-import { dump } from '../dump.ts'
-import { meter } from '../meter.ts'
-import { contextOf, envWith, real, reEvaluated } from '../standing.ts'
-import { addRuleSet, clear, contradictions, osAtLeast, ruleSetOf, seed, tagged, uidOf } from './fleet.ts'
+import { admin, enrolled, linux, report, signed } from '../ems.ts'
+import { real, reEvaluated } from '../standing.ts'
+import { addRuleSet, asking, clear, contradictions, osAtLeast, ruleSetOf, seed, tagged, uidOf } from './fleet.ts'
+import { metered, quietly, workedAt } from './stepping.ts'
 
 const { DB } = real
-const asking = (path: string) => ({ type: 'file', negate: false, path })
 const [marker, other] = [asking('/etc/marker'), asking('/etc/other')]
 const answered = (...given: readonly (readonly [typeof marker, VerdictValue])[]): Sections['verdicts'] =>
   ({ answers: Object.fromEntries(given.map(([condition, value]) => [conditionKey(condition), { value, seen: 'as seen', at: 1 }])) })
-const metered = meter(DB)
-/** Nobody begins the re-evaluation: the test does. */
-const untold = { getByName: () => ({ start: () => Promise.resolve(), due: () => Promise.resolve(), progress: () => real.RE_EVALUATION.getByName('one').progress() }) } as unknown as Env['RE_EVALUATION']
-const quietly = (method: string, path: string, body?: object, bindings: Partial<Env> = {}) => sendTo(envWith({ RE_EVALUATION: untold, ...bindings }), method, `/api/v1/admin${path}`, { body, headers: { authorization: `Bearer ${TOKEN}` } })
-/** Works off what there is at an instant (ms). */
-async function workedAt(at: number, standing: Standing = atRest) {
-  let written = 0
-  for (let steps = 0; ; steps++) {
-    if (steps > 100) throw new Error('it does not end')
-    metered.reset()
-    const step = await reEvaluate({ ...contextOf(envWith({ DB: metered.database, RE_EVALUATION: untold })), now: () => at }, standing, at)
-    standing = step.standing
-    written += step.written
-    if (!step.busy && (step.next === null || step.next > at)) return { written, next: step.next, standing }
-  }
-}
 const standing = async (id: string) => (await admin('GET', `/rule-sets/${id}`)).json.standing
 
 describe('an edit that asks agents something new', () => {
@@ -162,94 +143,6 @@ describe('a report-only rule set', () => {
     await addRuleSet('modern', [marker], { name: 'stricter', mode: 'shadow' })
     await reEvaluated()
     expect(await tagged('modern')).toEqual({ present: 10 })
-  })
-})
-
-describe('a dry run', () => {
-  beforeEach(clear)
-  interface Page { items: { uid: string; tag: string; before: string; after: string; change: string }[]; examined: number; total: number | null; next: string | null }
-  async function tried(ruleSet: object, replaces: string | null = null) {
-    const sum = { pages: 0, examined: 0, total: null as number | null, changes: {} as Record<string, number>, items: [] as Page['items'] }
-    for (let after: string | undefined; ;) {
-      metered.reset()
-      const { status, json } = await quietly('POST', '/rule-sets/dry-run', { ruleSet, replaces, ...(after === undefined ? {} : { after }) }, { DB: metered.database })
-      if (status !== 200) throw new Error(JSON.stringify(json))
-      const page = json as unknown as Page
-      expect(metered.tally.rowsWritten).toBe(0)
-      sum.pages++
-      sum.examined += page.examined
-      sum.total ??= page.total
-      for (const item of page.items) sum.changes[item.change] = (sum.changes[item.change] ?? 0) + 1
-      sum.items.push(...page.items)
-      if (page.next === null) return sum
-      after = page.next
-    }
-  }
-  const tables = dump
-
-  it('tells of every endpoint what would change, within the limits of each page, and writes nothing', async () => {
-    await seed(0, 1_500, { os: linux('13.1') })
-    await seed(1_500, 700, { os: linux('11.1') })
-    await seed(2_200, 100, { os: { type: 'windows', name: 'Windows 11', version: '10.0.22631', kernel: '', architecture: 'x64' } })
-    const id = await addRuleSet('modern', [osAtLeast('13')])
-    await reEvaluated()
-    const before = await tables()
-    const fresh = await tried(ruleSetOf('old', [{ ...osAtLeast('12'), negate: true }]))
-    expect(fresh).toMatchObject({ examined: 2_300, total: 2_300, changes: { gains: 700 } })
-    expect(fresh.pages).toBeLessThan(6)
-    expect((await tried(ruleSetOf('modern', [osAtLeast('11')]), id)).changes).toEqual({ gains: 700 })
-    expect((await tried(ruleSetOf('modern', [osAtLeast('14')]), id)).changes).toEqual({ loses: 1_500 })
-    expect((await tried(ruleSetOf('modern', [osAtLeast('13'), { type: 'ip-range', ranges: ['10.0.0.0/8'] }]), id)).changes).toEqual({ unknown: 1_500 })
-    expect((await tried(ruleSetOf('modern', [osAtLeast('13'), marker]), id)).changes).toEqual({ owes: 1_500 })
-    expect((await tried(ruleSetOf('modern', [osAtLeast('13')], { mode: 'shadow' }), id)).changes).toEqual({ loses: 1_500 })
-    expect((await tried(ruleSetOf('old', [{ ...osAtLeast('12'), negate: true }], { mode: 'shadow' }))).changes).toEqual({ gains: 700 })
-    // Another rule set gives the same tag still.
-    expect((await tried(ruleSetOf('modern', [osAtLeast('14')], { name: 'second' }))).changes).toEqual({})
-    // Another tag: the one before is lost, this one gained.
-    expect((await tried(ruleSetOf('newer', [osAtLeast('13')]), id)).changes).toEqual({ gains: 1_500, loses: 1_500 })
-    expect((await tried(ruleSetOf('modern', [osAtLeast('13')], { enabled: false }), id)).changes).toEqual({ loses: 1_500 })
-    expect(await tables()).toEqual(before)
-  })
-  it('says what the edit then does', async () => {
-    await seed(0, 60, { os: linux('13.1') })
-    await seed(60, 40, { os: linux('12.1') })
-    const id = await addRuleSet('modern', [osAtLeast('13')])
-    await addRuleSet('modern', [{ ...osAtLeast('12'), comparator: '=' }], { name: 'also' })
-    await reEvaluated()
-    const stateOf = async () => new Map((await DB.prepare('SELECT uid, state FROM endpoint_tags').all<{ uid: string; state: string }>()).results.map(({ uid, state }) => [uid, state]))
-    const before = await stateOf()
-    const edit = ruleSetOf('modern', [osAtLeast('12.5')])
-    const { items } = await tried(edit, id)
-    await quietly('PUT', `/rule-sets/${id}`, edit)
-    await workedAt(Date.now())
-    const after = await stateOf()
-    for (const n of Array.from({ length: 100 }).keys()) {
-      const uid = uidOf(n)
-      const told = items.find((each) => each.uid === uid)
-      expect([told?.before ?? before.get(uid) ?? 'absent', told?.after ?? before.get(uid) ?? 'absent']).toEqual([before.get(uid) ?? 'absent', after.get(uid) ?? 'absent'])
-    }
-  })
-  it('tells of the tags too that are made of its own', async () => {
-    await seed(0, 30, { os: linux('13.1'), network: { interfaces: [{ name: 'eth0', addresses: [{ ip: '10.0.0.1', prefix: 24 }] }], defaultGateways: [], dnsServers: [] } })
-    const id = await addRuleSet('modern', [osAtLeast('13')])
-    await addRuleSet('trusted', [{ type: 'tag-present', tag: 'modern' }, { type: 'ip-range', ranges: ['10.0.0.0/8'] }])
-    await reEvaluated()
-    expect(await tagged('trusted')).toEqual({ present: 30 })
-    const edit = ruleSetOf('modern', [osAtLeast('14')])
-    const { items, changes } = await tried(edit, id)
-    expect([changes, new Set(items.map(({ tag }) => tag))]).toEqual([{ loses: 60 }, new Set(['modern', 'trusted'])])
-    await quietly('PUT', `/rule-sets/${id}`, edit)
-    await workedAt(Date.now())
-    expect([await tagged('modern'), await tagged('trusted')]).toEqual([{}, {}])
-  })
-  it('of a rule set that can not be taken, or of one that is not there, is refused', async () => {
-    expect((await admin('POST', '/rule-sets/dry-run', { ruleSet: ruleSetOf('x', [{ type: 'telepathy' }]) })).json).toMatchObject({ code: 'invalid', errors: [{ pointer: '/ruleSet/rules/linux/conditions/0/type' }] })
-    expect((await admin('POST', '/rule-sets/dry-run', { ruleSet: ruleSetOf('x', [osAtLeast('1')]), replaces: crypto.randomUUID() })).status).toBe(404)
-    const id = await addRuleSet('modern', [osAtLeast('13')])
-    await addRuleSet('trusted', [{ type: 'tag-present', tag: 'modern' }])
-    const renamed = ruleSetOf('newer', [osAtLeast('13')])
-    const [asTried, asSaved] = [await admin('POST', '/rule-sets/dry-run', { ruleSet: renamed, replaces: id }), await admin('PUT', `/rule-sets/${id}`, renamed)]
-    expect([asTried.status, asTried.json.detail]).toEqual([409, asSaved.json.detail])
   })
 })
 

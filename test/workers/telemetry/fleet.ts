@@ -9,6 +9,7 @@ import { real } from '../standing.ts'
 
 const { DB } = real
 export const uidOf = (n: number) => n.toString(16).padStart(32, '0')
+export const network = (ip: string): Sections['network'] => ({ interfaces: [{ name: 'eth0', addresses: [{ ip, prefix: 24 }] }], defaultGateways: [], dnsServers: [] })
 
 /** Endpoints `first` to `first + count - 1`, each with these sections. */
 export async function seed(first: number, count: number, sections: Partial<Sections>): Promise<void> {
@@ -24,6 +25,8 @@ export async function seed(first: number, count: number, sections: Partial<Secti
   ])
 }
 
+export const addGateway = (serial: string) => DB.prepare('INSERT INTO gateways (serial, name, state, reason, key_hash, fingerprint, csr, joined_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)').bind(serial, 'gw', 'authorised', '', serial, '', '', 0).run()
+
 /** Tables of endpoints and rules, emptied. */
 export const clear = () => DB.batch(['endpoints', 'endpoint_sections', 'endpoint_tags', 'rule_sets', 'rule_changes', 'tags', 'rules_state', 'gateways'].map((table) => DB.prepare(`DELETE FROM ${table}`)))
 
@@ -33,6 +36,8 @@ export async function tagged(tag: string): Promise<Record<string, number>> {
   return Object.fromEntries(results.map(({ state, n }) => [state, n]))
 }
 
+/** A condition that agents are asked. */
+export const asking = (path: string) => ({ type: 'file', negate: false, path })
 export const osAtLeast = (version: string) => ({ type: 'os-version', comparator: '>=', version })
 export const ruleSetOf = (tag: string, conditions: object[], more: object = {}) => ({ name: tag, tag, rules: { linux: { conditions } }, ...more })
 export async function addRuleSet(tag: string, conditions: object[], more: object = {}): Promise<string> {

@@ -1,28 +1,22 @@
 // Many hands on one endpoint: reports, presence, certificates, edits of the rules, deregistration. Each writes whole or not at all, and what was computed from something older is computed anew.
-import { beforeEach, describe, expect, it, vi } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import { generateKey } from '../../../identity/keys.ts'
 import { createCsr } from '../../../identity/request.ts'
 import { Fault } from '../../../protocol/faults.ts'
 import type { Env } from '../../../workers/env.ts'
-import { keepHouse } from '../../../workers/flows/keep-house.ts'
 import { changeEndpoint } from '../../../workers/flows/change-endpoint.ts'
 import { setOnline } from '../../../workers/flows/presence.ts'
 import { atRest, reEvaluate } from '../../../workers/flows/re-evaluate.ts'
 import { MAX_FULL } from '../../../workers/flows/settle.ts'
-import { admin, der, enrolled, linux, report, reportBody, sendTo, signatureOf, signed, type Answer, type Endpoint } from '../ems.ts'
+import { admin, der, enrolled, linux, report, reportBody, sendTo, signed, type Endpoint } from '../ems.ts'
 import { meter } from '../meter.ts'
-import { contextOf, envWith, interposed, real, reEvaluated } from '../standing.ts'
-import { addRuleSet, clear, contradictions, osAtLeast, ruleSetOf, seed, tagged, uidOf } from './fleet.ts'
+import { contextOf, envWith, interposed, real, reEvaluated, reportTo } from '../standing.ts'
+import { addGateway, addRuleSet, clear, contradictions, network, osAtLeast, ruleSetOf, seed, tagged, uidOf } from './fleet.ts'
 
 const { DB } = real
 const path = '/api/v1/endpoint/report'
-const network = (ip: string) => ({ interfaces: [{ name: 'eth0', addresses: [{ ip, prefix: 24 }] }], defaultGateways: [], dnsServers: [] })
 const office = { type: 'ip-range', ranges: ['10.0.0.0/8'] }
 const tagsOf = async ({ uid }: { uid: string }) => ((await admin('GET', `/endpoints/${uid}`)).json.tags as { tagUid: string; state: string }[]).map(({ state }) => state)
-const reportTo = async (bindings: Env, endpoint: Endpoint, sequence: number, sections: Parameters<typeof reportBody>[1]): Promise<Answer> => {
-  const body = await reportBody(sequence, sections)
-  return await sendTo(bindings, 'POST', path, { body, headers: await signatureOf(endpoint, 'POST', path, body) })
-}
 /** Does something once, before the first trip that writes the endpoint. */
 const beforeWriting = (action: () => Promise<unknown>) => {
   let done = false
@@ -32,7 +26,6 @@ const beforeWriting = (action: () => Promise<unknown>) => {
     await action()
   } }) })
 }
-const addGateway = (serial: string) => DB.prepare('INSERT INTO gateways (serial, name, state, reason, key_hash, fingerprint, csr, joined_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)').bind(serial, 'gw', 'authorised', '', serial, '', '', 0).run()
 
 describe('a report', () => {
   let endpoint: Endpoint
@@ -123,91 +116,6 @@ describe('a report', () => {
     const packages = Array.from({ length: 8_000 }, () => ({ ecosystem: 'deb' as const, name: random(), version: '1' }))
     expect((await report(endpoint, 2, { software: { packages } })).code).toBe('too_large')
     expect((await report(endpoint, 2, { os: linux('13.1') })).status).toBe(200)
-  })
-})
-
-describe('a gateway that does not acknowledge', () => {
-  /** The first `times` pokes are lost on the way; what comes later arrives. */
-  const deaf = (times: number) => {
-    let lost = 0
-    const told: string[] = []
-    const namespace = { getByName: (name: string) => ({ poke: async (...given: Parameters<ReturnType<Env['FCM_NOTIFY']['getByName']>['poke']>) => {
-      if (lost++ < times) throw new Error('the object is gone')
-      told.push(name)
-      await real.FCM_NOTIFY.getByName(name).poke(...given)
-    } }) } as unknown as Env['FCM_NOTIFY']
-    return { namespace, told }
-  }
-  beforeEach(async () => {
-    await clear()
-    await addGateway('SPGW00000000000D')
-  })
-  const cursor = async () => (await real.FCM_NOTIFY.getByName('SPGW00000000000D').cursor())?.revision
-  const head = async () => (await DB.prepare('SELECT max(revision) AS r FROM change_log').first<{ r: number }>())?.r
-
-  it('makes the report wait: it is taken, answered 503, and the same one again writes nothing and tells the gateway', async () => {
-    const endpoint = await enrolled()
-    await report(endpoint, 1, { os: linux('12.8') })
-    const { namespace } = deaf(1)
-    const bindings = envWith({ FCM_NOTIFY: namespace })
-    const first = await reportTo(bindings, endpoint, 2, { os: linux('13.1') })
-    expect([first.status, first.json.retryAfterSeconds, await cursor() === await head()]).toEqual([503, 1, false])
-    const before = await head()
-    expect((await reportTo(bindings, endpoint, 2, { os: linux('13.1') })).status).toBe(200)
-    expect([await head(), await cursor()]).toEqual([before, before])
-  })
-  it('does not keep a revoked or deregistered endpoint in: the records and its channel are cut, and the same call again tells the gateway', async () => {
-    const endpoint = await enrolled()
-    const ended: unknown[][] = []
-    const channel = { getByName: () => ({ end: (...given: unknown[]) => Promise.resolve(void ended.push(['end', ...given])), push: (...given: unknown[]) => Promise.resolve(void ended.push(['push', ...given])) }) } as unknown as Env['ENDPOINT_CHANNEL']
-    const { namespace } = deaf(1)
-    const bindings = envWith({ FCM_NOTIFY: namespace, ENDPOINT_CHANNEL: channel })
-    const call = () => sendTo(bindings, 'POST', `/api/v1/admin/endpoints/${endpoint.uid}/deregister`, { body: {}, headers: { authorization: `Bearer ${real.ADMIN_TOKEN}` } })
-    expect((await call()).status).toBe(503)
-    expect(ended).toEqual([['push', endpoint.uid, expect.objectContaining({ type: 'document' })], ['end', endpoint.uid, null, 'deregistered']])
-    expect((await signed(endpoint, 'GET', '/api/v1/endpoint/tags')).code).toBe('deregistered')
-    const before = await head()
-    expect([(await call()).status, await head(), await cursor()]).toEqual([200, before, before])
-  })
-  it('does not make an administrator send an edit again: it stands, once, and the re-evaluation tells the gateway', async () => {
-    const started: unknown[] = []
-    const untold = { getByName: () => ({ start: (tell: unknown) => Promise.resolve(void started.push(tell)) }) } as unknown as Env['RE_EVALUATION']
-    const { namespace } = deaf(1)
-    const logged = vi.spyOn(console, 'log').mockImplementation(() => undefined)
-    const answer = await sendTo(envWith({ FCM_NOTIFY: namespace, RE_EVALUATION: untold }), 'POST', '/api/v1/admin/rule-sets', { body: ruleSetOf('modern', [osAtLeast('13')]), headers: { authorization: `Bearer ${real.ADMIN_TOKEN}` } })
-    logged.mockRestore()
-    expect([answer.status, started]).toEqual([200, [true]])
-    await real.RE_EVALUATION.getByName('one').start(true)
-    await reEvaluated()
-    expect(await cursor()).toBe(await head())
-  })
-  it('for long is told again every five seconds, and not in every step', async () => {
-    const { namespace, told } = deaf(1_000)
-    const context = contextOf(envWith({ FCM_NOTIFY: namespace }))
-    const now = Date.now()
-    const [first, second] = [await reEvaluate(context, { ...atRest, owed: now }, now), await reEvaluate(context, { ...atRest, owed: now + 4_000 }, now)]
-    expect([first.next, first.standing.owed, second.next, second.standing.owed, told]).toEqual([now + 5_000, now + 5_000, now + 4_000, now + 4_000, []])
-  })
-  it('nor does an object of the re-evaluation that is gone: the edit stands, and the cron begins it', async () => {
-    const endpoint = await enrolled()
-    await report(endpoint, 1, { os: linux('13.1') })
-    const gone = { getByName: () => ({ start: () => Promise.reject(new Error('the object is gone')) }) } as unknown as Env['RE_EVALUATION']
-    const answer = await sendTo(envWith({ RE_EVALUATION: gone }), 'POST', '/api/v1/admin/rule-sets', { body: ruleSetOf('modern', [osAtLeast('13')]), headers: { authorization: `Bearer ${real.ADMIN_TOKEN}` } })
-    expect(answer.status).toBe(200)
-    await keepHouse(real, Date.now())
-    await reEvaluated()
-    expect(await tagged('modern')).toEqual({ present: 1 })
-  })
-  it('is told again by the re-evaluation that it did not hear, once a page and not once an endpoint', async () => {
-    await seed(0, 300, { os: linux('13.1') })
-    const untold = { getByName: () => ({ start: () => Promise.resolve() }) } as unknown as Env['RE_EVALUATION']
-    await sendTo(envWith({ RE_EVALUATION: untold }), 'POST', '/api/v1/admin/rule-sets', { body: ruleSetOf('modern', [osAtLeast('13')]), headers: { authorization: `Bearer ${real.ADMIN_TOKEN}` } })
-    const { namespace, told } = deaf(1)
-    const context = contextOf(envWith({ FCM_NOTIFY: namespace }))
-    const first = await reEvaluate(context, atRest, Date.now())
-    expect([first.written, first.standing.owed, told, first.next]).toEqual([300, expect.any(Number), [], expect.any(Number)])
-    const second = await reEvaluate(context, first.standing, Date.now())
-    expect([second.standing.owed, told, await cursor()]).toEqual([null, ['SPGW00000000000D'], await head()])
   })
 })
 
