@@ -43,8 +43,10 @@ export function createIntake(): Intake {
     },
     handTo(next) {
       take = next
-      if (early !== null) next(early, () => {})
+      const before = early
+      // It may hand on at once: what it was given is not given again.
       early = null
+      if (before !== null) next(before, () => {})
     },
   }
 }

@@ -77,6 +77,21 @@ describe('what an upstream sends', () => {
     expect(taken).toEqual(['SSH-2.0-early', ' late'])
   })
 
+  it('is given once, though whoever takes what came early hands the socket on', () => {
+    const { onread, handTo } = createIntake()
+    const taken: string[] = []
+    const buffer = onread.buffer()
+    buffer.set(Buffer.from('early'))
+    onread.callback(5, buffer)
+    handTo((piece) => {
+      taken.push(`first ${piece.toString()}`)
+      handTo((next) => taken.push(`second ${next.toString()}`) > 0)
+      return true
+    })
+    onread.callback(5, buffer)
+    expect(taken).toEqual(['first early', 'second early'])
+  })
+
   it('uses memory again only once its piece was released, and holds little while it is idle', () => {
     const { onread, handTo } = createIntake()
     const releases: (() => void)[] = []
