@@ -17,12 +17,12 @@ const unprintables = new RegExp(unprintable, 'gu')
 /** Much of what is shown was said by others (names of files, processes and rules): none of it may speak to the terminal. */
 const page = (lines: readonly string[]): string => lines.map((each) => each.replaceAll(unprintables, '\uFFFD')).join('\n')
 
-const SHOWN_SERVED = 12
+const SHOWN = 12
+const listed = (names: readonly string[]): string => (names.length > SHOWN ? `${names.slice(0, SHOWN).join(', ')} and ${names.length - SHOWN} more` : names.join(', '))
 function describeTransparent(transparent: AgentStatus['transparent']): string[] {
   if (transparent === null) return []
   const { asked, served, lacking } = transparent
-  const shown = served.length > SHOWN_SERVED ? `${served.slice(0, SHOWN_SERVED).join(', ')} and ${served.length - SHOWN_SERVED} more` : served.join(', ') || 'nothing'
-  return [column('transparent', asked ? shown : 'off (agent run --transparent, or the profile)'), ...lacking.map((each) => column('', `not ${each}`))]
+  return [column('transparent', asked ? listed(served) || 'nothing' : 'off (agent run --transparent, or the profile)'), ...lacking.map((each) => column('', `not ${each}`))]
 }
 
 /** Who is signed in, by whom, since when and until when. */
@@ -30,11 +30,16 @@ export const describeSignedIn = ({ provider, user }: { provider: string; user: V
   const name = user.email ?? user.subject
   return page([`${name}${user.name === undefined || user.name === '' || user.name === name ? '' : ` (${user.name})`} by ${provider}, since ${new Date(user.authenticatedAt).toISOString()}, ${user.expiresAt === null ? 'until you sign out' : `until ${new Date(user.expiresAt).toISOString()}`}`])
 }
-const signedInNow = (identity: AgentStatus['identity']): string => {
+/** Policies ask for groups by the provider's names, so those are shown. */
+function describeGroups({ groups }: VerifiedUser): string {
+  if (groups === undefined) return 'the provider tells no groups'
+  return `groups: ${listed(groups) || 'none'}`
+}
+function signedInNow(identity: AgentStatus['identity']): string[] {
   switch (identity.state) {
-    case 'somebody': return describeSignedIn(identity)
-    case 'nobody': return 'nobody is signed in (agent sign-in)'
-    default: return 'not known: the EMS does not answer'
+    case 'somebody': return [column('signed in', describeSignedIn(identity)), column('', describeGroups(identity.user))]
+    case 'nobody': return [column('signed in', 'nobody is signed in (agent sign-in)')]
+    default: return [column('signed in', 'not known: the EMS does not answer')]
   }
 }
 
@@ -44,7 +49,7 @@ export function describeStatus(status: AgentStatus, now: number): string {
   const bySignIn = (tags ?? []).flatMap(({ tag, needsSignIn }) => (needsSignIn === true ? [tag] : []))
   return page([
     column('machine', `${status.uid}, managed by ${status.ems}`),
-    column('signed in', signedInNow(status.identity)),
+    ...signedInNow(status.identity),
     column('profile', profile === null ? 'none has been assigned' : `${profile.name}, by the policy "${profile.policy}"`),
     column('licence', licence === null ? 'not told' : licence.state),
     column('channel', status.channel),
@@ -61,8 +66,15 @@ export function describeStatus(status: AgentStatus, now: number): string {
   ])
 }
 
-const describeDecision = (decision: Decision, now: number): string[] => [
+/** What the gateway said in words, where this agent was told, and what the person can do. */
+function described(denial: Explanation['denial'], reason: string): string[] {
+  const hint = signInHint({ reason, message: denial?.message ?? '', tags: [] })
+  return [...(denial === null ? [] : [`  ${denial.message}`]), ...(hint === null ? [] : [`  ${hint}`])]
+}
+
+const describeDecision = (decision: Decision, denial: Explanation['denial'], now: number): string[] => [
   `${decision.allowed ? 'Allowed' : decision.event === 'recheck' ? 'Cut' : 'Refused'}: ${decision.destination} (${decision.code} ${decision.reason}), ${ago(decision.at, now)}`,
+  ...(decision.allowed ? [] : described(denial, decision.reason)),
   ...(decision.policy === null ? [] : [`  by the policy "${decision.policy}" for the service "${decision.service ?? ''}"`]),
   ...(decision.user === undefined ? [] : [`  signed in was ${decision.user.name}`]),
   ...decision.tags.map(({ name, state }) => `  tag "${name}" was ${state}`),
@@ -79,7 +91,7 @@ function describeTag({ tag, state, validUntil, ruleSets, assigned, outbreak: bad
         const holds = condition.value === (condition.negate ? 'false' : 'true')
         return [
           `    ${holds ? '✓' : '✗'} wanted: ${condition.wanted}`,
-          `      seen:   ${condition.seen} (${condition.provenance ?? 'not reported'}, ${ago(condition.factAt, now)})`,
+          `      seen:   ${condition.seen} (${condition.factAt === null ? 'not reported' : `${condition.provenance ?? 'not known how'}, ${ago(condition.factAt, now)}`})`,
           // Of an outbreak, what holds is what is to be mended; what nobody knows is to be mended in any case.
           ...(condition.value === (condition.negate === outbreak ? 'true' : 'false') ? [] : [`      mend:   ${condition.mend}${condition.section !== 'identity' || condition.mend.includes('agent sign-in') ? '' : ' (agent sign-in)'}`]),
         ]
@@ -90,6 +102,6 @@ function describeTag({ tag, state, validUntil, ruleSets, assigned, outbreak: bad
 
 /** @param now ms */
 export function describeExplanation({ denial, decision, tags }: Explanation, now: number): string {
-  const refused = decision === null && denial !== null ? [`Refused: ${denial.destination} (${denial.code} ${denial.reason}), ${ago(denial.at, now)}`, `  ${denial.message}`, ...[signInHint(denial)].flatMap((hint) => (hint === null ? [] : [`  ${hint}`]))] : []
-  return page([...(decision === null ? refused : describeDecision(decision, now)), ...tags.flatMap((tag) => describeTag(tag, now))])
+  const refused = decision === null && denial !== null ? [`Refused: ${denial.destination} (${denial.code} ${denial.reason}), ${ago(denial.at, now)}`, ...described(denial, denial.reason)] : []
+  return page([...(decision === null ? refused : describeDecision(decision, denial, now)), ...tags.flatMap((tag) => describeTag(tag, now))])
 }

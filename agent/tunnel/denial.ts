@@ -70,12 +70,14 @@ const mendBySignIn: Record<string, string> = { 'user-unverified': 'Sign in: agen
  * What the person at this machine can do about it themselves; null: nothing, or the gateway has said it.
  * @param lacking names of tags that this machine has not because nobody is signed in on it who would do
  */
-export const signInHint = ({ reason, message, tags }: Denial, lacking: readonly string[] = []): string | null =>
+export const signInHint = ({ reason, message, tags }: Pick<Denial, 'reason' | 'message' | 'tags'>, lacking: readonly string[] = []): string | null =>
   (message.includes('agent sign-in') ? null : Object.hasOwn(mendBySignIn, reason) ? mendBySignIn[reason] ?? null : tags.some((tag) => lacking.includes(tag)) ? 'Sign in: agent sign-in' : null)
 
 /** The sentence for the user's own program: what the gateway said, what to do, and what to quote to an administrator. */
 export function denialText(denial: Denial): string {
   const particulars = [denial.code && `code ${denial.code}`, denial.reason, denial.decision && `decision ${denial.decision}`].filter(Boolean)
   const hint = signInHint(denial)
-  return `${denial.message}${hint === null ? '' : `\n${hint}`}\n${particulars.join(', ')}\n`
+  // Of tags it is the rules that tell the mend, and the agent explains those.
+  const why = denial.tags.length === 0 || denial.decision === null ? '' : `Why, and what to do: agent explain ${denial.decision}\n`
+  return `${denial.message}${hint === null ? '' : `\n${hint}`}\n${particulars.join(', ')}\n${why}`
 }

@@ -13,6 +13,10 @@ const status: AgentStatus = {
 const denial = { at: NOW - 180_000, destination: 'wiki.corp.test:443', decision: 'D0123456789AB-0123456789ABCDEF', code: '065', reason: 'tag-missing', message: 'It needs the tag "managed".', tags: ['managed'] }
 const condition = { type: 'file', negate: true, value: 'true' as const, seen: 'exists', wanted: 'not: file "/x" exists', section: 'verdicts', factAt: NOW - 60_000, provenance: 'claimed' as const, mend: 'Remove "/x".' }
 const tag = { tagUid: 'b', tag: 'managed', state: 'absent' as const, validUntil: null, ruleSets: [{ id: 'c', name: 'rules', value: 'false' as const, logic: '1', message: 'Ask the help desk.', conditions: [condition] }] }
+const decision = {
+  id: 'D0123456789AB-0123456789ABCDEF', at: NOW - 180_000, gateway: 'SPGW0123456789AB', allowed: false, reason: 'user-unverified' as const, code: '066', event: 'decide' as const, uid: null, certificateSerial: null, protocol: 'tcp' as const,
+  service: 'wiki', destination: 'wiki.corp.test:443', policy: 'staff', tags: [], revision: '1.a', snapshotAgeMs: 0, source: '127.0.0.1:1', validUntil: null, session: null,
+}
 
 describe('the status', () => {
   it('says what there is, and what is missing', () => {
@@ -24,6 +28,8 @@ describe('the status', () => {
       [{ state: 'somebody', provider: 'okta', user: { issuer: 'https://okta.test', subject: 'x', email: 'ada@example.com', name: 'Ada\u001b[2J', authenticatedAt: NOW, expiresAt: NOW + 60_000 } }, 'signed in    ada@example.com (Ada\uFFFD[2J) by okta, since 2027-01-15T08:00:00.000Z, until 2027-01-15T08:01:00.000Z\n'],
       [{ state: 'somebody', provider: 'okta', user: { issuer: 'https://okta.test', subject: 'x', authenticatedAt: NOW, expiresAt: null } }, 'signed in    x by okta, since 2027-01-15T08:00:00.000Z, until you sign out\n'],
     ] as const) expect(describeStatus({ ...status, identity }, NOW)).toContain(shown)
+    const inGroups = (groups?: string[]) => describeStatus({ ...status, identity: { state: 'somebody', provider: 'okta', user: { issuer: 'https://okta.test', subject: 'x', ...(groups === undefined ? {} : { groups }), authenticatedAt: NOW, expiresAt: null } } }, NOW)
+    for (const [groups, shown] of [[undefined, 'the provider tells no groups'], [[], 'groups: none'], [['staff', 'on\u001bcall'], 'groups: staff, on\uFFFDcall'], [Array.from({ length: 14 }, (_, at) => `g${at}`), 'g11 and 2 more']] as const) expect(inGroups(groups?.slice())).toContain(`${shown}\n`)
     const refused = (reason: string, tags: AgentStatus['tags'] = null, message = 'No.') => describeStatus({ ...status, tags, denials: [{ ...denial, reason, message }] }, NOW)
     expect(refused('user-unverified')).toMatch(/: No\.\n +Sign in: agent sign-in\n/)
     expect(refused('user-mismatch')).toMatch(/: No\.\n +Sign in as a user who may: agent sign-in\n/)
@@ -40,6 +46,15 @@ describe('an explanation', () => {
     const text = describeExplanation({ denial: null, decision: null, tags: [tag] }, NOW)
     for (const part of ['Tag "managed": absent', 'rule set "rules": false. Ask the help desk.', '✗ wanted: not: file "/x" exists\n', 'seen:   exists (claimed, 1 min ago)', 'mend:   Remove "/x".']) expect(text).toContain(part)
     expect(describeExplanation({ denial, decision: null, tags: [] }, NOW)).toContain('Refused: wiki.corp.test:443 (065 tag-missing), 3 min ago\n  It needs the tag')
+    const never = { ...tag, ruleSets: tag.ruleSets.map((ruleSet) => ({ ...ruleSet, conditions: [{ ...condition, factAt: null, provenance: null }] })) }
+    expect(describeExplanation({ denial: null, decision: null, tags: [never] }, NOW)).toContain('seen:   exists (not reported)\n')
+  })
+
+  it('of a decision says what the gateway said and what the person can do, where the agent was told and where not', () => {
+    const told = describeExplanation({ denial: { ...denial, message: 'Nobody has signed in.' }, decision, tags: [] }, NOW)
+    expect(told).toBe('Refused: wiki.corp.test:443 (066 user-unverified), 3 min ago\n  Nobody has signed in.\n  Sign in: agent sign-in\n  by the policy "staff" for the service "wiki"')
+    expect(describeExplanation({ denial: null, decision, tags: [] }, NOW)).toContain('3 min ago\n  Sign in: agent sign-in\n')
+    expect(describeExplanation({ denial: null, decision: { ...decision, allowed: true }, tags: [] }, NOW)).not.toContain('Sign in')
   })
 
   it('of an outbreak says how to be rid of it, and frightens nobody who has it not', () => {

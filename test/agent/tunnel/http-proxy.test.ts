@@ -77,7 +77,7 @@ describe('HTTP proxy', () => {
     await expect(curl(scene, 'https://wiki.corp.test/')).rejects.toThrow(/403/)
     const { stdout } = await curl(scene, '-i', 'http://wiki.corp.test/')
     expect(stdout).toMatch(/^HTTP\/1\.1 403 Forbidden/)
-    expect(stdout).toContain('This service needs the tag “managed”.\ncode 065, tag-missing, decision D0123456789AB-0123456789ABCDEF')
+    expect(stdout).toContain('This service needs the tag “managed”.\ncode 065, tag-missing, decision D0123456789AB-0123456789ABCDEF\nWhy, and what to do: agent explain D0123456789AB-0123456789ABCDEF')
     expect(scene.denials.map(({ destination, code, reason, tags, decision }) => ({ destination, code, reason, tags, decision }))).toEqual([
       { destination: 'wiki.corp.test:443', code: '065', reason: 'tag-missing', tags: ['managed'], decision: refusal.decision },
       { destination: 'wiki.corp.test:80', code: '065', reason: 'tag-missing', tags: ['managed'], decision: refusal.decision },
