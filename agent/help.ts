@@ -31,7 +31,7 @@ Examples:
   agent sign-in --state /var/lib/sallyport
   agent sign-in --provider okta --no-browser
   agent ssh ada@build.corp.example
-  agent ssh build.corp.example:2222 -- -L 8080:localhost:80 uptime
+  agent ssh build.corp.example:2222 -- -t top
   agent ssh-config '*.corp.example' >> ~/.ssh/config
   ssh -o ProxyCommand='agent connect %h:%p' build.corp.example
   chromium --proxy-pac-url="$(agent pac)"

@@ -72,10 +72,13 @@ async function begin({ ask, directory, target, user, words, tell }: SessionOptio
   const certified = answer.outcome === 'issued' ? await optionsFor(answer, key, target) : []
   if (stopping.aborted) return 128 + constants.signals[stopping.reason as NodeJS.Signals]
   const { host, port } = target
-  return await runSsh([
+  const code = await runSsh([
     ...option('ProxyCommand', ownCommand('connect', directory, '--', shellWord(host), String(port))), ...option('ProxyUseFdpass', 'no'), ...option('HostName', host), ...certified,
     '-p', String(port), ...(login === null ? [] : ['-l', login]), host, ...words,
   ], stopping)
+  // 255 is ssh's own: a host that takes the certificate for none of that account's says no more than "denied".
+  if (code === 255 && answer.outcome === 'issued' && login !== null && !answer.reply.principals.includes(login)) tell(`The certificate names ${answer.reply.principals.join(', ')}; whether that may log in as ${login} is for the host to say.`)
+  return code
 }
 
 /** @returns the exit code of ssh. @throws a sentence when the gateway refuses, or none leads there */

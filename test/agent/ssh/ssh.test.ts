@@ -47,6 +47,7 @@ describe.skipIf(!hasOpenSsh)('agent ssh (needs sshd, ssh and ssh-keygen, as root
     const known = join(scene.home, 'known')
     expect(await scene.run('ssh', at, '--', '-oBatchMode=yes', `-oUserKnownHostsFile=${known}`, 'echo in')).toMatchObject({ code: 255, out: '', err: expect.stringContaining('Host key verification failed') as string })
     expect(await scene.run('ssh', at, '--', '-oStrictHostKeyChecking=accept-new', `-oUserKnownHostsFile=${known}`, 'echo in')).toMatchObject({ code: 0, out: 'in\n' })
+    expect(await scene.run('ssh', `grace@${HOST}`, '--', '-oBatchMode=yes', `-oUserKnownHostsFile=${known}`, 'echo in')).toMatchObject({ code: 255, out: '', err: expect.stringMatching(/Permission denied[^]*The certificate names .*; whether that may log in as grace is for the host to say/) as string })
   })
 
   it('says why not, and what to do: nobody is signed in, somebody else is, a tag is missing, no gateway leads there', async () => {
