@@ -4,7 +4,7 @@ import { folded } from './folded.ts'
 
 /** What is asked of a verified user; what is null is not asked. */
 export interface UserCondition {
-  /** Any of them, as written: a subject is compared to the letter, because to its issuer two cases are two people. */
+  /** Any of them, as written: a subject is compared to the letter, because to its issuer two cases are two people. What has an `@` is an e-mail. */
   readonly users: ReadonlySet<string> | null
   /** The same, folded: an e-mail is compared without case. */
   readonly emails: ReadonlySet<string>
@@ -31,7 +31,9 @@ const MAX_AHEAD_MS = 60_000
 export const hasExpired = ({ expiresAt }: VerifiedUser, now: number): boolean => expiresAt !== null && now >= expiresAt
 
 function isNamed({ users, emails }: UserCondition, { subject, email }: VerifiedUser): UserReading['value'] {
-  if (users === null || (email !== undefined && emails.has(folded(email))) || users.has(subject)) return 'true'
+  if (users === null || (email !== undefined && emails.has(folded(email)))) return 'true'
+  // Some providers let people choose their subject: one that reads like an e-mail, which nobody verified, is not certainly the person whose it is.
+  if (users.has(subject)) return subject.includes('@') ? 'unknown' : 'true'
   // An e-mail that is not told may be the one that is asked for.
   return email === undefined && [...users].some((user) => user.includes('@')) ? 'unknown' : 'false'
 }

@@ -48,7 +48,9 @@ export function requestHeaders(headers: Incoming, { host, source, vouched, decis
     kept['sallyport-device-tags'] = vouched.tags.map(encodeURIComponent).join(',')
     kept['sallyport-assertion'] = vouched.assertion
     const { user } = vouched
-    if (user !== null) kept['sallyport-user'] = headerText(user.email ?? user.sub)
+    // A subject that reads like an e-mail may have been chosen to: nobody verified it as one. The assertion tells it as what it is.
+    const name = user?.email ?? (user?.sub.includes('@') === true ? undefined : user?.sub)
+    if (name !== undefined) kept['sallyport-user'] = headerText(name)
     if (user?.groups !== undefined) kept['sallyport-user-groups'] = user.groups.map(headerText).join(',')
   }
   return kept

@@ -60,6 +60,12 @@ describe('a policy asks who uses the device', () => {
       expect([by(asked, alice), by(asked, undefined)], asked).toEqual(['user-mismatch', 'user-unverified'])
     }
   })
+  it('who is called at the provider as somebody else\'s address reads is not that person', () => {
+    const { email: _, ...unverified } = { ...alice, subject: 'bob@corp.test' }
+    expect([by('users: [bob@corp.test]', { ...alice, subject: 'bob@corp.test' }), by('users: [bob@corp.test]', unverified), by('users: [bob@corp.test], issuer: https://idp.test', unverified), by('users: [alice@corp.test]', { ...alice, subject: 'alice@corp.test' })])
+      .toEqual(['user-unverified', 'user-unverified', 'user-unverified', 'allowed'])
+    expect(decideFor(policiesOf('[{name: no, services: [s], users: [bob@corp.test], action: deny}, {name: yes, services: [s], action: allow}]'), recordOf({ user: unverified }))).toMatchObject({ allowed: false })
+  })
   it('who has expired, proved it too long ago or in the future, or in what groups, is not known', () => {
     const { email: _, groups: __, ...bare } = alice
     expect([by('users: [s-1]', alice, NOW + 3_600_000), by('users: [bob]', alice, NOW + 3_600_000), by('authenticatedWithinSeconds: 60', alice), by('authenticatedWithinSeconds: 60', { ...alice, authenticatedAt: NOW + 60_001 })]).toEqual(Array(4).fill('user-unverified'))

@@ -180,6 +180,8 @@ describe('what an upstream is told of the device', () => {
     // Another user of the same device, on the same connection: no word of the one before.
     expect((await told(userOf('bob@corp.test', { subject: 'Bjørn|7', email: undefined }))).user).toEqual({ iss: 'https://idp.test', sub: 'Bjørn|7', auth_time: expect.any(Number) as number })
     expect(headers()).toEqual(['Bj%C3%B8rn|7', undefined, undefined, undefined])
+    // Nobody verified that address, and whoever reads the header would take it for one.
+    expect([(await told(userOf('bob@corp.test', { subject: 'alice@corp.test', email: undefined }))).user, ...headers()]).toEqual([expect.objectContaining({ sub: 'alice@corp.test' }), ...Array<undefined>(4).fill(undefined)])
     expect([(await told()).user, ...headers()]).toEqual(Array(5).fill(undefined))
     // More groups than a header carries are cut, and that is said.
     const many = Array.from({ length: 256 }, (_, n) => `group-${String(n).padStart(30, '0')}`)
