@@ -17,7 +17,7 @@ function decisionLines(decision: Decision, now: number): string[] {
     `${outcome}: ${decision.destination || 'no destination'} (${decision.protocol}), ${atAndAgo(decision.at, now)}`,
     ...fields([
       ['why', `${decision.code} ${decision.reason}: ${means}`],
-      ...(mend === null ? [] : [['mend', mend] as const]),
+      ...(mend === null ? [] : [['mend', decision.uid === null ? mend : mend.replace('UID', decision.uid)] as const]),
       ['endpoint', decision.uid ?? 'not known'],
       ['certificate', decision.certificateSerial ?? 'none'],
       ...(decision.user === undefined ? [] : [['user', `${decision.user.name}, by ${decision.user.issuer}`] as const]),

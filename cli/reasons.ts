@@ -34,7 +34,7 @@ const texts = {
   'denied-by-policy': { means: 'a policy denies it', mend: 'Policies are ordered: the first that matches decides.' },
   'denied-by-tag': { means: 'a tag that the policy excludes is present', mend: 'Mend on the device what the tag stands for; see below.' },
   'tag-missing': { means: 'a tag that the policy asks for is absent', mend: 'Mend on the device what the tag asks for; see below.' },
-  'tag-unknown': { means: 'it is not known whether the endpoint has a tag that decides', mend: 'Let the agent report: cli endpoints check UID.' },
+  'tag-unknown': { means: 'it is not known whether the endpoint has a tag that decides', mend: 'What is not known stands below, with its mend; what has not been reported: cli endpoints check UID.' },
   'snapshot-missing': { means: 'the gateway has not heard from the EMS yet', mend: 'See that it is authorised and connected: cli gateways list.' },
   'snapshot-stale': { means: 'the gateway has not heard from the EMS for longer than the service allows', mend: 'See that it is connected: cli gateways list.' },
   'endpoint-offline': { means: 'the agent has no open channel to the EMS, and the service asks for one', mend: 'Start the agent, or see why it does not reach the EMS.' },

@@ -57,6 +57,11 @@ describe('a decision', () => {
     expect(lines).toMatch(/let in by +D0123456789AB-0000000000000000/)
     expect(lines).toMatch(/known then +nothing: the EMS had never been heard/)
   })
+  it('says what to do with the endpoint that it is about, where that is known', () => {
+    const mend = (uid: string | null) => describeDecision({ decision: decision({ reason: 'tag-unknown', code: '066', uid }), tags: [] }, NOW).find((line) => line.startsWith('  mend'))
+    expect(mend('a'.repeat(32))?.endsWith(`: cli endpoints check ${'a'.repeat(32)}.`)).toBe(true)
+    expect(mend(null)?.endsWith(': cli endpoints check UID.')).toBe(true)
+  })
   it('says who was signed in, where an identity provider vouched for somebody', () => {
     const lines = (changes: Partial<Decision>) => describeDecision({ decision: decision(changes), tags: [] }, NOW).join('\n')
     expect(lines({ reason: 'user-mismatch', code: '061', user: { name: 'alice@corp.test', issuer: 'https://idp.test' } })).toMatch(/why +061 user-mismatch: .*\n(.*\n)*  user +alice@corp\.test, by https:\/\/idp\.test$/m)
