@@ -49,7 +49,7 @@ async function checked(provider: IdentityProvider): Promise<void> {
   try {
     await checkProvider((url, init) => fetch(url, init), provider)
   } catch (cause) {
-    if (cause instanceof Fault) throw new Fault('invalid', `${cause.message} It is saved as it is with "check": false.`, { cause, errors: [{ pointer: '/issuer', detail: 'does not answer as an identity provider that people can sign in by' }] })
+    if (cause instanceof Fault) throw new Fault('invalid', `${cause.message} Nothing is saved; with "check": false (--unchecked of the command line) the issuer is not asked.`, { cause, errors: [{ pointer: '/issuer', detail: 'does not answer as an identity provider that people can sign in by' }] })
     throw cause
   }
 }
