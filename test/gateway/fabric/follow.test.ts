@@ -1,40 +1,17 @@
 // What a gateway makes of FcmNotify's word: increments, gaps, doubled and reordered notices, lines gone dead, authority taken away.
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import { endpointByUid, endpointCount, uidBySerial } from '../../../domain/access/snapshot.ts'
-import { tagPresence } from '../../../domain/access/endpoint-record.ts'
-import { LOOKUP_MS, UNKNOWN_MS } from '../../../gateway/fabric/lookups.ts'
 import { PING_EVERY_MS, PONG_WITHIN_MS } from '../../../gateway/fabric/notify-socket.ts'
-import { certificateSerialOf, HEALTHY, mark, rowsOf, startEmsDouble, systemRow, tagsRow, uidOf, type EmsDouble, type GatewaySocket } from './ems-double.ts'
-import { ManualTimers, startFollower, until, type FollowerUnderTest } from './follower-under-test.ts'
+import { certificateSerialOf, HEALTHY, mark, rowsOf, startEmsDouble, systemRow, tagsRow, uidOf, type EmsDouble } from './ems-double.ts'
+import { ManualTimers, until } from './follower-under-test.ts'
+import { current, followedFabric } from './followed-fabric.ts'
 
+const fabric = followedFabric()
+const { settled, presence } = fabric
 let ems: EmsDouble
-let follower: FollowerUnderTest | null = null
-beforeEach(async () => {
-  ems = await startEmsDouble()
-  ems.sysinfo = () => ({ updated_after: mark(5), is_snapshot: true, rows: rowsOf([1, 2], systemRow) })
-  ems.uidTags = () => ({ updated_after: mark(5), is_snapshot: true, rows: rowsOf([1, 2], () => tagsRow([HEALTHY])) })
-  ems.hostTags = [{ tag_uid: HEALTHY, name: 'healthy', type: 1, description: '', detection_level: '' }]
-  ems.onHello = (socket) => current(socket, 5)
+beforeEach(() => {
+  ({ ems } = fabric)
 })
-afterEach(async () => {
-  await follower?.close()
-  follower = null
-  await ems.stop()
-})
-
-const current = (socket: GatewaySocket, revision: number) => socket.tell({ type: 'current', revision: mark(revision), at: Date.now() })
-async function settled(options: Parameters<typeof startFollower>[1] = {}): Promise<{ follower: FollowerUnderTest; socket: GatewaySocket }> {
-  follower = await startFollower(ems, options)
-  const started = follower
-  await until('the first current', () => started.events.some(({ event }) => event === 'current'))
-  ems.reads.length = 0
-  started.changes.length = 0
-  return { follower, socket: await follower.socket() }
-}
-const presence = (number: number) => {
-  const record = follower === null ? undefined : endpointByUid(follower.world.snapshot(), uidOf(number))
-  return record === undefined ? 'no record' : tagPresence(record, HEALTHY, Date.now())
-}
 const tagNotice = (after: number, upTo: number, rows: Record<string, unknown> | null) => ({
   type: 'changed' as const, table: 'uid_tags' as const, after: mark(after), updated_after: mark(upTo), at: Date.now(), ...(rows === null ? {} : { data: { uid_tag_lists: rows } }),
 })
@@ -143,8 +120,7 @@ describe('a gateway that follows the EMS', () => {
       }
       return { updated_after: mark(5), rows: rowsOf([2], systemRow) }
     }
-    const started = await startFollower(ems)
-    follower = started
+    const started = await fabric.follow()
     await until('both', () => endpointCount(started.world.snapshot()) === 2)
     expect(ems.reads.filter((read) => read.startsWith('sysinfo'))).toEqual(['sysinfo?', 'sysinfo?uid_offset=half', 'sysinfo?uid_offset=half'])
   })
@@ -230,8 +206,7 @@ describe('a gateway that follows the EMS', () => {
     const stranger = await startEmsDouble()
     try {
       ems.introducedBy = stranger.introducedBy
-      follower = await startFollower(ems)
-      const started = follower
+      const started = await fabric.follow()
       await until('the refusal', () => started.events.some((event) => event.event === 'disconnected' && event.reason.includes('proof is foreign')))
       expect(ems.sockets).toEqual([])
     } finally {
@@ -253,63 +228,5 @@ describe('a gateway that follows the EMS', () => {
     const { socket } = await settled()
     socket.tell({ type: 'explain', request: 'r1', id: 'D0123456789AB-0123456789ABCDEF' })
     await until('the answer', () => socket.said.some((message) => message.type === 'explained' && message.request === 'r1' && message.decision === null))
-  })
-})
-
-describe('a lookup', () => {
-  const lookups = (socket: GatewaySocket) => socket.said.filter(({ type }) => type === 'lookup')
-
-  it('brings the record before it resolves, and asks once however many want it', async () => {
-    const { follower: started, socket } = await settled()
-    const asked = Promise.all([started.world.lookup(uidOf(7)), started.world.lookup(uidOf(7)), started.world.lookup(uidOf(7))])
-    await until('the question', () => lookups(socket).length > 0)
-    socket.tell({ type: 'found', uid: uidOf(7), sysinfo: systemRow(7), tags: tagsRow([HEALTHY]) })
-    await asked
-    expect(presence(7)).toBe('present')
-    expect(lookups(socket)).toHaveLength(1)
-  })
-
-  it('ends after 500 ms without an answer, and at once when the socket is lost', async () => {
-    const timers = new ManualTimers()
-    const { follower: started, socket } = await settled({ timers })
-    const unanswered = started.world.lookup(uidOf(7))
-    timers.advance(LOOKUP_MS - 1)
-    let ended = false
-    void unanswered.then(() => {
-      ended = true
-    }, () => null)
-    await until('the question', () => lookups(socket).length > 0)
-    expect(ended).toBe(false)
-    timers.advance(1)
-    await unanswered
-    const lost = started.world.lookup(uidOf(8))
-    socket.socket.terminate()
-    await lost
-    await started.world.lookup(uidOf(9))
-    expect(endpointByUid(started.world.snapshot(), uidOf(7))).toBeUndefined()
-  })
-
-  it('remembers for ten seconds that there is no such endpoint', async () => {
-    let clock = Date.now()
-    const { follower: started, socket } = await settled({ now: () => clock })
-    const ask = async (expected: number) => {
-      const asked = started.world.lookup(uidOf(7))
-      await until('the question', () => lookups(socket).length === expected)
-      socket.tell({ type: 'found', uid: uidOf(7), sysinfo: null, tags: null })
-      await asked
-    }
-    await ask(1)
-    await started.world.lookup(uidOf(7))
-    expect(lookups(socket)).toHaveLength(1)
-    clock += UNKNOWN_MS + 1
-    await ask(2)
-  })
-
-  it('is never many at once', async () => {
-    const { follower: started, socket } = await settled()
-    const asked = Promise.all(Array.from({ length: 1_000 }, (_, number) => started.world.lookup(uidOf(1_000 + number))))
-    await asked
-    await until('the questions', () => lookups(socket).length > 0)
-    expect(lookups(socket).length).toBeLessThanOrEqual(256)
   })
 })
