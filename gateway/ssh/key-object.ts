@@ -5,6 +5,8 @@ import { WireReader } from '../../domain/access/ssh-wire.ts'
 
 const MIN_RSA_BITS = 2_048
 const MAX_RSA_BITS = 8_192
+/** Bytes. */
+const MAX_RSA_EXPONENT = 8
 const curves: Readonly<Record<string, { readonly crv: string; readonly bytes: number; readonly hash: string }>> = {
   nistp256: { crv: 'P-256', bytes: 32, hash: 'sha256' }, nistp384: { crv: 'P-384', bytes: 48, hash: 'sha384' }, nistp521: { crv: 'P-521', bytes: 66, hash: 'sha512' },
 }
@@ -22,9 +24,12 @@ function jwkOf(type: string, fields: readonly Uint8Array[]): JsonWebKey | null {
   if (type === 'ssh-rsa') {
     // A negative modulus or exponent is no number of a key.
     if (((first[0] ?? 0) | (second[0] ?? 0)) & 0x80) return null
-    const n = unsigned(second)
+    const [e, n] = [unsigned(first), unsigned(second)]
     const bits = n.length * 8 - Math.clz32(n[0] ?? 0) + 24
-    return bits < MIN_RSA_BITS || bits > MAX_RSA_BITS ? null : { kty: 'RSA', e: base64(unsigned(first)), n: base64(n) }
+    // By the exponent 1 anybody signs, by an even one nobody, and a long one is work for whoever verifies.
+    const isOdd = ((e.at(-1) ?? 0) & (n.at(-1) ?? 0) & 1) === 1
+    if (!isOdd || (e.length === 1 && e[0] === 1) || e.length > MAX_RSA_EXPONENT) return null
+    return bits < MIN_RSA_BITS || bits > MAX_RSA_BITS ? null : { kty: 'RSA', e: base64(e), n: base64(n) }
   }
   const curve = curves[Buffer.from(first).toString('latin1')]
   return curve === undefined || second[0] !== 4 ? null : { kty: 'EC', crv: curve.crv, x: base64(second.subarray(1, 1 + curve.bytes)), y: base64(second.subarray(1 + curve.bytes)) }

@@ -156,11 +156,11 @@ describe('the gateway refuses a certificate', () => {
       expect([email, await refusal(gate, { publicKey })]).toEqual([email, expected])
     }
   })
-  it('for what is no key, or too small a one, and for more than it reads', async () => {
+  it('for what is no key, or too small a one, or one with an exponent by which anybody signs, and for more than it reads', async () => {
     const gate = await gateOf(1)
     const [type = '', base64 = ''] = publicKey.split(' ')
     const bytes = Buffer.from(base64, 'base64')
-    const keys = [`ssh-rsa ${base64}`, `${type} ${base64.slice(0, -4)}`, `${type} ${Buffer.concat([bytes, Buffer.from('x')]).toString('base64')}`, `${type} ${base64} comment`, `ecdsa-sha2-nistp256 ${offCurve()}`, `ssh-rsa ${rsa(1_024)}`]
+    const keys = [`ssh-rsa ${base64}`, `${type} ${base64.slice(0, -4)}`, `${type} ${Buffer.concat([bytes, Buffer.from('x')]).toString('base64')}`, `${type} ${base64} comment`, `ecdsa-sha2-nistp256 ${offCurve()}`, `ssh-rsa ${rsa(1_024)}`, ...[[0], [1], [2], [1, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0, 1]].map((exponent) => `ssh-rsa ${rsa(2_048, exponent)}`)]
     for (const each of keys) expect([each, await refusal(gate, { publicKey: each })]).toEqual([each, '400 malformed'])
     expect((await post(gate, gate.agent, JSON.stringify({ host: 'host.test', port: 22, publicKey, more: 'x'.repeat(5_000) }))).status).toBe(400)
     expect((await post(gate, gate.agent, '{')).status).toBe(400)
@@ -183,4 +183,4 @@ const field = (...parts: (string | Uint8Array)[]) => Buffer.concat(parts.flatMap
   return [length, bytes]
 }))
 const offCurve = () => field('ecdsa-sha2-nistp256', 'nistp256', Buffer.concat([Buffer.from([4]), Buffer.alloc(64, 7)])).toString('base64')
-const rsa = (bits: number) => field('ssh-rsa', Buffer.from([1, 0, 1]), Buffer.concat([Buffer.from([0]), Buffer.alloc(bits / 8, 0xff)])).toString('base64')
+const rsa = (bits: number, exponent = [1, 0, 1]) => field('ssh-rsa', Buffer.from(exponent), Buffer.concat([Buffer.from([0]), Buffer.alloc(bits / 8, 0xff)])).toString('base64')
