@@ -3,6 +3,7 @@ import type { UserCondition } from '../user/user-condition.ts'
 import type { Policies } from './policies.ts'
 import type { Policy } from './policy.ts'
 import type { Service } from './service.ts'
+import type { SshService } from './ssh-service.ts'
 
 const within = (some: readonly string[], all: readonly string[]): boolean => some.every((each) => all.includes(each))
 
@@ -51,6 +52,24 @@ function lintSsh({ name, ssh }: Service): string[] {
   ]
 }
 
+/** Whether one list holds more than another, where one without entries holds all. */
+const isWider = (some: readonly string[], all: readonly string[]): boolean => all.length > 0 && (some.length === 0 || !within(some, all))
+
+/** Whether a certificate for `one` opens more at the hosts of `two` than one for `two`. */
+function givesMore(one: SshService, two: SshService): boolean {
+  return one.principal !== two.principal || !within(one.principals, two.principals) || !within(one.extensions, two.extensions) || one.certificateMs > two.certificateMs
+    || (two.forceCommand !== null && one.forceCommand !== two.forceCommand) || isWider(one.sourceAddresses, two.sourceAddresses)
+    || isWider([...one.issuers], [...two.issuers]) || isWider([...one.emailDomains], [...two.emailDomains])
+}
+
+/** SSH has no certificate for one host alone: what one service withholds, another may give. */
+function lintSshTogether(services: readonly Service[]): string[] {
+  return services.flatMap(({ name, ssh }) => {
+    const more = ssh === null ? undefined : services.find((each) => each.ssh !== null && givesMore(each.ssh, ssh))
+    return more === undefined ? [] : [`Whoever reaches the services "${more.name}" and "${name}" may use a certificate for "${more.name}" at the hosts of "${name}", which gives less: one CA signs for both.`]
+  })
+}
+
 /** Places (host pattern, port span and path) that an earlier service has declared already. */
 function lintPlaces(services: readonly Service[]): string[] {
   const taken = new Map<string, string>()
@@ -70,7 +89,7 @@ function lintPlaces(services: readonly Service[]): string[] {
  * @param now ms
  */
 export function lintPolicies(policies: Policies, { tagsByName, now }: { readonly tagsByName: ReadonlyMap<string, unknown> | null; readonly now: number }): string[] {
-  const sentences = new Set(lintPlaces(policies.services))
+  const sentences = new Set([...lintPlaces(policies.services), ...lintSshTogether(policies.services)])
   for (const service of policies.services) {
     const those = policies.byService.get(service.name)?.policies ?? []
     for (const sentence of [...lintService(service, those), ...lintSsh(service)]) sentences.add(sentence)

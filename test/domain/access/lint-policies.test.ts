@@ -33,6 +33,16 @@ describe('the lint', () => {
     expect(lint(policiesOf('[{name: p, services: [s], tags: {all: [a]}, users: [a@b.test, s-1], action: allow}]'))).toEqual(['Policy "p" names the subject "s-1" but no issuer: another identity provider may call somebody else so.'])
     expect(lint(policiesOf('[{name: p, services: [s], tags: {all: [a]}, users: [s-1], issuer: https://i.test, action: allow}]'))).toEqual([])
   })
+  it('tells of certificates that say more than the service at whose hosts they are good too', () => {
+    const together = (one: string, two: string) => lint(compile(`services: [{name: one, protocol: tcp, match: [a.test], ports: [22], ssh: ${one}}, {name: two, protocol: tcp, match: [b.test], ports: [22], ssh: ${two}}]\npolicies: []`)).filter((sentence) => sentence.includes('one CA'))
+    for (const [one, two] of [['{principals: [root]}', '{}'], ['{}', '{forceCommand: uptime}'], ['{forceCommand: sh}', '{forceCommand: uptime}'], ['{extensions: [permit-pty, permit-port-forwarding]}', '{}'], ['{}', '{sourceAddresses: [10.0.0.1]}'], ['{certificateSeconds: 3600}', '{}'],
+      ['{principal: subject, issuers: ["https://i.test"]}', '{}'], ['{}', '{issuers: ["https://i.test"]}'], ['{emailDomains: [a.test, b.test]}', '{emailDomains: [a.test]}']] as const) {
+      expect(together(one, two), `${one} / ${two}`).toContain('Whoever reaches the services "one" and "two" may use a certificate for "one" at the hosts of "two", which gives less: one CA signs for both.')
+    }
+    for (const [one, two] of [['{}', '{}'], ['{principals: [a, b]}', '{principals: [b, a]}'], ['{forceCommand: uptime}', '{forceCommand: uptime}'], ['{sourceAddresses: [10.0.0.1]}', '{sourceAddresses: [10.0.0.1, 10.0.0.2]}']] as const) {
+      expect(together(one, two).filter((sentence) => sentence.includes('certificate for "one"')), `${one} / ${two}`).toEqual([])
+    }
+  })
   it('tells of a rule that names countries where no database does', () => {
     const text = (geo: string) => `${geo}services: [{name: s, protocol: tcp, match: [h.test], ports: [22]}]\npolicies: [{name: p, services: [s], tags: {all: [a]}, geo: {countries: [DE]}, action: allow}]`
     expect(lint(compile(text('')))).toEqual(['Policy "p" names countries, but no geo.databaseFile says where addresses are: it lets nobody in.'])
