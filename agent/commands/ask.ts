@@ -9,5 +9,5 @@ export async function ask(directory: string, question: Question): Promise<unknow
   const { describeLetGo, readIdentity, readLetGo } = await import('../certificates/identity-store.ts')
   const [letGo, identity] = [await readLetGo(directory), await readIdentity(directory)]
   if (identity !== null && letGo?.uid !== identity.uid) throw new Fault('not_found', `No agent runs with the state in ${directory}. Start it: agent run --state ${directory}`)
-  throw new Fault('not_found', `${letGo === null ? `Nothing is enrolled with the state in ${directory}.` : describeLetGo(letGo)} Ask an administrator for an invitation and run: agent enrol INVITATION --state ${directory}`)
+  throw new Fault('not_found', `${letGo === null ? `Nothing is enrolled with the state in ${directory}.` : describeLetGo(letGo)} Ask an administrator for an invitation and run: agent enrol INVITATION --state ${directory}${letGo === null ? '. If an agent runs here with another state, name that: --state DIR, or SALLYPORT_STATE' : ''}`)
 }

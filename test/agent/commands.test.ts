@@ -74,7 +74,7 @@ describe('the command line', () => {
     const state = ['--state', directory]
     const [none, damaged] = await Promise.all([agent(['status', ...state]), agent(['enrol', 'sp1.eyJh', ...state])])
     const [untrusted, notStarted] = [await agent(['enrol', ems.invitation, ...state]), await agentProcess(['run', ...state])]
-    expect(none).toMatchObject({ code: 1, out: '', err: expect.stringMatching(/Nothing is enrolled.*agent enrol INVITATION --state/) as string })
+    expect(none).toMatchObject({ code: 1, out: '', err: expect.stringMatching(/Nothing is enrolled.*agent enrol INVITATION --state.*SALLYPORT_STATE/) as string })
     expect(damaged).toMatchObject({ code: 1, err: expect.stringMatching(/not an invitation.*Copy it again/) as string })
     expect(untrusted).toMatchObject({ code: 1, err: expect.stringMatching(/not reached.*--tls-ca FILE/) as string })
     expect(notStarted).toMatchObject({ code: 1, err: expect.stringMatching(/not enrolled; ask an administrator/) as string })

@@ -121,8 +121,8 @@ describe.skipIf(!hasOpenSsh)('agent ssh-config', { timeout: 240_000 }, () => {
   async function configured(part?: string, ...patterns: string[]) {
     const scene = await sshScene(part)
     const config = join(scene.home, 'config')
-    const { out, code } = await scene.run('ssh-config', ...patterns)
-    expect(code).toBe(0)
+    const { out, code, err } = await scene.run('ssh-config', ...patterns)
+    expect([code, err]).toEqual([0, ''])
     await writeFile(config, out)
     const kept = join(scene.home, '.ssh', 'sallyport')
     return { scene, config, kept, ssh: (...args: string[]) => scene.program('ssh', ['-F', config, '-oBatchMode=yes', '-oConnectTimeout=20', ...args]) }
@@ -180,7 +180,9 @@ describe.skipIf(!hasOpenSsh)('agent ssh-config', { timeout: 240_000 }, () => {
     expect((await ssh(at, 'echo inside')).code).toBe(0)
     const odd = join(scene.home, 'at 50% odd')
     const blockOf = (state: string) => scene.program(process.execPath, [fileURLToPath(new URL('../../../agent/main.ts', import.meta.url)), 'ssh-config', '--state', state])
-    await writeFile(join(scene.home, 'odd-config'), (await blockOf(odd)).out)
+    const block = await blockOf(odd)
+    expect(block.err).toContain(`No agent runs with the state in ${odd} now`)
+    await writeFile(join(scene.home, 'odd-config'), block.out)
     // No agent runs there: what ssh says shows that the words have come through as they were.
     expect((await scene.program('ssh', ['-F', join(scene.home, 'odd-config'), '-G', 'other.test'])).err).toContain(`Nothing is enrolled with the state in ${odd}.`)
     for (const quoted of ['it\'s', 'a"b', 'a\\b']) expect(await blockOf(join(scene.home, quoted))).toMatchObject({ code: 1, out: '', err: expect.stringContaining('can not hold a path with quotes') as string })
