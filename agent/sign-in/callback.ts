@@ -1,8 +1,9 @@
 // The one address on loopback to which the identity provider sends the person's browser back (RFC 8252 §7.3). It takes one answer, to the request that was made here,
-// and tells the browser how it ended. Whatever else comes (another page, another method, a name that was rebound to this machine) is refused and ends nothing.
+// and tells the browser how it ended. Whatever else comes (another page, another method, a name that was rebound to this machine, another user) is refused and ends nothing.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Timers } from '../../node/timers.ts'
+import { peerOwner } from '../tunnel/peer-owner.ts'
 
 export interface Callback {
   readonly redirectUri: string
@@ -15,6 +16,8 @@ export interface Callback {
 
 const HOST = '127.0.0.1'
 const PATH = '/callback'
+/** No uid. */
+const NOBODY = -1
 const FIELDS = {
   'content-type': 'text/html; charset=utf-8', 'cache-control': 'no-store', 'referrer-policy': 'no-referrer', 'x-content-type-options': 'nosniff',
   'content-security-policy': 'default-src \'none\'; frame-ancestors \'none\'; base-uri \'none\'; form-action \'none\'', 'cross-origin-opener-policy': 'same-origin', 'cross-origin-resource-policy': 'same-origin', 'connection': 'close',
@@ -46,22 +49,28 @@ function wrongWith({ method, headers, url = '' }: IncomingMessage, origin: strin
  * @param port 0 picks a free one
  * @param state of the request: unguessable
  * @param limitMs how long to wait for it
+ * @param ownUids whose browser may bring it. Others of this machine can read the address that a browser is started with, and answer it with a person of theirs.
+ * Where the system does not tell whose a connection is (all but Linux), `state` is all that is asked for
  * @param stopping aborted where the person calls it off
  * @throws the system's error when the port can't be had
  */
-export async function listenForCallback({ port, state, limitMs, timers, stopping }: { port: number; state: string; limitMs: number; timers: Timers; stopping: AbortSignal }): Promise<Callback> {
+export async function listenForCallback({ port, state, limitMs, ownUids, timers, stopping }: { port: number; state: string; limitMs: number; ownUids: readonly number[]; timers: Timers; stopping: AbortSignal }): Promise<Callback> {
   const { promise: arrived, resolve: arrive, reject } = Promise.withResolvers<URL>()
   arrived.catch(() => undefined) // whoever asks hears of it, also when the address was closed before
   let origin = ''
   let waiting: ServerResponse | null = null
   let isSpent = false
-  const server = createServer({ maxHeaderSize: 16_384, headersTimeout: 10_000, requestTimeout: 10_000 }, (request, response) => {
-    request.resume()
-    const wrong = isSpent && wrongWith(request, origin, state) === null ? [410, 'This answer was taken already.'] as const : wrongWith(request, origin, state)
-    if (wrong !== null) return void answer(response, wrong[0], 'Refused', wrong[1])
+  const isOwn = async ({ socket }: IncomingMessage): Promise<boolean> => process.platform !== 'linux' || ownUids.includes(await peerOwner(socket) ?? NOBODY)
+  async function take(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const wrong = wrongWith(request, origin, state) ?? (await isOwn(request) ? null : [403, 'This is not the user of this machine who signs in.'] as const) ?? (isSpent ? [410, 'This answer was taken already.'] as const : null)
+    if (wrong !== null) return await answer(response, wrong[0], 'Refused', wrong[1])
     isSpent = true
     waiting = response
     arrive(new URL(request.url ?? '', origin))
+  }
+  const server = createServer({ maxHeaderSize: 16_384, headersTimeout: 10_000, requestTimeout: 10_000 }, (request, response) => {
+    request.resume()
+    void take(request, response)
   })
   server.maxConnections = 64
   const listening = Promise.withResolvers<void>()

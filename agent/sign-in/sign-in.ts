@@ -23,6 +23,8 @@ export interface SignInOptions {
 }
 
 const LIMIT_MS = 5 * 60_000
+/** Carries what comes from elsewhere to a person's own machine, and can be anybody. */
+const ROOT = 0
 
 async function begin({ ask, provider }: SignInOptions) {
   const { providers, begun, ...place } = signInBegun.parse(await ask({ ask: 'begin-sign-in', ...(provider === undefined ? {} : { provider }) }))
@@ -33,9 +35,9 @@ async function begin({ ask, provider }: SignInOptions) {
 }
 
 /** Another program may have the one port that this provider takes. */
-async function listen(attempt: Attempt, port: number | undefined, { timers, stopping }: SignInOptions): Promise<Callback> {
+async function listen(attempt: Attempt, port: number | undefined, ownerUid: number, { timers, stopping }: SignInOptions): Promise<Callback> {
   try {
-    return await listenForCallback({ port: port ?? 0, state: attempt.state, limitMs: LIMIT_MS, timers, stopping })
+    return await listenForCallback({ port: port ?? 0, state: attempt.state, limitMs: LIMIT_MS, ownUids: [process.getuid?.() ?? ownerUid, ownerUid, ROOT], timers, stopping })
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw cause
     throw new Error(`Port ${port} on 127.0.0.1 is taken, and this identity provider sends its answer there only. End what uses it (another agent sign-in?), then try again.`, { cause })
@@ -47,7 +49,7 @@ export async function signIn(options: SignInOptions): Promise<SignedIn> {
   const { begun, ...place } = await begin(options)
   const attempt = await askProvider(begun, place)
   try {
-    const callback = await listen(attempt, begun.provider.redirectPort, options)
+    const callback = await listen(attempt, begun.provider.redirectPort, place.ownerUid, options)
     try {
       options.onAddress(await attempt.address(callback.redirectUri), place.ownerUid)
       const idToken = await attempt.idToken(await callback.arrived)
