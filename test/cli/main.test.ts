@@ -4,32 +4,15 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { commands } from '../../cli/commands.ts'
-import { JOIN_CODE_PREFIX, readInvitation } from '../../protocol/invitation.ts'
-import type { Gateway } from '../../gateway/start.ts'
-import { until } from '../../start/steps.ts'
 import { run } from './command-under-test.ts'
 import { startFabric, type Fabric, type Laptop } from './fabric-under-test.ts'
-
-const rules = `
-name: modern system
-tag: modern
-message: Update your system.
-rules:
-  linux:
-    conditions:
-      - type: os-version
-        comparator: '>='
-        version: '12'
----
-- name: hosts
-  tag: has-hosts
-  rules: { linux: { conditions: [{ type: file, path: /etc/hosts }], logic: '1' } }
-`
+import { endpointsTried } from './endpoints-tried.ts'
+import { gatewaysTried } from './gateways-tried.ts'
+import { ruleSetsTried } from './rule-sets-tried.ts'
 
 describe('the command line', () => {
   let fabric: Fabric
   let laptop: Laptop
-  let gateway: Gateway
   beforeAll(async () => {
     fabric = await startFabric()
   })
@@ -42,66 +25,7 @@ describe('the command line', () => {
     expect(await fabric.json('health')).toEqual([{ ok: true, emsTime: expect.any(Number) as number }])
   })
 
-  describe('rule sets', () => {
-    it('are applied from YAML; applied again they change nothing', async () => {
-      const file = await fabric.file('rules.yaml', rules)
-      expect((await fabric.cli(['rule-sets', 'apply', file, '--dry-run'])).out).toBe('would be created: modern system\nwould be created: hosts\n')
-      expect(await fabric.json('rule-sets', 'list')).toEqual([])
-      expect((await fabric.cli(['rule-sets', 'apply', file])).out).toBe('created: modern system\ncreated: hosts\n')
-      const before = await fabric.json('rule-sets', 'list')
-      expect((await fabric.cli(['rule-sets', 'apply', file])).out).toBe('unchanged: modern system\nunchanged: hosts\n')
-      expect(await fabric.json('rule-sets', 'list')).toEqual(before)
-    })
-    it('are replaced where they differ, and what differs is said', async () => {
-      const file = await fabric.file('rules.yaml', rules.replace("'12'", "'11'").replace('/etc/hosts', '/etc/passwd'))
-      const dry = await fabric.cli(['rule-sets', 'apply', file, '--dry-run'])
-      expect(dry.out).toBe('would be replaced: modern system\n  /rules/linux/conditions/0/version: "12" → "11"\nwould be replaced: hosts\n  /rules/linux/conditions/0/path: "/etc/hosts" → "/etc/passwd"\n')
-      expect((await fabric.json<{ action: string }>('rule-sets', 'apply', file)).map(({ action }) => action)).toEqual(['replaced', 'replaced'])
-      expect((await fabric.cli(['rule-sets', 'apply', '-'], { stdin: rules })).out).toContain('replaced: modern system')
-    })
-    it('that read tags are imported in whatever order they stand in the file', async () => {
-      const reader = (name: string, tag: string) => ({ name, tag: name, rules: { linux: { conditions: [{ type: 'tag-present', tag }] } } })
-      const file = await fabric.file('readers.json', JSON.stringify([reader('third', 'second'), reader('second', 'first'), { name: 'first', tag: 'first', rules: { linux: { conditions: [{ type: 'ems-management' }] } } }]))
-      expect((await fabric.cli(['rule-sets', 'import', file, '--yes'])).out).toMatch(/created: first\ncreated: second\ncreated: third\n$/)
-      for (const name of ['third', 'second', 'first']) expect((await fabric.cli(['rule-sets', 'delete', name, '--yes'])).code).toBe(0)
-    })
-    it('are shown and exported in the form that apply takes', async () => {
-      const [shown, exported] = [await fabric.cli(['rule-sets', 'show', 'hosts']), await fabric.cli(['rule-sets', 'export'])]
-      for (const { out } of [shown, exported]) expect((await fabric.cli(['rule-sets', 'apply', '-'], { stdin: out })).out).not.toMatch(/created|replaced/)
-      const asJson = await fabric.cli(['rule-sets', 'export', '--json'])
-      expect((await fabric.cli(['rule-sets', 'apply', '-'], { stdin: asJson.out })).out.trim().split('\n').sort()).toEqual(['unchanged: hosts', 'unchanged: modern system'])
-      expect((await fabric.cli(['rule-sets', 'list'])).out).toMatch(/^ID +TAG +ENABLED +CONDITIONS +PACK +NAME\n/)
-    })
-    it('are exported to a file that is not overwritten, and imported after a preview and a yes', async () => {
-      expect((await fabric.cli(['rule-sets', 'export', 'out.yaml'])).err).toContain('written to out.yaml')
-      expect(await fabric.cli(['rule-sets', 'export', 'out.yaml'])).toMatchObject({ code: 1, err: expect.stringContaining('out.yaml is there already: --force overwrites it.') as string })
-      await fabric.cli(['rule-sets', 'export', 'out.yaml', '--yaml', '--force'])
-      await fabric.cli(['rule-sets', 'export', 'out.json', '--json'])
-      for (const file of ['out.yaml', 'out.json']) expect(await fabric.cli(['rule-sets', 'import', file])).toMatchObject({ code: 0, err: 'Everything is so already.\n' })
-      const changed = await fabric.file('changed.yaml', rules.replace('Update your system.', 'Update it.'))
-      expect(await fabric.cli(['rule-sets', 'import', changed], { terminal: true, stdin: 'n\n' })).toMatchObject({ code: 1, out: 'would be replaced: modern system\n  /message: "Update your system." → "Update it."\nunchanged: hosts\n', err: expect.stringContaining('Take this change? [y/N]') as string })
-      expect((await fabric.cli(['rule-sets', 'import', changed])).code).toBe(2)
-      expect((await fabric.cli(['rule-sets', 'import', changed, '--yes'])).out).toContain('\nreplaced: modern system\n')
-      expect((await fabric.cli(['rule-sets', 'apply', '-'], { stdin: rules })).code).toBe(0)
-      expect((await fabric.cli(['rule-sets', 'export', '--yaml', '--json'])).code).toBe(2)
-    })
-    it('with a mistake are not taken, and nothing else of the file is', async () => {
-      const { code, out, err } = await fabric.cli(['rule-sets', 'apply', '-'], { stdin: '- {name: good, tag: good, rules: {linux: {conditions: [{type: ems-management}]}}}\n- name: bad\n  tag: bad\n  rules:\n    linux:\n      conditions:\n        - type: telepathy\n      logic: 1 and 2\n' })
-      expect([code, out]).toEqual([1, ''])
-      expect(err).toContain('standard input has mistakes; nothing of it was taken.\n')
-      expect(err).toContain('  standard input:7:17 /rules/linux/conditions/0/type: there is no condition type "telepathy"; there are ad-group, ')
-      expect(err).toContain('\n  standard input:8:14 /rules/linux/logic: there is no condition 2')
-      expect((await fabric.cli(['rule-sets', 'show', 'good'])).code).toBe(1)
-    })
-    it('are worked out for every endpoint, which is shown', async () => {
-      await until('the end of it', async () => (await fabric.json<{ running: boolean }>('re-evaluation', 'show'))[0]?.running === false || null)
-      expect((await fabric.cli(['re-evaluation', 'show'])).out).toMatch(/^ {2}endpoints +none is behind$/m)
-    })
-    it('bring their tags', async () => {
-      expect((await fabric.cli(['tags', 'list'])).out).toMatch(/zero-trust +modern$/m)
-      expect((await fabric.json<{ name: string }>('tags', 'list')).map(({ name }) => name).sort()).toEqual(['has-hosts', 'modern'])
-    })
-  })
+  ruleSetsTried(() => ({ fabric }))
 
   it('makes an invitation that enrols, lists it and withdraws it', async () => {
     const made = await fabric.cli(['invitations', 'create', '--name', 'laptops', '--uses', '2', '--expires-in', '2h', '--group', 'sales', '--ownership', 'corporate'])
@@ -114,134 +38,8 @@ describe('the command line', () => {
     await expect(fabric.enrol(made.out.trim())).rejects.toMatchObject({ code: 'invitation_refused' })
   })
 
-  describe('endpoints', () => {
-    it('are listed with the names of their tags, and shown whole', async () => {
-      await laptop.report('11.2')
-      const { out } = await fabric.cli(['endpoints', 'list'])
-      expect(out).toMatch(new RegExp(`^${laptop.uid} +offline +just now +linux +laptop +sales +has-hosts\\?$`, 'm'))
-      expect(await fabric.json('endpoints', 'list')).toMatchObject([{ uid: laptop.uid, hostName: 'laptop' }])
-      const shown = await fabric.cli(['endpoints', 'show', laptop.uid])
-      expect(shown.out).toMatch(/^ {2}tags +has-hosts\?$/m)
-      expect(shown.out).toMatch(/^os, claimed, just now\n( {2}.*\n)*? {2}version: "11\.2"\n/m)
-      expect(await fabric.json('endpoints', 'show', laptop.uid)).toMatchObject([{ facts: { os: { value: { version: '11.2' } } } }])
-    })
-    it('are said to be corporate or personal, by UID or by a file of them', async () => {
-      expect(await fabric.json('endpoints', 'show', laptop.uid)).toMatchObject([{ ownership: 'corporate' }])
-      expect((await fabric.cli(['endpoints', 'set-ownership', 'personal', laptop.uid])).err).toBe(`${laptop.uid} is of personal ownership.\n`)
-      expect((await fabric.cli(['endpoints', 'show', laptop.uid])).out).toMatch(/^ {2}ownership +personal$/m)
-      expect(await fabric.json('endpoints', 'set-ownership', 'unknown', '--from', await fabric.file('uids.txt', `# mine\n${laptop.uid}\n`))).toEqual([{ ok: true, endpoints: 1 }])
-      expect((await fabric.cli(['endpoints', 'show', laptop.uid])).out).toMatch(/^ {2}ownership +not said$/m)
-      expect(await fabric.cli(['endpoints', 'set-ownership', 'personal', 'f'.repeat(32)])).toMatchObject({ code: 1, err: expect.stringContaining(`${'f'.repeat(32)}: There is no such endpoint.`) as string })
-      for (const wrong of [['mine', laptop.uid], ['personal'], ['personal', laptop.uid, '--from', 'uids.txt']]) expect((await fabric.cli(['endpoints', 'set-ownership', ...wrong])).code, wrong.join(' ')).toBe(2)
-    })
-    it('whose tags change again and again are said to flap', async () => {
-      const set = async (changes: object) => await (await fabric.ems.miniflare.getD1Database('DB')).prepare('UPDATE endpoints SET tag_changes = ?').bind(JSON.stringify(changes)).run()
-      await set({ at: [Date.now()], flappingSince: Date.now() })
-      expect((await fabric.cli(['endpoints', 'list'])).out).toMatch(new RegExp(`^${laptop.uid} +offline, flapping `, 'm'))
-      expect((await fabric.cli(['endpoints', 'show', laptop.uid])).out).toMatch(/^ {2}flapping +since \S+Z \(just now\): its tags changed more than 6 times in 10 minutes; ends after 10 quiet ones$/m)
-      await set({ at: [], flappingSince: null })
-    })
-    it('are told of by other systems, for so long, until that is forgotten', async () => {
-      expect(await fabric.json('signals', 'score', laptop.uid, 'edr', '71.5')).toEqual([{ at: expect.any(Number) as number, expiresAt: null }])
-      expect((await fabric.cli(['signals', 'score', laptop.uid, 'edr', '20', '--for', '24h'])).err).toMatch(/^edr scores it 20 until \S+ \(in (24 h|1 d)\)\.\n$/)
-      expect((await fabric.cli(['signals', 'sandbox', laptop.uid, 'box', '--found', 'EICAR:high,odd thing:low'])).err).toBe('box says 2 detected.\n')
-      expect((await fabric.cli(['signals', 'threats', laptop.uid, 'gateway-1', '--none'])).err).toBe('gateway-1 says that there is nothing.\n')
-      expect((await fabric.cli(['endpoints', 'show', laptop.uid])).out).toMatch(/^scores, proved, just now\n/m)
-      expect((await fabric.cli(['signals', 'clear', laptop.uid, 'scores', 'edr'])).err).toContain('find it unknown')
-      expect(await fabric.json('endpoints', 'show', laptop.uid)).toMatchObject([{ facts: { sandbox: { value: { sources: { box: { detections: [{ name: 'EICAR', severity: 'high' }, { name: 'odd thing', severity: 'low' }] } } } } } }])
-      for (const wrong of [['sandbox', laptop.uid, 'box'], ['sandbox', laptop.uid, 'box', '--none', '--found', 'x:low'], ['threats', laptop.uid, 'gw', '--found', 'x'], ['score', laptop.uid, 'EDR', '1'], ['score', laptop.uid, 'edr', 'high'], ['score', laptop.uid, 'edr', '1', '--for', '1h', '--until', '2030-01-01']]) expect((await fabric.cli(['signals', ...wrong])).code, wrong.join(' ')).toBe(2)
-    })
-    it('are asked to check when their channel is open; else that is said', async () => {
-      const away = await fabric.cli(['endpoints', 'check', laptop.uid, '--json'])
-      expect(away).toMatchObject({ code: 1, out: '{"told":false}\n', err: 'The agent has no open channel, so nobody was asked. It reports by itself when it is back.\n' })
-      const { asked } = await laptop.openChannel()
-      expect(await fabric.cli(['endpoints', 'check', laptop.uid])).toMatchObject({ code: 0, out: '' })
-      await asked
-    })
-    it('are counted by a rule set, and told beforehand what another would change', async () => {
-      expect((await fabric.cli(['rule-sets', 'show', 'hosts'])).out).toMatch(/^# [0-9a-f-]{36}\n# Gives its tag to 0 endpoints; unknown for 1; 1 waits for an answer of its agent\.\nname: hosts\n/)
-      expect(await fabric.json('rule-sets', 'show', 'hosts')).toMatchObject([{ standing: { holds: 0, unknown: 1, owing: 1, standing: 0 } }])
-      expect((await fabric.cli(['rule-sets', 'who', 'hosts'])).out).toMatch(new RegExp(`^UID +HOLDS +AGENT +HOST\\n${laptop.uid} +unknown +owes an answer +laptop\\n$`))
-      const easier = await fabric.file('easier.yaml', rules.replace("'12'", "'11'"))
-      const { out } = await fabric.cli(['rule-sets', 'try', easier])
-      expect(out).toMatch(new RegExp(`^UID +CHANGE +TAG +HOST\\n${laptop.uid} +gains +modern: absent → present +laptop\\nmodern system \\(an edit\\): 1 endpoint\\n  1 would gain the tag\\n  0 would lose the tag\\n`))
-      expect(out).toMatch(new RegExp(`${laptop.uid} +owes +has-hosts: unknown → unknown`))
-      expect(await fabric.json('rule-sets', 'try', easier)).toMatchObject([{ ruleSet: 'modern system', change: 'gains' }, { ruleSet: 'modern system', counts: { examined: 1, gains: 1, loses: 0 } }, { ruleSet: 'hosts', change: 'owes' }, { counts: { owes: 1 } }])
-      // Nothing of it was saved.
-      expect((await fabric.cli(['endpoints', 'list'])).out).not.toContain('modern')
-      const reported = rules.replace('name: modern system', 'name: reported').replace('tag: modern', 'tag: reported\nmode: shadow').replace("'12'", "'11'")
-      await fabric.cli(['rule-sets', 'apply', '-'], { stdin: reported })
-      const holds = await until('the report', async () => (await fabric.json<{ value: string }>('rule-sets', 'who', 'reported'))[0] ?? null)
-      expect([holds, (await fabric.cli(['endpoints', 'list'])).out.includes('reported')]).toMatchObject([{ uid: laptop.uid, value: 'true', owes: false }, false])
-      expect((await fabric.cli(['rule-sets', 'show', 'reported'])).out).toContain('# Report-only: would give its tag to 1 endpoint;')
-      await fabric.cli(['rule-sets', 'delete', 'reported', '--yes'])
-    })
-    it('are explained tag by tag: wanted, seen, age, provenance, mend', async () => {
-      const { out } = await fabric.cli(['explain', laptop.uid, 'Modern'])
-      expect(out).toContain('Tag "modern" is absent\n  rule set "modern system" is false: Update your system.\n')
-      expect(out).toMatch(/✗ 1 os-version\n +wanted +the system version is at least 12\n +seen +Debian 11\.2 \(os: \w+, (just now|\d+ min ago)\)\n +mend +Update the operating system to version 12 or later\.\n/)
-      const [byUid] = await fabric.json<{ tagUid: string }>('explain', laptop.uid, 'modern')
-      expect((await fabric.json('explain', laptop.uid, byUid?.tagUid ?? ''))[0]).toMatchObject({ tag: 'modern', state: 'absent' })
-      expect(await fabric.cli(['explain', laptop.uid, 'moder'])).toMatchObject({ code: 1, err: 'There is no tag "moder".\nWhat there is: cli endpoints list, cli tags list.\n' })
-    })
-  })
-
-  describe('gateways', () => {
-    it('join by a code, and their decisions are explained', async () => {
-      const made = await fabric.cli(['gateways', 'join-code', 'create', '--name', 'branch', '--expires-in', '30m'])
-      expect(made.err).toMatch(/^Shown once; good for one gateway, until .* \(in 30 min\)/)
-      gateway = await fabric.startGateway('modern', { joinCode: made.out.trim() })
-      const id = await fabric.decision(gateway, laptop, '065')
-      const { out } = await fabric.cli(['explain', id])
-      expect(out).toMatch(/^Refused: greeter\.test:7000 \(tcp\), .*\n {2}why +065 tag-missing: a tag that the policy asks for is absent\n/)
-      expect(out).toContain('  tag "modern" was absent then\n')
-      expect(out).toContain('mend    Update the operating system to version 12 or later.')
-      await laptop.report('12.1')
-      expect((await fabric.cli(['explain', id])).out).toContain('  tag "modern" was absent then, is present now\n')
-      expect(await fabric.json('explain', id)).toMatchObject([{ decision: { id, reason: 'tag-missing' }, tags: [{ tag: 'modern', state: 'present' }] }])
-      const elsewhere = 'D0123456789AB-0123456789ABCDEF'
-      expect(await fabric.cli(['explain', elsewhere])).toMatchObject({ code: 1, err: 'No gateway that is connected knows that decision.\nA decision is kept by the gateway that took it. See whether SPGW0123456789AB is connected: cli gateways list.\n' })
-    })
-    it('are marked as the fabric\'s own, with the networks that count, and not any more', async () => {
-      expect(await fabric.json('gateways', 'set-fabric', gateway.serial, 'on', '--networks', '10.20.0.0/16,fd00:20::/32', '--neighbours', 'no')).toMatchObject([{ serial: gateway.serial, fabric: { networks: ['10.20.0.0/16', 'fd00:20::/32'], neighbours: false } }])
-      expect((await fabric.cli(['gateways', 'list'])).out).toContain('10.20.0.0/16,fd00:20::/32')
-      expect(await fabric.json('gateways', 'set-fabric', gateway.serial, 'off')).toMatchObject([{ fabric: null }])
-      expect((await fabric.cli(['gateways', 'set-fabric', gateway.serial, 'on', '--networks', '0.0.0.0/0'])).code).toBe(1)
-      for (const wrong of [['maybe'], ['off', '--neighbours', 'no'], ['on', '--neighbours', 'no']]) expect((await fabric.cli(['gateways', 'set-fabric', gateway.serial, ...wrong])).code).toBe(2)
-    })
-    it('are listed and entitled', async () => {
-      expect((await fabric.cli(['gateways', 'list'])).out).toMatch(new RegExp(`^${gateway.serial} +authorised +(just now|\\d+ min ago) `, 'm'))
-      expect(await fabric.json('gateways', 'entitle', gateway.serial, '--share-mode', 'selected', '--selected', gateway.serial, '--tag-types', 'zero-trust,3', '--root', 'no', '--alias', 'Branch 7')).toEqual([{ ok: true }])
-      expect(await fabric.json('gateways', 'list')).toMatchObject([{ serial: gateway.serial, name: 'Branch 7', shareMode: 2, shareTagTypes: [1, 3], connected: true }])
-    })
-    it('are said to see what they see, and why', async () => {
-      const [sight] = await fabric.json<{ because: string[] }>('gateways', 'sight', gateway.serial)
-      expect(sight).toMatchObject({ state: 'authorised', shareMode: 2, owners: [gateway.serial], counts: { endpoints: 1, sockets: 1 } })
-      const { out } = await fabric.cli(['gateways', 'sight', gateway.serial])
-      for (const sentence of sight?.because ?? ['none']) expect(out).toContain(`  ${sentence}\n`)
-      const one = await fabric.cli(['gateways', 'sight', gateway.serial, laptop.uid])
-      expect(one.out).toMatch(new RegExp(`^${gateway.serial} (sees|does not see) ${laptop.uid}\\. Share mode 2: .*\n  tag "\\S+" is (present|unknown), (not )?told: `))
-      expect(await fabric.cli(['gateways', 'sight', gateway.serial, '0'.repeat(32)])).toMatchObject({ code: 1, err: 'There is no such endpoint.\nWhat there is: cli gateways list, cli endpoints list.\n' })
-    })
-    it('without a code wait until their fingerprint is compared', async () => {
-      const [{ text }] = await fabric.json<{ text: string }>('gateways', 'join-code', 'create') as [{ text: string }]
-      const { promise: shown, resolve } = Promise.withResolvers<string>()
-      const starting = fabric.startGateway('modern', { pinned: { ems: fabric.ems.address, pin: readInvitation(JOIN_CODE_PREFIX, text)?.pin ?? '' } }, (event) => { if (event.event === 'pending') resolve(event.fingerprint) })
-      const fingerprint = await shown
-      const { serial } = (await fabric.json<{ serial: string; state: string }>('gateways', 'list')).find(({ state }) => state === 'pending') ?? { serial: '' }
-      const wrong = await fabric.cli(['gateways', 'authorise', serial, '--fingerprint', '00:11'])
-      expect(wrong).toMatchObject({ code: 1, err: expect.stringContaining('Compare it on the gateway itself') as string })
-      expect(await fabric.json('gateways', 'authorise', serial, '--fingerprint', fingerprint)).toMatchObject([{ serial, state: 'authorised' }])
-      expect((await starting).serial).toBe(serial)
-    })
-    it('are cut off after a yes, and not after anything else', async () => {
-      for (const stdin of ['', 'no\n', 'yesterday\n']) {
-        expect(await fabric.cli(['gateways', 'deauthorise', gateway.serial], { terminal: true, stdin })).toMatchObject({ code: 1, err: expect.stringMatching(/\[y\/N\] Nothing was changed\.\n$/) as string })
-      }
-      expect(await fabric.cli(['gateways', 'deauthorise', gateway.serial, '--reason', 'stolen'], { terminal: true, stdin: 'yes\n' })).toMatchObject({ code: 0 })
-      expect((await fabric.cli(['gateways', 'list'])).out).toMatch(new RegExp(`^${gateway.serial} +denied .* stolen `, 'm'))
-    })
-  })
+  endpointsTried(() => ({ fabric, laptop }))
+  gatewaysTried(() => ({ fabric, laptop }))
 
   it('applies profiles and endpoint policies, which name their profile', async () => {
     const profile = 'name: Sales\nsettings:\n  proxy: { httpPort: 8700, socksPort: 8701 }\n'
