@@ -26,18 +26,19 @@ function describeTransparent(transparent: AgentStatus['transparent']): string[] 
 }
 
 /** Who is signed in, by whom, since when and until when. */
-export const describeSignedIn = ({ provider, user }: { provider: string; user: VerifiedUser }): string => {
+const describeSignedIn = ({ provider, user }: { provider: string; user: VerifiedUser }): string => {
   const name = user.email ?? user.subject
   return page([`${name}${user.name === undefined || user.name === '' || user.name === name ? '' : ` (${user.name})`} by ${provider}, since ${new Date(user.authenticatedAt).toISOString()}, ${user.expiresAt === null ? 'until you sign out' : `until ${new Date(user.expiresAt).toISOString()}`}`])
 }
-/** Policies ask for groups by the provider's names, so those are shown. */
-function describeGroups({ groups }: VerifiedUser): string {
-  if (groups === undefined) return 'the provider tells no groups'
-  return `groups: ${listed(groups) || 'none'}`
-}
+/** What a sign-in has come to. Nobody should learn of a missing address by a refusal. */
+export const describeSignIn = (told: { provider: string; user: VerifiedUser }): string =>
+  `Signed in as ${describeSignedIn(told)}.${told.user.email === undefined ? '\nThe provider told no e-mail address, or none that it has verified: what asks for one stays closed.' : ''}`
+/** What policies ask for beside the name: a provider that does not tell it opens nothing to whoever is signed in. */
+const describeTold = ({ email, groups }: VerifiedUser): string =>
+  `${email === undefined ? 'no e-mail address that counts; ' : ''}${groups === undefined ? 'the provider tells no groups' : `groups: ${listed(groups) || 'none'}`}`
 function signedInNow(identity: AgentStatus['identity']): string[] {
   switch (identity.state) {
-    case 'somebody': return [column('signed in', describeSignedIn(identity)), column('', describeGroups(identity.user))]
+    case 'somebody': return [column('signed in', describeSignedIn(identity)), column('', describeTold(identity.user))]
     case 'nobody': return [column('signed in', 'nobody is signed in (agent sign-in)')]
     default: return [column('signed in', 'not known: the EMS does not answer')]
   }

@@ -1,6 +1,6 @@
 // `agent sign-in`: an identity provider vouches for the person at this machine, in their browser.
 import { systemTimers } from '../../node/timers.ts'
-import { describeSignedIn } from '../print.ts'
+import { describeSignIn } from '../print.ts'
 import { openBrowser } from '../sign-in/open-browser.ts'
 import { signIn } from '../sign-in/sign-in.ts'
 import { forgetCertificates, keptDirectory } from '../ssh/kept.ts'
@@ -22,7 +22,7 @@ export const perform: Perform = async (call) => {
     })
     // Of whoever was signed in before.
     await forgetCertificates(keptDirectory())
-    show(call, told, `Signed in as ${describeSignedIn(told)}.`)
+    show(call, told, describeSignIn(told))
     return 0
   } finally {
     for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(name, stop)

@@ -40,7 +40,7 @@ export const reasonTexts: Readonly<Record<Reason, ReasonText>> = {
   'ownership-mismatch': denied('This access is not for devices of this ownership.', ASK),
   'country-unknown': denied('It is not known from which country this device connects.', ASK),
   'country-mismatch': denied('This access is not open from where this device connects.', 'Try again from another network, or ask your administrator and quote the decision.'),
-  'user-unverified': denied('It is not known who uses this device: nobody has signed in, or too long ago.', SIGN_IN),
+  'user-unverified': denied('It is not known who uses this device: nobody has signed in, or too long ago, or the identity provider does not tell what this access asks for.', SIGN_IN),
   'user-mismatch': denied('This access is not for the user who is signed in on this device.', ASK),
   'fabric-mismatch': denied('This access depends on whether the device is on the fabric.', 'Try again from another network.'),
   'outside-schedule': denied('This access is not open at this time.', ASK),

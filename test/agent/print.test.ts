@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { sentenceFor } from '../../agent/failure.ts'
 import type { AgentStatus } from '../../agent/local-status.ts'
-import { describeExplanation, describeStatus } from '../../agent/print.ts'
+import { describeExplanation, describeSignIn, describeStatus } from '../../agent/print.ts'
 import { Fault } from '../../protocol/faults.ts'
 
 const NOW = 1_800_000_000_000
@@ -29,7 +29,9 @@ describe('the status', () => {
       [{ state: 'somebody', provider: 'okta', user: { issuer: 'https://okta.test', subject: 'x', authenticatedAt: NOW, expiresAt: null } }, 'signed in    x by okta, since 2027-01-15T08:00:00.000Z, until you sign out\n'],
     ] as const) expect(describeStatus({ ...status, identity }, NOW)).toContain(shown)
     const inGroups = (groups?: string[]) => describeStatus({ ...status, identity: { state: 'somebody', provider: 'okta', user: { issuer: 'https://okta.test', subject: 'x', ...(groups === undefined ? {} : { groups }), authenticatedAt: NOW, expiresAt: null } } }, NOW)
-    for (const [groups, shown] of [[undefined, 'the provider tells no groups'], [[], 'groups: none'], [['staff', 'on\u001bcall'], 'groups: staff, on\uFFFDcall'], [Array.from({ length: 14 }, (_, at) => `g${at}`), 'g11 and 2 more']] as const) expect(inGroups(groups?.slice())).toContain(`${shown}\n`)
+    for (const [groups, shown] of [[undefined, 'no e-mail address that counts; the provider tells no groups'], [[], 'groups: none'], [['staff', 'on\u001bcall'], 'groups: staff, on\uFFFDcall'], [Array.from({ length: 14 }, (_, at) => `g${at}`), 'g11 and 2 more']] as const) expect(inGroups(groups?.slice())).toContain(`${shown}\n`)
+    const signIn = (email?: string) => describeSignIn({ provider: 'okta', user: { issuer: 'https://okta.test', subject: 'x', ...(email === undefined ? {} : { email }), authenticatedAt: NOW, expiresAt: null } })
+    expect([signIn('ada@example.com'), signIn()].map((text) => text.includes('what asks for one stays closed'))).toEqual([false, true])
     const refused = (reason: string, tags: AgentStatus['tags'] = null, message = 'No.') => describeStatus({ ...status, tags, denials: [{ ...denial, reason, message }] }, NOW)
     expect(refused('user-unverified')).toMatch(/: No\.\n +Sign in: agent sign-in\n/)
     expect(refused('user-mismatch')).toMatch(/: No\.\n +Sign in as a user who may: agent sign-in\n/)
