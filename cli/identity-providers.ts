@@ -21,7 +21,7 @@ const shape = identityProvider.shape
 
 const setCommand = command({
   name: 'identity-providers set', summary: 'Add an identity provider, or change what is given of one.',
-  note: 'Register Sallyport there as a native application: public, authorization code with PKCE, redirect http://127.0.0.1/callback with any port.\nThe EMS asks the issuer first and says what is wrong. Whoever is signed in is signed out where the word counts otherwise than before:\nanother issuer, client, groups claim or trust in e-mail, or a shorter session.',
+  note: 'Register Sallyport there as a native application: public, authorization code with PKCE, redirect http://127.0.0.1/callback with any port.\nIts ID token must carry email, email_verified and groups itself: userinfo is not asked.\nThe EMS asks the issuer first and says what is wrong. Whoever is signed in is signed out where the word counts otherwise than before:\nanother issuer, client, groups claim or trust in e-mail, or a shorter session.',
   words: { NAME: { says: 'lower-case letters, digits and hyphens', schema: providerName } },
   options: {
     'issuer': { takes: 'URL', says: 'exactly as the provider names itself; needed for a new one', schema: issuer.optional() },
