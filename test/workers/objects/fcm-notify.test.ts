@@ -1,26 +1,18 @@
 // FcmNotify by its socket: what a gateway is told, when, and what happens when something between was lost.
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
-import { env } from 'cloudflare:workers'
 import { conditionKey } from '../../../domain/tagging/condition-key.ts'
 import { NOTIFY_PING, NOTIFY_PONG, serverFrame } from '../../../protocol/fabric/notify.ts'
 import { sysinfoData, uidTagsData } from '../../../protocol/fabric/tables.ts'
-import type { Env } from '../../../workers/env.ts'
 import { admin, enrolled, linux, report, type Endpoint } from '../ems.ts'
 import { casAreKnown, still } from '../standing.ts'
-import { answerTo, greeted, has, joined, messageOf, NOTIFY, open, proved, say, update, type Frame, type Gateway } from '../gateway.ts'
+import { answerTo, greeted, has, joined, messageOf, NOTIFY, open, proved, say, update, type Frame } from '../gateway.ts'
+import { DB, head, object } from './marked-endpoint.ts'
 
-const real = env as unknown as Env
-const { DB } = real
 const file = { type: 'file', negate: false, path: '/etc/marker' }
 const answer = (value: 'true' | 'false') => ({ answers: { [conditionKey(file)]: { value, seen: `${file.path} ${value}`, at: 1_790_000_000_000 } } })
-const object = ({ serial }: Gateway) => real.FCM_NOTIFY.getByName(serial)
 const changedTables = (frame: Frame) => frame.flatMap((message) => (message.type === 'changed' ? [message.table] : []))
 const change = (frame: Frame, table: string) => frame.find((message) => message.type === 'changed' && message.table === table) as Extract<Frame[number], { type: 'changed' }> | undefined
-const head = async () => {
-  const row = await DB.prepare('SELECT revision, mark FROM change_log ORDER BY revision DESC LIMIT 1').first<{ revision: number; mark: string }>()
-  return `${row?.revision}.${row?.mark}`
-}
 /** Commits that nobody is told of: the poke is lost. */
 async function withLostPokes(work: () => Promise<unknown>): Promise<void> {
   await DB.prepare('UPDATE gateways SET state = \'denied\'').run()
