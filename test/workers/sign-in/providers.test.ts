@@ -37,6 +37,7 @@ describe('an identity provider', () => {
     for (const [body, pointer] of [
       [{ issuer: 'http://id.example.com', clientId: 'x' }, '/issuer'], [{ issuer: 'https://id.example.com?x=1', clientId: 'x' }, '/issuer'], [{ issuer: 'https://id.example.com', clientId: '' }, '/clientId'],
       [{ issuer: 'https://id.example.com', clientId: 'x', scopes: ['profile'], check: false }, '/scopes'], [{ issuer: 'https://id.example.com', clientId: 'x', sessionSeconds: 1 }, '/sessionSeconds'],
+      ...['https://id.example.com\n', ' https://id.example.com', 'https://id.exa\tmple.com', 'https://id.example.com/?', 'https://id.example.com/#', 'https:\\\\id.example.com', 'https:id.example.com', 'https://id.example.com/\u001b[2J', 'https://id.example.com/\u202e'].map((issuer) => [{ issuer, clientId: 'x', check: false }, '/issuer'] as const),
     ] as const) expect(await admin('PUT', '/identity-providers/x', body)).toMatchObject({ status: 422, json: { errors: [{ pointer }] } })
     expect(await list()).toEqual([])
   })
