@@ -3,11 +3,12 @@ import { fileURLToPath } from 'node:url'
 import { resolve } from 'node:path'
 import { readArguments, UsageError } from '../node/config.ts'
 import { endProcess } from '../node/end-process.ts'
+import { readPrivateFile } from '../node/key-store.ts'
 import { runUntilSignal } from '../node/life-cycle.ts'
 import { runLoop } from './loop.ts'
 import { startStage, type Stage } from './stage.ts'
 import { printSteps, type Steps } from './steps.ts'
-import { INTRANET, LEDGER } from './configuration.ts'
+import { INTRANET, isGenerated, LEDGER, TAG } from './configuration.ts'
 
 const help = `Usage: npm start -- [--once] [--json] [--port N] [--directory DIR]
 
@@ -58,8 +59,9 @@ async function play(directory: string, port: number, steps: Steps, stopping: Abo
       tellLoop(steps, { ok: true, ...await runLoop(stage, steps) })
       return stage
     } catch (cause) {
+      const own = !isGenerated(await readPrivateFile(stage.files.policies))
       await stage.close()
-      throw cause
+      throw own && !stopping.aborted ? new Error(`${cause instanceof Error ? cause.message : String(cause)}. The policies are your own, and the loop needs that devices with the tag "${TAG}" reach the intranet and the ledger, and others do not: move ${stage.files.policies} away to have those of npm start back`, { cause }) : cause
     }
   } catch (cause) {
     tellLoop(steps, { ok: false, detail: cause instanceof Error ? cause.message : String(cause) })
