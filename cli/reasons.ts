@@ -27,7 +27,7 @@ const texts = {
   'ownership-mismatch': { means: 'the policy is for devices of another ownership', mend: 'If that is entered wrongly: cli endpoints set-ownership.' },
   'ownership-unknown': { means: 'it is not known whose device it is, and the policy asks', mend: 'Say it: cli endpoints set-ownership corporate UID.' },
   'country-mismatch': { means: 'the policy is not for the country that the device connects from', mend: 'The decision has the address and its country; private addresses are of none.' },
-  'user-mismatch': { means: 'the policy is for other users or groups than the user who is signed in on the device', mend: 'The decision says who is; users and groups stand in the policy, groups come from the identity provider.' },
+  'user-mismatch': { means: 'the policy is for other users or groups than the user who is signed in on the device', mend: 'The decision says who is, and the policy who may; what the identity provider tells of them, groups too: cli endpoints show UID.' },
   'user-unverified': { means: 'no identity provider vouches now for the user of the device, or it does not tell what the policy asks for: nobody has signed in, or too long ago', mend: 'Let the user sign in there: agent sign-in.' },
   'country-unknown': { means: 'it is not known from which country the device connects, and the policy asks', mend: 'See whether the gateway can read geo.databaseFile of its policies: gateway check FILE.' },
   'outside-schedule': { means: 'the policy does not hold at this time', mend: 'Come back when it does, or change its schedule.' },
