@@ -21,7 +21,7 @@ const shape = identityProvider.shape
 
 const setCommand = command({
   name: 'identity-providers set', summary: 'Add an identity provider, or change what is given of one.',
-  note: 'Register Sallyport there as a native application: public, authorization code with PKCE, redirect http://127.0.0.1/callback with any port.\nIts ID token must carry email, email_verified and groups itself: userinfo is not asked.\nThe EMS asks the issuer first and says what is wrong. Whoever is signed in is signed out where the word counts otherwise than before:\nanother issuer, client, groups claim or trust in e-mail, or a shorter session.',
+  note: 'Register Sallyport there as a native application: public, authorization code with PKCE, redirect http://127.0.0.1/callback with any port.\nIts ID token must carry email, email_verified and groups itself: userinfo is not asked.\nThe EMS asks the issuer first and says what is wrong. Whoever is signed in is signed out where the word counts otherwise than before:\nanother issuer, client, groups claim, trust in e-mail or its domains, or a shorter session.',
   words: { NAME: { says: 'lower-case letters, digits and hyphens', schema: providerName } },
   options: {
     'issuer': { takes: 'URL', says: 'exactly as the provider names itself; needed for a new one', schema: issuer.optional() },
@@ -30,6 +30,7 @@ const setCommand = command({
     'scopes': { takes: 'LIST', says: 'what is asked for; openid profile email unless set', schema: listOf(z.string()).pipe(shape.scopes.unwrap()).optional(), list: true },
     'groups-claim': { takes: 'NAME', says: 'the claim of the ID token that lists groups; groups unless set', schema: line(128).optional() },
     'trust-email': { takes: 'WHEN', says: 'verified: only addresses that the provider verified; always: where the organisation owns every address', schema: z.enum(['verified', 'always'], { error: 'must be verified or always' }).optional() },
+    'email-domains': { takes: 'LIST', says: 'e-mails of these domains only are taken from it, so that no provider names another\'s people; all: of any', schema: listOf(z.string()).pipe(z.union([z.tuple([z.literal('all')]), shape.emailDomains.unwrap()], { error: 'must be domains, or all' })).optional(), list: true },
     'session': { takes: 'DURATION', says: 'how long the word counts from the proof on, 5m to 30d; 12h unless set', schema: duration.pipe(shape.sessionSeconds.unwrap()).optional() },
     'redirect-port': { takes: 'PORT', says: 'where the provider does not take any port; any: it does', schema: z.union([z.literal('any'), wholeNumber.pipe(shape.redirectPort.unwrap())], { error: 'must be a port from 1024 on, or any' }).optional() },
     'unchecked': flag('do not ask the issuer first'),
@@ -43,7 +44,7 @@ const setCommand = command({
     const before = await found(session, name)
     const merged = given({
       ...before, name, issuer: options.issuer ?? before?.issuer, clientId: options['client-id'] ?? before?.clientId, clientSecret: options['client-secret'] === 'none' ? undefined : options['client-secret'] ?? before?.clientSecret,
-      scopes: options.scopes ?? before?.scopes, groupsClaim: options['groups-claim'] ?? before?.groupsClaim, trustEmail: options['trust-email'] ?? before?.trustEmail, sessionSeconds: options.session ?? before?.sessionSeconds,
+      scopes: options.scopes ?? before?.scopes, groupsClaim: options['groups-claim'] ?? before?.groupsClaim, trustEmail: options['trust-email'] ?? before?.trustEmail, emailDomains: options['email-domains']?.[0] === 'all' ? undefined : options['email-domains'] ?? before?.emailDomains, sessionSeconds: options.session ?? before?.sessionSeconds,
       redirectPort: options['redirect-port'] === 'any' ? undefined : options['redirect-port'] ?? before?.redirectPort,
     })
     if (merged.issuer === undefined || merged.clientId === undefined) throw new UsageError('identity-providers set needs --issuer URL and --client-id ID for a new one.')

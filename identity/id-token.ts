@@ -62,7 +62,7 @@ function userOf(claims: JWTPayload, provider: IdentityProvider, now: number): Id
   const expiresAt = authenticatedAt + provider.sessionSeconds * 1000
   if (expiresAt <= now) return refuse('too-old')
   const { groups, told } = groupsOf(claims, provider.groupsClaim)
-  const trusted = provider.trustEmail === 'always' || claims.email_verified === true
+  const trusted = (provider.trustEmail === 'always' || claims.email_verified === true) && isOfDomains(claims.email, provider.emailDomains)
   const user = verifiedUser.safeParse({
     issuer: claims.iss, subject: claims.sub, authenticatedAt, expiresAt,
     ...(claims.email == null || !trusted ? {} : { email: claims.email }), ...(claims.name == null ? {} : { name: claims.name }), ...(groups === null ? {} : { groups }),
@@ -70,6 +70,8 @@ function userOf(claims: JWTPayload, provider: IdentityProvider, now: number): Id
   if (!user.success) return refuseClaim(claimNames[String(user.error.issues[0]?.path[0])] ?? 'iss')
   return { ok: true, user: user.data, groups: told }
 }
+/** What is no text is refused with what it is, later. */
+const isOfDomains = (email: unknown, domains: readonly string[] | undefined): boolean => domains === undefined || typeof email !== 'string' || domains.includes(email.slice(email.lastIndexOf('@') + 1).toLowerCase())
 const claimNames: Readonly<Record<string, string>> = { subject: 'sub', email: 'email', name: 'name', groups: 'groups', authenticatedAt: 'auth_time', expiresAt: 'auth_time' }
 
 /** null: not told, which is unknown and no empty list. */

@@ -1,6 +1,6 @@
 // Identity providers (OpenID Connect) and the users they vouch for. How one is asked and believed is elsewhere.
 import { z } from 'zod'
-import { instant, line, lineOrEmpty, unprintable } from './text.ts'
+import { hostName, instant, line, lineOrEmpty, unprintable } from './text.ts'
 
 export const providerName = z.string().regex(/^[a-z0-9][a-z0-9-]{0,40}$/, 'lower-case letters, digits and hyphens, 41 at most')
 
@@ -25,6 +25,8 @@ export const identityProvider = z.strictObject({
   groupsClaim: line(128).default('groups'),
   /** `verified` takes the e-mail only with `email_verified`; `always` where the organisation owns every address of this issuer. Elsewhere people can write any address into their account. */
   trustEmail: z.enum(['verified', 'always']).default('verified'),
+  /** E-mails of these domains only are taken from it; absent: of all. With several providers, none can say that somebody is another's. */
+  emailDomains: z.array(hostName).min(1).max(64).optional(),
   /** How long the provider's word counts from the moment that the person proved it. */
   sessionSeconds: z.number().int().min(300).max(2_592_000).default(43_200),
   /** The loopback port of the redirect `http://127.0.0.1:PORT/callback`, for providers that do not take any port. */

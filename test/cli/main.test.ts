@@ -79,6 +79,8 @@ describe('the command line', () => {
       expect(await fabric.cli(['identity-providers', 'set', 'corp', '--issuer', issuer])).toMatchObject({ code: 2, err: expect.stringContaining('needs --issuer URL and --client-id ID') as string })
       expect((await fabric.cli(['identity-providers', 'set', 'corp', '--issuer', issuer, '--client-id', 'sallyport', '--scopes', 'openid,email,groups', '--redirect-port', '8400'])).out).toContain(`added: corp\n  name: corp\n  issuer: ${issuer}\n`)
       expect(await fabric.json('identity-providers', 'set', 'corp', '--session', '8h', '--groups-claim', 'roles', '--redirect-port', 'any')).toEqual([{ name: 'corp', issuer, clientId: 'sallyport', scopes: ['openid', 'email', 'groups'], groupsClaim: 'roles', trustEmail: 'verified', sessionSeconds: 28_800 }])
+      expect(await fabric.json('identity-providers', 'set', 'corp', '--email-domains', 'corp.example,corp.test')).toMatchObject([{ emailDomains: ['corp.example', 'corp.test'] }])
+      expect((await fabric.json('identity-providers', 'set', 'corp', '--email-domains', 'all'))[0]).not.toHaveProperty('emailDomains')
       expect((await fabric.cli(['identity-providers', 'list'])).out).toMatch(new RegExp(`^corp +8h +verified +roles +sallyport +${issuer}$`, 'm'))
       expect(await fabric.cli(['identity-providers', 'set', 'other', '--issuer', `${issuer}/realm`, '--client-id', 'x'])).toMatchObject({ code: 1, err: expect.stringContaining('is the configuration of another issuer') as string })
       expect((await fabric.cli(['identity-providers', 'set', 'other', '--issuer', `${issuer}/realm`, '--client-id', 'x', '--unchecked'])).code).toBe(0)

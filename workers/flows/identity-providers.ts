@@ -25,8 +25,8 @@ function parsed(body: string): object {
 }
 
 /** Whether what is stored, before the statements that follow, takes people for somebody by another measure; damaged, it does. */
-const countsOtherwise = ({ name, issuer, clientId, trustEmail, groupsClaim, sessionSeconds }: IdentityProvider): SQL => sql`EXISTS (SELECT 1 FROM identity_providers p WHERE p.name = ${name} AND CASE WHEN json_valid(p.body) THEN
-  p.body->>'issuer' IS NOT ${issuer} OR p.body->>'clientId' IS NOT ${clientId} OR p.body->>'trustEmail' IS NOT ${trustEmail} OR p.body->>'groupsClaim' IS NOT ${groupsClaim} OR p.body->>'sessionSeconds' > ${sessionSeconds} ELSE 1 END)`
+const countsOtherwise = ({ name, issuer, clientId, trustEmail, emailDomains, groupsClaim, sessionSeconds }: IdentityProvider): SQL => sql`EXISTS (SELECT 1 FROM identity_providers p WHERE p.name = ${name} AND CASE WHEN json_valid(p.body) THEN
+  p.body->>'issuer' IS NOT ${issuer} OR p.body->>'clientId' IS NOT ${clientId} OR p.body->>'trustEmail' IS NOT ${trustEmail} OR p.body->'emailDomains' IS NOT ${emailDomains === undefined ? null : JSON.stringify(emailDomains)} OR p.body->>'groupsClaim' IS NOT ${groupsClaim} OR p.body->>'sessionSeconds' > ${sessionSeconds} ELSE 1 END)`
 
 /** @param check ask the issuer first, and refuse what is not as a sign-in needs it */
 export async function setProvider(context: Context, provider: IdentityProvider, check: boolean): Promise<IdentityProvider> {

@@ -36,7 +36,7 @@ export async function begun(context: Context, uid: string, { provider: named }: 
   const nonce = toBase64Url(crypto.getRandomValues(new Uint8Array(NONCE_BYTES)))
   const expiresAt = context.now() + BEGUN_MS
   await begin(context.db, { uid, provider: provider.name, nonceHash: await secretHash(nonce), expiresAt })
-  const { trustEmail: _, groupsClaim: __, ...told } = provider
+  const { trustEmail: _, emailDomains: __, groupsClaim: ___, ...told } = provider
   return { providers, begun: { provider: told, nonce, expiresAt } }
 }
 

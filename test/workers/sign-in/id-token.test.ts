@@ -92,6 +92,12 @@ describe('an ID token', () => {
     const owned = await providerOf({ trustEmail: 'always' })
     expect((await signIn(endpoint, owned, { email_verified: null })).json).toMatchObject({ user: { email: 'alice@example.com' } })
   })
+  it('takes an e-mail only of the domains that the provider may speak for, whatever it says of it', async () => {
+    const own = await providerOf({ trustEmail: 'always', emailDomains: ['example.com', 'example.org'] })
+    for (const email of ['alice@EXAMPLE.com', 'alice@example.org']) expect((await signIn(endpoint, own, { email })).json).toMatchObject({ user: { email } })
+    for (const email of ['alice@corp.test', 'alice@sub.example.com', 'alice@example.com.corp.test', 'alice@notexample.com', 'example.com@corp.test']) expect((await signIn(endpoint, own, { email })).json.user, email).not.toHaveProperty('email')
+    expect((await signIn(endpoint, own, { email: ['alice@example.com'] })).status).toBe(422)
+  })
   it.each<[string, Record<string, unknown>, string, unknown]>([
     ['are taken from the claim that is set', { roles: ['ops', 'ops', 'staff'], groups: ['other'] }, 'told', ['ops', 'staff']],
     ['may be none', { roles: [] }, 'told', []],

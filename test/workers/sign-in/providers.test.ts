@@ -188,6 +188,7 @@ describe('whoever is signed in', () => {
     ['another issuer', (each) => setting(each, { issuer: 'https://other.example.com', sessionSeconds: 3600 })],
     ['another client', (each) => setting(each, { clientId: 'other', sessionSeconds: 3600 })],
     ['trusted otherwise', (each) => setting(each, { trustEmail: 'always', sessionSeconds: 3600 })],
+    ['of other domains', (each) => setting(each, { emailDomains: ['example.org'], sessionSeconds: 3600 })],
     ['of shorter sessions', (each) => setting(each, { sessionSeconds: 3599 })],
   ])('by a provider that is %s is signed out: at once for the EMS, within a moment for gateways', async (_, change) => {
     const gateway = await joined()
@@ -214,6 +215,11 @@ describe('whoever is signed in', () => {
     await setting(provider, { sessionSeconds: 3600 })
     await setting(provider, { sessionSeconds: 7200, scopes: ['openid', 'groups'], redirectPort: 9000 })
     expect([await ownIdentity(endpoint), await tagOf(endpoint)]).toEqual([expect.anything(), 'present'])
+    const limited = { sessionSeconds: 7200, emailDomains: ['example.com', 'example.org'] }
+    await setting(provider, limited)
+    await signIn(endpoint, provider)
+    await setting(provider, limited)
+    expect(await ownIdentity(endpoint)).not.toBeNull()
   })
   it('by a provider that is removed is signed out, hundreds of them within the limits of each invocation', async () => {
     const copies = Array.from({ length: 500 }, (_, n) => n.toString(16).padStart(32, '0'))
