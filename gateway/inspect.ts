@@ -29,7 +29,10 @@ async function unusableDatabase({ geo: { databaseFile: file } }: Policies): Prom
 
 /** Checks a policy file; with a state directory, also its tags against those that the EMS has told. */
 export async function checkPolicies(file: string, stateDirectory: string | null, now: number): Promise<PolicyCheck> {
-  const read = readPolicies(await readFile(file, 'utf8'), (name) => resolve(dirname(file), name))
+  const text = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
+    throw cause.code === 'ENOENT' ? new Error(`There is no file ${file}; docs/policies.yaml is an example of one.`, { cause }) : cause
+  })
+  const read = readPolicies(text, (name) => resolve(dirname(file), name))
   if (!read.ok) return { ok: false, errors: describePolicyErrors(file, read.errors), warnings: [], services: 0 }
   const membership = stateDirectory === null ? null : await readMembership(stateDirectory)
   const loaded = stateDirectory === null || membership === null ? null : await loadSnapshot(stateDirectory, membership.serial, now)

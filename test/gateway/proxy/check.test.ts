@@ -21,6 +21,9 @@ describe('gateway check', () => {
   it('finds nothing to say of the example in docs/', async () => {
     expect(await checkPolicies(fileURLToPath(new URL('../../../docs/policies.yaml', import.meta.url)), null, Date.parse('2026-11-25T10:00:00Z'))).toEqual({ ok: true, errors: [], warnings: [], services: 5 })
   })
+  it('says of a file that is not there where an example is', async () => {
+    await expect(checkPolicies(join(tmpdir(), 'none', 'policies.yaml'), null, 0)).rejects.toThrow(/There is no file .*docs\/policies\.yaml/)
+  })
   it('says where each mistake stands', async () => {
     const { ok, errors } = await check(`services:
   - name: wiki
