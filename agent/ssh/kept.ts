@@ -43,11 +43,14 @@ async function forget(files: ReturnType<typeof keptFiles>): Promise<void> {
 /** `fresh`: what is kept serves. Else what the agent answered; what was kept before is gone unless no gateway could be asked. */
 export type Kept = { readonly outcome: 'fresh' } | SshCertificateAnswer
 
-/** Renews the certificate for a host where less than a third of its life is left. @param now ms */
+/** The keys of a host come with its certificate: a list that has changed must not be unknown for as long as a certificate of hours. */
+const KEYS_KEPT_MS = 300_000
+
+/** Renews the certificate for a host where less than a third of its life is left, or five minutes have passed. @param now ms */
 export async function keepCertificate(ask: Ask, target: Target, { directory, now }: { directory: string; now: number }): Promise<Kept> {
   const files = keptFiles(directory, target)
   const known = await readJson(files.about, about)
-  if (known !== null && known.from <= now && known.until - now > (known.until - known.from) / 3 && await isThere(files.key) && await isThere(files.certificate)) return { outcome: 'fresh' }
+  if (known !== null && known.from <= now && now - known.from < KEYS_KEPT_MS && known.until - now > (known.until - known.from) / 3 && await isThere(files.key) && await isThere(files.certificate)) return { outcome: 'fresh' }
   // For every host that plain ssh goes to: no key is made for one that is none of ours.
   if (!protection.parse(await ask({ ask: 'protects', ...target })).protects) {
     await forget(files)
