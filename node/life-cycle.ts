@@ -1,6 +1,9 @@
 // A daemon from start to signal: SIGTERM and SIGINT close it cleanly, also while it is still starting; a second signal ends it at once.
 import type { Log } from './logging.ts'
 
+/** At a terminal npm passes on the signal that the program has from there already: one wish, and no second. */
+const SAME_WISH_MS = 500
+
 export interface Closable { close(): Promise<void> }
 
 /**
@@ -10,9 +13,14 @@ export interface Closable { close(): Promise<void> }
  */
 export async function runUntilSignal(start: (stopping: AbortSignal) => Promise<Closable | null>, log?: Log): Promise<number> {
   const stopping = new AbortController()
+  let firstAt = 0
   const signalled = new Promise<void>((resolve) => {
     const stop = (name: string) => {
-      if (stopping.signal.aborted) process.exit(1)
+      if (stopping.signal.aborted) {
+        if (performance.now() - firstAt < SAME_WISH_MS) return
+        process.exit(1)
+      }
+      firstAt = performance.now()
       log?.info({ event: 'stopping', signal: name }, 'Stopping.')
       stopping.abort()
       resolve()
