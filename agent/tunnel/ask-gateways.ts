@@ -23,16 +23,22 @@ export function createAskGateways({ destinations, link, healing, onDenial }: {
 }): AskGateways {
   async function askAll<Done extends { readonly kind: 'open' }>(gateways: readonly GatewayLink[], signal: AbortSignal, attempt: (gateway: GatewayLink, place: Place) => Promise<Done | Failed>): Promise<Done | Failed> {
     let told: Done | Failed | null = null
-    for (const [index, gateway] of inOrder(gateways).entries()) {
-      const place = { isLast: index === gateways.length - 1, isOnly: gateways.length === 1 }
-      let outcome = await attempt(gateway, place)
-      // Once more, on a new connection: the old one may have ended while the request was under way.
-      if (outcome.kind === 'unanswered' && !signal.aborted && place.isOnly) outcome = await attempt(gateway, place)
+    const isOnly = gateways.length === 1
+    const first = inOrder(gateways)
+    const unanswered = new Set<GatewayLink>()
+    const places = function* (): Iterable<{ gateway: GatewayLink; isLast: boolean }> {
+      for (const [index, gateway] of first.entries()) yield { gateway, isLast: index === first.length - 1 }
+      // Once more, on a new connection: the old one may have ended while the request was under way, or the gateway has come back since it last failed.
+      for (const gateway of unanswered) yield { gateway, isLast: true }
+    }
+    for (const { gateway, isLast } of places()) {
+      const outcome = await attempt(gateway, { isLast, isOnly })
       if (outcome.kind === 'open' || signal.aborted) return outcome
       if (outcome.kind === 'refused') {
         if (isAnswer(outcome.denial)) return outcome
         gateway.rest()
       }
+      if (outcome.kind === 'unanswered') unanswered.add(gateway)
       // What a gateway says explains more than that another can't be reached.
       if (told?.kind !== 'refused') told = outcome
     }

@@ -7,7 +7,7 @@ import type { Timers } from '../../node/timers.ts'
 import type { AskGateways } from './ask-gateways.ts'
 import { readDenial, type Denial } from './denial.ts'
 import { patiently } from './failover.ts'
-import type { GatewayLink } from './gateway-link.ts'
+import { notServed, type GatewayLink } from './gateway-link.ts'
 import { answerLimitMs, readBody, type StreamOutcome } from './open-stream.ts'
 import { authorityOf, canonicalHost } from './target.ts'
 
@@ -83,7 +83,7 @@ export async function askSshCertificate(wanted: SshCertificateWanted, { askGatew
       const session = await (isLast ? gateway.session(!isOnly) : patiently(gateway.session(), timers))
       return await askOne(session, gateway.serial, { ...wanted, host }, { destination, timers, now })
     } catch (error) {
-      return { kind: 'unreachable', message: error instanceof Error ? error.message : String(error) }
+      return notServed(error)
     }
   }
   const asked = await askGateways(target, new AbortController().signal, attempt)

@@ -50,6 +50,12 @@ export interface GatewayLink {
   destroy(): void
 }
 
+/** It was not asked: the attempt before has only just failed. */
+class JustFailed extends Error {}
+/** What became of a request that no gateway has answered. `unanswered`: it was not looked at, and may be asked again. */
+export const notServed = (cause: unknown): { kind: 'unanswered' | 'unreachable'; message: string } =>
+  ({ kind: cause instanceof JustFailed ? 'unanswered' : 'unreachable', message: cause instanceof Error ? cause.message : String(cause) })
+
 const firstDelayMs = 500
 const longestDelayMs = 60_000
 /** How long the answer to a ping may take after a sleep or a change of network. */
@@ -151,7 +157,7 @@ export function createLink(first: GatewayAddress, options: LinkOptions): Gateway
       // A browser with fifty tabs must not become fifty attempts on a gateway that is down.
       const freshForMs = lastFailure === null ? 0 : lastFailure.at + firstDelayMs - now()
       if (lastFailure && freshForMs > 0) {
-        if (!waits) throw lastFailure.error
+        if (!waits) throw new JustFailed(lastFailure.error.message)
         await new Promise<void>((resolve) => void timers.after(Math.min(freshForMs, firstDelayMs), resolve))
       }
       return open()

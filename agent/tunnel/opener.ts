@@ -4,7 +4,7 @@ import { askWhyCut, openBulk } from './open-bulk.ts'
 import { udpRequest, untilUdpIsTaken } from './ask-udp.ts'
 import type { Denial } from './denial.ts'
 import { patiently } from './failover.ts'
-import type { GatewayLink } from './gateway-link.ts'
+import { notServed, type GatewayLink } from './gateway-link.ts'
 import { openDirect, type Unreachable } from './open-direct.ts'
 import { openStream, type StreamOutcome } from './open-stream.ts'
 import type { Far } from './splice.ts'
@@ -60,7 +60,7 @@ export function createOpener({ askGateways, timers, now, onDenial, log }: { askG
       if (outcome.kind === 'open' && transport === 'tcp') traffic.follow(authority, outcome.far, outcome.marked, gateway.bulk.warm)
       return outcome
     } catch (error) {
-      return { kind: 'unreachable', message: error instanceof Error ? error.message : String(error) }
+      return notServed(error)
     }
   }
 

@@ -147,6 +147,15 @@ describe('several gateways', () => {
     expect(await sessionsOf(at.gates[1])).toBe(1)
   })
 
+  it('are asked again when the last of them is lost, though the others have only just failed', async () => {
+    const at = await scene()
+    at.away.add(0).add(1)
+    expect(await at.ask()).toMatch(/^HTTP\/1\.1 502 /)
+    at.away.delete(0)
+    await speaks(await at.open(), 'back')
+    expect(await sessionsOf(at.gates[0])).toBe(1)
+  })
+
   it('that are all away are said to be', async () => {
     const at = await scene()
     for (const gate of at.gates) await gate.proxy.close()
