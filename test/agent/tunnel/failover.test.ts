@@ -138,22 +138,13 @@ describe('several gateways', () => {
     await speaks(elsewhere, 'undisturbed')
   })
 
-  it('are asked again where none is left to ask, though the attempt before has only just failed', async () => {
+  it.each([['last', 1], ['first', 0]] as const)('are asked again where none is left to ask, though the attempt before has only just failed: the %s is back', async (_which, back) => {
     const at = await scene()
     at.away.add(0).add(1)
     expect(await at.ask()).toMatch(/^HTTP\/1\.1 502 /)
-    at.away.delete(1)
+    at.away.delete(back)
     await speaks(await at.open(), 'back')
-    expect(await sessionsOf(at.gates[1])).toBe(1)
-  })
-
-  it('are asked again when the last of them is lost, though the others have only just failed', async () => {
-    const at = await scene()
-    at.away.add(0).add(1)
-    expect(await at.ask()).toMatch(/^HTTP\/1\.1 502 /)
-    at.away.delete(0)
-    await speaks(await at.open(), 'back')
-    expect(await sessionsOf(at.gates[0])).toBe(1)
+    expect(await sessionsOf(at.gates[back])).toBe(1)
   })
 
   it('that are all away are said to be', async () => {
