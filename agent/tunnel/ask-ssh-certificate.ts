@@ -53,7 +53,8 @@ function askOne(session: ClientHttp2Session, serial: string, wanted: SshCertific
   const stream = session.request({ ':method': 'POST', ':path': SSH_CERTIFICATE_PATH, ':scheme': 'https', ':authority': gatewayTlsName(serial), 'content-type': 'application/json' }, { endStream: false })
   let failure = 'it closed the stream without an answer'
   const stop = timers.after(answerLimitMs, () => {
-    failure = `it did not answer within ${answerLimitMs} ms`
+    // Silent once, it would be silent again: it is not asked twice.
+    resolve({ kind: 'unreachable', message: `it did not answer within ${answerLimitMs} ms` })
     stream.close(constants.NGHTTP2_CANCEL)
   })
   // Stays for the whole life of the stream: an 'error' without a listener ends the agent.

@@ -2,6 +2,8 @@
 import type { ServerHttp2Stream } from 'node:http2'
 import { json } from 'node:stream/consumers'
 import { afterEach, describe, expect, it } from 'vitest'
+import { until } from '../../../start/steps.ts'
+import { manualTimers } from '../manual-timers.ts'
 import { refuseWith, startGatewayDouble, type Handle } from './gateway-double.ts'
 import { certificates, closeAll, startScene } from './tunnel-under-test.ts'
 
@@ -56,6 +58,16 @@ describe('a certificate for an SSH session', () => {
     expect(await tunnel.sshCertificate(wanted)).toMatchObject({ outcome: 'unreachable', message: expect.stringMatching(/host\.corp\.test:22 is protected by gateway SPGW0123456789AB/) as string })
     gateway.handle = issue
     expect(await tunnel.sshCertificate(wanted)).toMatchObject({ outcome: 'issued' })
+  })
+
+  it('is asked for once where the gateway stays silent: nobody waits for it twice', async () => {
+    const timers = manualTimers()
+    const { tunnel, gateway } = await startScene({ handle: () => {}, options: { timers } })
+    const asked = tunnel.sshCertificate(wanted)
+    await until('the question', () => Promise.resolve(gateway.authorities.length === 1 || null))
+    await timers.advance(20_000)
+    expect(await asked).toMatchObject({ outcome: 'unreachable', message: expect.stringContaining('did not answer within 20000 ms') as string })
+    expect(gateway.authorities).toHaveLength(1)
   })
 
   it('comes from the next gateway where one can not judge, and from none where one has judged', async () => {
